@@ -1,0 +1,101 @@
+"""Reading the settings: YAML files, environment and command line, merged and checked."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, YamlConfigSettingsSource
+
+from configs.errors import UserError
+from configs.settings import ENVIRONMENT_PREFIX, Settings
+
+FOLDER = Path(__file__).parent
+
+
+def load_settings(pipeline: str, overlays: list[Path], given: dict[str, Any]) -> Settings:
+    """Merge, from weak to strong, configs/<pipeline>.yaml, `overlays`, the environment and `given`.
+
+    `given` is the command line as a nested dictionary. Raises UserError that names each wrong key, its value
+    and what is allowed.
+    """
+    files = [FOLDER / f"{pipeline}.yaml", *overlays]
+    for path in files:
+        _check_yaml(path)
+    _check_environment()
+
+    class LayeredSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            layers = [YamlConfigSettingsSource(settings_cls, yaml_file=path) for path in reversed(files)]
+            return (init_settings, env_settings, *layers)
+
+    try:
+        return LayeredSettings(**given)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
+        raise UserError(f"wrong settings:\n{problems}") from error
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, str]:
+    """Turn nested settings into `section.field` names and printable values."""
+    if isinstance(values, dict):
+        entries = values.items()
+    elif isinstance(values, list) and values and isinstance(values[0], dict):
+        entries = ((str(position), value) for position, value in enumerate(values))
+    else:
+        return {prefix: values if isinstance(values, str) else json.dumps(values)}
+    flat: dict[str, str] = {}
+    for name, value in entries:
+        flat |= flatten(value, f"{prefix}.{name}" if prefix else str(name))
+    return flat
+
+
+def _check_yaml(path: Path) -> None:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"--config {path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"--config {path} holds {type(content).__name__}, expected sections such as `training:`")
+
+
+def _check_environment() -> None:
+    """Refuse unknown sections, which pydantic-settings would pass over; it finds unknown fields by itself."""
+    for name in os.environ:
+        section = name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
+        if name.startswith(ENVIRONMENT_PREFIX) and section not in Settings.model_fields:
+            known = ", ".join(Settings.model_fields)
+            raise UserError(f"environment variable {name}: unknown setting {section!r}; allowed: {known}")
+
+
+def _describe(problem: Any) -> str:
+    """Say what is wrong with one setting: the key, the value and what is allowed."""
+    location, value = problem["loc"], problem["input"]
+    key = ".".join(str(part) for part in location)
+    if problem["type"] == "missing":
+        return f"{key}: missing, and it has no default"
+    if problem["type"] == "extra_forbidden":
+        return f"{key} = {value!r}: unknown setting; allowed here: {', '.join(_known_fields(location[:-1]))}"
+    return f"{key} = {value!r}: {problem['msg']}" if key else str(problem["msg"])
+
+
+def _known_fields(location: tuple[str | int, ...]) -> list[str]:
+    """Return the fields of the section at `location`; inside a list, those of its entries."""
+    section: type[BaseModel] = Settings
+    for part in location:
+        if isinstance(part, str):
+            annotation: Any = section.model_fields[part].annotation
+            section = next((a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)), annotation)
+    return list(section.model_fields)

@@ -1,0 +1,198 @@
+"""Names, types and bounds of every setting; the values are in the YAML files beside this module."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENVIRONMENT_PREFIX = "FACE_EMOTION__"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Severity = Literal["critical", "warning"]
+DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
+Block = Literal["all", "head", "block1", "block2", "block3", "block4", "block5"]
+
+
+class Section(BaseModel):
+    """A part of the settings: cannot be changed after reading, and knows no other keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrackingSettings(Section):
+    experiment_name: Annotated[str, Field(min_length=1)]
+    model_name: Annotated[str, Field(min_length=1)]
+    reports_folder: Path
+
+
+class DrawnSettings(Section):
+    faces: Annotated[int, Field(ge=70, le=1_000_000)]
+    noise: Annotated[float, Field(ge=0.0, le=64.0)]
+
+
+class DatasetSettings(Section):
+    path: Path
+    reader: Literal["auto", "folder", "archive", "csv", "drawn", "kaggle"]
+    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
+    image_size: Annotated[int, Field(ge=16, le=512)]
+    max_pixels: Annotated[int, Field(ge=256, le=400_000_000)]
+    max_file_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)]
+    workers: Annotated[int, Field(ge=1, le=256)]
+    kaggle_name: str
+    drawn: DrawnSettings
+
+    @model_validator(mode="after")
+    def class_names_are_unique_in_lower_case(self) -> Self:
+        lowered = [name.strip().lower() for name in self.class_names]
+        if list(self.class_names) != lowered or len(set(lowered)) != len(lowered):
+            raise ValueError(f"class names are lower-case and unique, got {list(self.class_names)}")
+        return self
+
+
+class ShareCheck(Section):
+    """A check on single images: `max_share` of them may fail it."""
+
+    severity: Severity
+    max_share: Share
+
+
+class ClassCountCheck(Section):
+    severity: Severity
+    min_count: Annotated[int, Field(ge=1)]
+
+
+class SizeCheck(ShareCheck):
+    min_side: Annotated[int, Field(ge=1)]
+
+
+class BlankCheck(ShareCheck):
+    min_standard_deviation: Annotated[float, Field(ge=0.0, le=128.0)]
+
+
+class BrightnessCheck(ShareCheck):
+    min_mean: Annotated[float, Field(ge=0.0, le=255.0)]
+    max_mean: Annotated[float, Field(ge=0.0, le=255.0)]
+
+    @model_validator(mode="after")
+    def bounds_are_in_order(self) -> Self:
+        if self.min_mean >= self.max_mean:
+            raise ValueError(f"min_mean {self.min_mean} is not below max_mean {self.max_mean}")
+        return self
+
+
+class ValidationSettings(Section):
+    decodable: ShareCheck
+    known_label: ShareCheck
+    class_count: ClassCountCheck
+    size: SizeCheck
+    blank: BlankCheck
+    repeated: ShareCheck
+    leaked: ShareCheck
+    near_leaked: ShareCheck
+    conflicting: ShareCheck
+    brightness: BrightnessCheck
+    example_files: Annotated[int, Field(ge=1, le=100)]
+
+
+class BalanceSettings(Section):
+    effective_number_beta: Probability
+    samples_per_class: Annotated[int, Field(ge=1, le=32)]
+
+
+class PreprocessingSettings(Section):
+    image_size: Annotated[int, Field(ge=32, le=512)]
+    drop: tuple[DropRule, ...]
+    blank_standard_deviation: Annotated[float, Field(ge=0.0, le=128.0)]
+    held_out_as_test: bool
+    validation_share: Annotated[float, Field(gt=0.0, lt=0.5)]
+    test_share: Annotated[float, Field(gt=0.0, lt=0.5)]
+
+
+class AugmentationSettings(Section):
+    flip: bool
+    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)]
+    shift: Annotated[float, Field(ge=0.0, le=0.5)]
+    zoom: Annotated[float, Field(ge=0.0, le=0.5)]
+    random_crop: Annotated[int, Field(ge=0, le=512)]
+    brightness: Share
+    contrast: Share
+    erasing: Share
+    mixup: Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ClassifierSettings(Section):
+    backbone: Literal["vgg19"]
+    weights: Annotated[str, Field(min_length=1)]
+    batch_norm_blocks: tuple[Annotated[int, Field(ge=1, le=5)], ...]
+    pooling: Literal["average", "max", "flatten"]
+    head_batch_norm: bool
+    dense_units: tuple[Annotated[int, Field(ge=1, le=8192)], ...]
+    dropout: Probability
+    l2: Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class PhaseSettings(Section):
+    name: Annotated[str, Field(min_length=1)]
+    trainable: Annotated[tuple[Block, ...], Field(min_length=1)]
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)]
+    schedule: Literal["constant", "cosine", "plateau"]
+    warmup_epochs: Annotated[float, Field(ge=0.0, le=100.0)]
+    patience: Annotated[int, Field(ge=1, le=1000)]
+
+
+class TrainingSettings(Section):
+    precision: Literal["auto", "float32", "bfloat16"]
+    batch_size: Annotated[int, Field(ge=2, le=4096)]
+    optimizer: Literal["adam", "adamw", "sgd"]
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
+    label_smoothing: Probability
+    imbalance: Literal["none", "class_weight", "oversample"]
+    class_weights: Literal["inverse_frequency", "effective_number"]
+    monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"]
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)]
+    plateau_patience: Annotated[int, Field(ge=1, le=100)]
+    phases: Annotated[tuple[PhaseSettings, ...], Field(min_length=1)]
+
+
+class EvaluationSettings(Section):
+    batch_size: Annotated[int, Field(ge=1, le=4096)]
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    bootstrap_samples: Annotated[int, Field(ge=10, le=100_000)]
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1.0)]
+    worst_mistakes: Annotated[int, Field(ge=1, le=100)]
+    explained_per_class: Annotated[int, Field(ge=1, le=10)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, read in order of precedence: command line, environment, YAML files."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    state_folder: Path
+    tracking: TrackingSettings
+    dataset: DatasetSettings
+    validation: ValidationSettings
+    balance: BalanceSettings
+    preprocessing: PreprocessingSettings
+    augmentation: AugmentationSettings
+    classifier: ClassifierSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+
+    @model_validator(mode="after")
+    def crop_fits_into_the_image(self) -> Self:
+        crop, side = self.augmentation.random_crop, self.preprocessing.image_size
+        if crop > side:
+            raise ValueError(
+                f"augmentation.random_crop is {crop}, allowed: 0 (off) to preprocessing.image_size, which is {side}"
+            )
+        return self

@@ -1,0 +1,142 @@
+"""Where pipelines run: a local ZenML stack that sets itself up, and the MLflow store that it tracks to."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+
+STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_mlflow", "face_emotion_artifacts"
+USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", "ZENML_ACTIVE_STACK_ID", "ZENML_ACTIVE_STACK_NAME")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """The MLflow store of the active stack."""
+
+    uri: str
+    stack: str
+
+    @property
+    def ui_command(self) -> str:
+        """The command that opens the MLflow UI, or the server's address."""
+        if self.uri.startswith("http"):
+            return self.uri
+        return f"mlflow ui --backend-store-uri {self.uri} --host 127.0.0.1"
+
+
+def prepare_environment(project: Path, state: Path, debug: bool) -> None:
+    """Set the environment that ZenML, MLflow, Great Expectations and TensorFlow read when they are imported.
+
+    Without `debug` only this project's own messages reach the console.
+
+    Raises UserError where the state folder cannot be written.
+    """
+    try:
+        for folder in (state, state / "temporary"):
+            folder.mkdir(parents=True, exist_ok=True)
+        probe = state / "temporary" / "probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"state_folder {state} cannot be written ({error.strerror}); set state_folder to one that can") from error
+    os.environ.pop("MLFLOW_RUN_ID", None)  # would make the run of another program ours
+    os.environ |= {
+        "TMPDIR": str(state / "temporary"),
+        "ZENML_CUSTOM_SOURCE_ROOT": str(project),
+        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
+    }
+    defaults = {
+        "ZENML_ANALYTICS_OPT_IN": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GX_ANALYTICS_ENABLED": "false",
+        "ZENML_LOGGING_VERBOSITY": "INFO" if debug else "CRITICAL",  # ZenML logs a step's stack trace as ERROR
+        "ZENML_ENABLE_RICH_TRACEBACK": "false",
+        "ZENML_LOGGING_COLORS_DISABLED": "true",
+        "MLFLOW_LOGGING_LEVEL": "INFO" if debug else "ERROR",
+        "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "5",
+        "TF_CPP_MIN_LOG_LEVEL": "0" if debug else "3",
+        "MPLBACKEND": "Agg",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def prepare_stack(state: Path, experiment: str) -> Tracking:
+    """Activate the user's ZenML stack if it has an MLflow tracker, or else our own, made at the first run."""
+    users_tracker = _users_tracker()
+    if users_tracker:
+        return users_tracker
+    _use_own_zenml(state / "zenml")
+    from zenml.client import Client
+    from zenml.enums import StackComponentType
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlflow' / 'mlflow.db'}"
+    client = Client()
+    _ensure_component(client, ARTIFACTS, StackComponentType.ARTIFACT_STORE, "local", {"path": str(state / "artifacts")})
+    _ensure_component(client, TRACKER, StackComponentType.EXPERIMENT_TRACKER, "mlflow", {"tracking_uri": uri})
+    if not client.list_stacks(name=STACK).items:
+        client.create_stack(
+            STACK,
+            {
+                StackComponentType.ORCHESTRATOR: "default",
+                StackComponentType.ARTIFACT_STORE: ARTIFACTS,
+                StackComponentType.EXPERIMENT_TRACKER: TRACKER,
+            },
+        )
+    client.activate_stack(STACK)
+    if uri.startswith("sqlite:///"):
+        _ensure_experiment(uri, experiment, state / "mlflow" / "artifacts")
+    return Tracking(uri, STACK)
+
+
+def _users_tracker() -> Tracking | None:
+    """Return the tracking of the user's own active stack, or None where it has no experiment tracker."""
+    configured = any(os.environ.get(name) for name in USERS_ZENML)
+    from zenml.utils.io_utils import get_global_config_directory
+
+    if not configured and not Path(get_global_config_directory(), "config.yaml").is_file():
+        return None
+    from zenml.client import Client
+
+    tracker = Client().active_stack.experiment_tracker
+    if tracker is None or tracker.name == TRACKER:
+        return None
+    if tracker.flavor != "mlflow":
+        raise UserError(
+            f"the active ZenML stack {Client().active_stack.name} tracks with {tracker.flavor}; this pipeline needs "
+            "MLflow: activate another stack, or none, and this project sets up its own"
+        )
+    return Tracking(tracker.get_tracking_uri(), Client().active_stack.name)
+
+
+def _use_own_zenml(folder: Path) -> None:
+    """Keep ZenML's own store inside the state folder, even if it was opened elsewhere in this process."""
+    from zenml.client import Client
+    from zenml.config.global_config import GlobalConfiguration
+
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["ZENML_CONFIG_PATH"] = str(folder)
+    for name in USERS_ZENML[1:]:
+        os.environ.pop(name, None)
+    GlobalConfiguration._reset_instance()
+    Client._reset_instance()
+
+
+def _ensure_component(client: Any, name: str, kind: Any, flavor: str, configuration: dict[str, str]) -> None:
+    found = client.list_stack_components(name=name, type=kind).items
+    if not found:
+        client.create_stack_component(name, flavor, kind, configuration)
+    elif any(found[0].configuration.get(key) != value for key, value in configuration.items()):
+        client.update_stack_component(name, kind, configuration=configuration)
+
+
+def _ensure_experiment(uri: str, name: str, artifacts: Path) -> None:
+    """Create the experiment with an absolute place for its artifacts; MLflow's default follows the working directory."""
+    import mlflow
+
+    Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    client = mlflow.MlflowClient(uri)
+    if client.get_experiment_by_name(name) is None:
+        client.create_experiment(name, artifact_location=artifacts.as_uri())

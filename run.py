@@ -1,0 +1,173 @@
+"""Command line: `python run.py --pipeline NAME`. Heavy imports come after the arguments are understood."""
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from configs.errors import UserError
+from configs.loading import FOLDER, flatten, load_settings
+from configs.settings import ENVIRONMENT_PREFIX, Settings
+
+PROJECT = Path(__file__).resolve().parent
+STOPPED_BY_USER = 130
+
+
+def pipeline_names() -> list[str]:
+    """Return the pipelines that there are: each has a module and a YAML of its name."""
+    modules = sorted(path.stem for path in (PROJECT / "pipelines").glob("*.py"))
+    return [name for name in modules if (FOLDER / f"{name}.yaml").is_file()]
+
+
+class Parser(argparse.ArgumentParser):
+    """Adds pipelines, settings and exit codes to the help, and reports mistakes as UserError."""
+
+    def format_help(self) -> str:
+        names = pipeline_names()
+        values = flatten(load_settings(names[0], [], {}).model_dump(mode="json"))
+        width = max(len(name) for name in values)
+        return "\n".join(
+            [
+                super().format_help(),
+                f"pipelines: {', '.join(names)}\n",
+                f"settings, with the values of configs/{names[0]}.yaml (bounds in configs/settings.py):",
+                *(f"  --{name:<{width}}  {value}" for name, value in values.items()),
+                f"\nAlso as environment variables, for example {ENVIRONMENT_PREFIX}TRAINING__BATCH_SIZE=32.",
+                "Strongest first: command line, environment, --config files (the last first), configs/<pipeline>.yaml.",
+                "\nexit codes: 0 done, 1 unexpected error, 2 wrong settings or input, 5 invalid data, 130 stopped (Ctrl-C)\n",
+            ]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see run.py --help")
+
+
+def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """Return the options, and the settings given as `--section.field VALUE` as a nested dictionary."""
+    parser = Parser(prog="run.py", description="Face-emotion detection, from raw faces to a model in MLflow.", allow_abbrev=False)
+    parser.add_argument("--pipeline", metavar="NAME", help="the pipeline to run")
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, action="append", default=[], help="YAML over the pipeline's own; repeatable"
+    )
+    parser.add_argument("--debug", action="store_true", help="show stack traces and the libraries' own messages")
+    options, rest = parser.parse_known_args(arguments)
+    given: dict[str, Any] = {}
+    while rest:
+        name, separator, value = rest.pop(0).partition("=")
+        if not name.startswith("--"):
+            raise UserError(f"unexpected argument {name!r}; settings are given as --section.field VALUE")
+        if not separator:
+            if not rest:
+                raise UserError(f"{name} has no value; settings are given as --section.field VALUE")
+            value = rest.pop(0)
+        *sections, field = name.removeprefix("--").split(".")
+        place = given
+        for section in sections:
+            place = place.setdefault(section, {})
+        # lists and mappings are written as in YAML; pydantic turns other text into numbers and switches
+        place[field] = yaml.safe_load(value) if value.startswith(("[", "{")) else value
+    return options, given
+
+
+def settings_or_demo(options: argparse.Namespace, given: dict[str, Any]) -> Settings:
+    """Return the settings, or those of the demo if there is no data set where the YAML looks for one."""
+    from vision.readers import find_dataset
+
+    settings = load_settings(options.pipeline, options.config, given)
+    default = yaml.safe_load((FOLDER / f"{options.pipeline}.yaml").read_text(encoding="utf-8"))["dataset"]["path"]
+    dataset = settings.dataset
+    if dataset.reader != "auto" or dataset.path != Path(default) or find_dataset(dataset.path):
+        return settings
+    line = f"DEMO: {default}/ holds no data set, so faces are DRAWN and weights RANDOM. Real faces: --dataset.path PATH"
+    print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)
+    return load_settings(options.pipeline, [FOLDER / "demo.yaml", *options.config], given)
+
+
+@contextlib.contextmanager
+def quiet(enabled: bool) -> Iterator[None]:
+    """Drop what compiled libraries write straight to standard error while they are being imported."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        if enabled:
+            os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def run_tags(settings: Settings) -> dict[str, str]:
+    """Return what identifies a run besides its settings."""
+    import tensorflow as tf
+
+    def git(*arguments: str) -> str:
+        finished = subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=False)
+        return finished.stdout.strip()
+
+    changed = "-changed" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return {
+        "dataset": "drawn" if settings.dataset.reader == "drawn" else settings.dataset.path.name,
+        "git_commit": (git("rev-parse", "HEAD") or "none") + changed,
+        "weights": settings.classifier.weights,
+        "device": ",".join(device.device_type for device in tf.config.list_physical_devices()),
+    }
+
+
+def run_pipeline(name: str, settings: Settings, debug: bool) -> None:
+    """Prepare environment and stack, run the pipeline and print the last lines."""
+    from pipelines.stack import prepare_environment, prepare_stack
+
+    state = (PROJECT / settings.state_folder).resolve()
+    reports = (PROJECT / settings.tracking.reports_folder).resolve()
+    tracking = settings.tracking.model_copy(update={"reports_folder": reports})
+    settings = settings.model_copy(update={"state_folder": state, "tracking": tracking})
+    prepare_environment(PROJECT, state, debug)
+    with quiet(not debug):
+        import keras
+
+        module = importlib.import_module(f"pipelines.{name}")
+    keras.config.disable_interactive_logging()
+    store = prepare_stack(state, tracking.experiment_name)
+    for package in ("steps", "vision"):
+        logging.getLogger(package).setLevel(logging.INFO)
+    summary = module.run(settings, run_tags(settings))
+    print()
+    for key, value in {"experiment": tracking.experiment_name, **summary, "open the UI": store.ui_command}.items():
+        print(f"{key:<28}{value}")
+
+
+def main(arguments: list[str]) -> int:
+    """Run what the arguments ask for; return the exit code."""
+    debug = "--debug" in arguments
+    try:
+        options, given = parse_arguments(arguments)
+        names = pipeline_names()
+        if options.pipeline not in names:
+            asked = f"unknown pipeline {options.pipeline!r}" if options.pipeline else "no pipeline was named"
+            raise UserError(f"{asked}; choose one with --pipeline: {', '.join(names)}")
+        run_pipeline(options.pipeline, settings_or_demo(options, given), debug)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("stopped; finished data steps are kept and will not run again", file=sys.stderr)
+        return STOPPED_BY_USER
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""Step accept_data."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from zenml import step
+
+from configs.loading import flatten
+from steps.tracking import log_report
+from configs.errors import InvalidDataError
+from vision.faces import FaceSet
+from vision.validation import ValidationReport
+
+logger = logging.getLogger(__name__)
+
+
+@step(experiment_tracker=True, enable_cache=False)
+def accept_data(
+    faces: FaceSet, validation: ValidationReport, settings: dict[str, Any], tags: dict[str, str], reports_folder: str
+) -> None:
+    """Open the MLflow run with settings, tags, lineage and the validation; stop where a critical check failed."""
+    mlflow.set_tags({**tags, "dataset_form": faces.form, "data_fingerprint": faces.fingerprint})
+    mlflow.log_params(flatten(settings))
+    source = str(settings["dataset"]["path"]) if not faces.drawn else "drawn"
+    lineage = mlflow.data.from_pandas(faces.table, source=source, name=faces.name, digest=faces.fingerprint)
+    mlflow.log_input(lineage, context="ingested")
+    log_report(validation, "validation")
+    for check in validation.warnings:
+        logger.warning("data check %s: %d of %d failed (%.2f%%)", check.check, check.failed, check.checked, 100 * check.failed_share)
+    if validation.critical:
+        run = mlflow.active_run()
+        folder = Path(reports_folder, run.info.run_id if run else "no-run")
+        folder.mkdir(parents=True, exist_ok=True)
+        page = folder / "validation.html"
+        page.write_text(validation.page(), encoding="utf-8")
+        raise InvalidDataError(
+            f"{validation.dataset} failed {len(validation.critical)} critical data checks, so nothing was trained:\n"
+            f"{validation.table(validation.critical)}\n"
+            f"Mend the data, or set validation.<check>.severity to warning. The whole report: {page}"
+        )

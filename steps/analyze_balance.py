@@ -1,0 +1,18 @@
+"""Step analyze_balance."""
+
+from typing import Annotated
+
+from zenml import step
+
+from configs.settings import BalanceSettings
+from materializers.report_materializer import ReportMaterializer
+from steps.tracking import measured
+from vision.balance import BalanceReport, analyze_classes
+from vision.faces import FaceSet
+
+
+@step(output_materializers=ReportMaterializer)
+def analyze_balance(faces: FaceSet, balance: BalanceSettings, seed: int) -> Annotated[BalanceReport, "balance"]:
+    """Count the classes and derive the class weights that training may use."""
+    with measured():
+        return analyze_classes(faces, balance, seed)

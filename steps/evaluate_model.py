@@ -1,0 +1,32 @@
+"""Step evaluate_model."""
+
+from typing import Annotated
+
+import mlflow
+import pandas as pd
+from zenml import step
+
+from configs.settings import EvaluationSettings
+from materializers.report_materializer import ReportMaterializer
+from steps.tracking import log_report, measured
+from vision.evaluation import EvaluationReport, evaluate_classifier
+from vision.faces import TEST, FaceSet
+
+
+@step(
+    experiment_tracker=True,
+    enable_cache=False,
+    output_materializers={"evaluation_report": ReportMaterializer},
+)
+def evaluate_model(
+    prepared: FaceSet, model_uri: str, evaluation: EvaluationSettings, seed: int
+) -> tuple[Annotated[EvaluationReport, "evaluation_report"], Annotated[pd.DataFrame, "predictions"]]:
+    """Load the registered model back from MLflow and score it on the test split."""
+    classifier = mlflow.tensorflow.load_model(model_uri)
+    with measured():
+        report, predictions = evaluate_classifier(classifier, prepared, evaluation, seed)
+    test = prepared.table.iloc[prepared.rows(TEST)]
+    mlflow.log_input(mlflow.data.from_pandas(test, name=prepared.name, digest=prepared.fingerprint), context="test")
+    log_report(report, "evaluation")
+    mlflow.log_table(predictions, "evaluation/predictions.json")
+    return report, predictions

@@ -1,0 +1,18 @@
+"""Step ingest_data."""
+
+from typing import Annotated
+
+from zenml import step
+
+from configs.settings import DatasetSettings
+from materializers.face_set_materializer import FaceSetMaterializer
+from steps.tracking import measured
+from vision.faces import FaceSet
+from vision.ingestion import ingest_faces
+
+
+@step(output_materializers=FaceSetMaterializer)
+def ingest_data(dataset: DatasetSettings, seed: int, source_fingerprint: str) -> Annotated[FaceSet, "faces"]:
+    """Read and decode the data set; `source_fingerprint` makes the cache notice that its files changed."""
+    with measured():
+        return ingest_faces(dataset, seed)

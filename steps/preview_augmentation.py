@@ -1,0 +1,20 @@
+"""Step preview_augmentation."""
+
+from typing import Annotated
+
+from zenml import step
+
+from configs.settings import AugmentationSettings
+from materializers.report_materializer import ReportMaterializer
+from steps.tracking import measured
+from vision.augmentation import AugmentationReport, preview_faces
+from vision.faces import FaceSet
+
+
+@step(output_materializers=ReportMaterializer)
+def preview_augmentation(
+    prepared: FaceSet, augmentation: AugmentationSettings, seed: int
+) -> Annotated[AugmentationReport, "augmentation_report"]:
+    """Show faces before and after augmentation; training applies it inside its graph."""
+    with measured():
+        return preview_faces(prepared, augmentation, seed)

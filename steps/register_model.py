@@ -1,0 +1,37 @@
+"""Step register_model."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import keras
+import mlflow
+import numpy as np
+from mlflow.models import infer_signature
+from zenml import step
+
+from vision.classifier import predict
+from vision.faces import VALIDATION, FaceSet
+
+SERVED_WITH = ("tensorflow", "keras", "numpy")  # named, because finding out takes MLflow a minute
+
+
+@step(experiment_tracker=True, enable_cache=False)
+def register_model(
+    classifier: keras.Model, prepared: FaceSet, model_name: str, tags: dict[str, str]
+) -> Annotated[str, "model_uri"]:
+    """Log the model to MLflow with signature and example, register it, and return its URI (models:/NAME/VERSION)."""
+    example = prepared.images[prepared.rows(VALIDATION)[:1]][..., None].astype(np.float32)
+    logged = mlflow.tensorflow.log_model(
+        classifier,
+        name="model",
+        signature=infer_signature(example, predict(classifier, example[..., 0], batch_size=1)),
+        input_example=example,
+        registered_model_name=model_name,
+        pip_requirements=[f"{package}=={version(package)}" for package in SERVED_WITH],
+        metadata={"class_names": list(prepared.class_names), "input": "grey levels 0-255, (n, height, width, 1)"},
+    )
+    registered = str(logged.registered_model_version)
+    for name, value in {**tags, "data_fingerprint": prepared.fingerprint}.items():
+        mlflow.MlflowClient().set_model_version_tag(model_name, registered, name, value)
+    mlflow.set_tag("model_version", registered)
+    return f"models:/{model_name}/{registered}"

@@ -1,0 +1,91 @@
+"""Step report_run."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import mlflow
+from zenml import step
+from zenml.client import Client
+from zenml.steps import get_step_context
+
+from configs.loading import flatten
+from steps.tracking import log_report
+from vision.augmentation import AugmentationReport
+from vision.balance import BalanceReport
+from vision.evaluation import EvaluationReport
+from vision.preprocessing import PreprocessingReport
+from vision.reports import render_page
+from vision.training import TrainingHistory
+from vision.validation import ValidationReport
+
+DATA_STEPS = ("ingest_data", "validate_data", "analyze_balance", "preprocess_data", "preview_augmentation")
+
+
+@step(experiment_tracker=True, enable_cache=False)
+def report_run(
+    validation: ValidationReport,
+    balance: BalanceReport,
+    preprocessing: PreprocessingReport,
+    augmentation: AugmentationReport,
+    history: TrainingHistory,
+    evaluation: EvaluationReport,
+    model_uri: str,
+    settings: dict[str, Any],
+    tags: dict[str, str],
+    reports_folder: str,
+) -> Annotated[dict[str, str], "summary"]:
+    """Gather the run in one self-contained HTML page, log it to MLflow, and return the last lines of the run."""
+    log_report(balance, "balance")
+    log_report(preprocessing, "preprocessing")
+    log_report(augmentation, "augmentation")
+    resources = used_resources()
+    data = [row for row in resources if row["step"] in DATA_STEPS]
+    totals = {
+        "data_seconds": sum(row["seconds"] for row in data),
+        "data_peak_memory_mb": max((row["peak_memory_mb"] for row in data), default=0.0),
+    }
+    mlflow.log_metrics(totals)
+    run = mlflow.active_run()
+    assert run is not None  # the experiment tracker opened it
+    scores = evaluation.scores["test"]
+    headline = {
+        "test accuracy": f"{scores['accuracy']:.2%}",
+        "test macro-F1": f"{scores['macro_f1']:.2%}",
+        "worst class recall": f"{scores['worst_class_recall']:.2%}",
+        "expected calibration error": f"{scores['expected_calibration_error']:.4f}",
+        "best validation accuracy": f"{history.best['val_accuracy']:.2%}",
+    }
+    page = render_page(
+        "run.html.j2",
+        title=f"Face-emotion training run {run.info.run_name}",
+        drawn=tags["dataset"] == "drawn",
+        about={"MLflow run": run.info.run_id, "model": model_uri, **tags},
+        headline=headline,
+        validation=validation,
+        balance=balance,
+        preprocessing=preprocessing,
+        augmentation=augmentation,
+        history=history,
+        temperature=mlflow.get_run(run.info.run_id).data.metrics["temperature"],
+        evaluation=evaluation,
+        resources=resources,
+        settings=flatten(settings),
+        **totals,
+    )
+    folder = Path(reports_folder, run.info.run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    mlflow.log_artifact(str(folder / "report.html"))
+    where = {"MLflow run": run.info.run_id, "model": model_uri, "report": str(folder / "report.html")}
+    return {**where, **headline}
+
+
+def used_resources() -> list[dict[str, Any]]:
+    """Return what each earlier step of this pipeline run noted: step, seconds, peak_memory_mb and cached."""
+    context = get_step_context()
+    steps = Client().get_pipeline_run(context.pipeline_run.id).steps
+    return [
+        {"step": name, "cached": run.status.value == "cached", **{k: run.run_metadata[k] for k in ("seconds", "peak_memory_mb")}}
+        for name, run in steps.items()
+        if "seconds" in run.run_metadata
+    ]

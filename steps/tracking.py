@@ -1,0 +1,41 @@
+"""What the steps share: writing to the MLflow run that they are in, and noting what they used."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+from zenml import log_metadata
+from zenml.steps import get_step_context
+
+from vision.reports import Report
+from vision.resources import measure
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def measured() -> Iterator[None]:
+    """Measure a step's own work; inside a pipeline the figures become the step's metadata."""
+    with measure() as usage:
+        yield
+    logger.info("took %.1f s, peak memory %.0f MB", usage.seconds, usage.peak_memory_mb)
+    try:
+        get_step_context()
+    except RuntimeError:  # the step was called as a function, without a pipeline
+        return
+    log_metadata({"seconds": usage.seconds, "peak_memory_mb": usage.peak_memory_mb})
+
+
+def log_report(report: Report, folder: str) -> None:
+    """Log a report's numbers as metrics, and its facts, figures and page as artifacts under `folder`."""
+    mlflow.log_metrics(report.numbers())
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary, "report.json").write_text(json.dumps(report.facts(), indent=1), encoding="utf-8")
+        Path(temporary, "page.html").write_text(report.page(), encoding="utf-8")
+        for name, png in report.figures.items():
+            Path(temporary, name).write_bytes(png)
+        mlflow.log_artifacts(temporary, folder)

@@ -1,0 +1,52 @@
+"""Step train_model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import keras
+import mlflow
+from zenml import step
+
+from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
+from materializers.keras_model_materializer import KerasModelMaterializer
+from materializers.report_materializer import ReportMaterializer
+from steps.tracking import log_report, measured
+from vision.backbones import weights_hash
+from vision.balance import BalanceReport
+from vision.faces import FaceSet
+from vision.training import TrainingHistory, calibrate_classifier, train_classifier
+
+
+@step(
+    experiment_tracker=True,
+    enable_cache=False,
+    output_materializers={"classifier": KerasModelMaterializer, "history": ReportMaterializer},
+)
+def train_model(
+    prepared: FaceSet,
+    balance: BalanceReport,
+    classifier: ClassifierSettings,
+    augmentation: AugmentationSettings,
+    training: TrainingSettings,
+    seed: int,
+    checkpoints_folder: str,
+) -> tuple[Annotated[keras.Model, "classifier"], Annotated[TrainingHistory, "history"]]:
+    """Fine-tune; every epoch's metrics go to MLflow as they happen, the best epoch so far is on disk."""
+    run = mlflow.active_run()
+    checkpoint = Path(checkpoints_folder, run.info.run_id if run else "no-run", "best.keras")
+    with measured():
+        best, history = train_classifier(
+            prepared,
+            balance.class_weights(training.class_weights),
+            classifier,
+            augmentation,
+            training,
+            seed,
+            checkpoint,
+            hook=lambda epoch, metrics: mlflow.log_metrics(dict(metrics), step=epoch),
+        )
+        calibrated, temperature = calibrate_classifier(best, prepared, training.batch_size)
+    log_report(history, "training")
+    mlflow.log_metric("temperature", temperature)
+    mlflow.set_tags({"weights_sha256": weights_hash(classifier.weights), "precision": history.precision})
+    return calibrated, history

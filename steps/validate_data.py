@@ -1,0 +1,18 @@
+"""Step validate_data."""
+
+from typing import Annotated
+
+from zenml import step
+
+from configs.settings import ValidationSettings
+from materializers.report_materializer import ReportMaterializer
+from steps.tracking import measured
+from vision.faces import FaceSet
+from vision.validation import ValidationReport, validate_faces
+
+
+@step(output_materializers=ReportMaterializer)
+def validate_data(faces: FaceSet, validation: ValidationSettings) -> Annotated[ValidationReport, "validation"]:
+    """Check the data set with Great Expectations; accept_data decides what follows from the result."""
+    with measured():
+        return validate_faces(faces, validation)

@@ -1,0 +1,79 @@
+"""Backbones: convolutional networks whose weights come from ImageNet, a file or nowhere."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from configs.errors import UserError
+
+VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names its download
+IMAGENET, RANDOM = "imagenet", "none"
+BN_MOMENTUM = 0.9  # Keras's 0.99 needs some 500 batches to follow; an epoch may have fewer than 50
+
+
+def vgg19(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dtype: str) -> Callable[[Any], Any]:
+    """Return a function that appends VGG-19's convolutions to (n, side, side, 3) float32 RGB of 0-255.
+
+    Architecture: Simonyan & Zisserman 2014. Blocks in `batch_norm_blocks` normalise between each convolution
+    and its ReLU, with the given kernels kept. Layers are named block1_conv1, block1_conv1_bn, ...
+    """
+    source = _load_vgg19(side, weights)
+
+    def append(pixels: Any) -> Any:
+        x = keras.applications.vgg19.preprocess_input(pixels)
+        copies = []
+        for layer in source.layers[1:]:
+            block = int(layer.name[len("block")])
+            if isinstance(layer, keras.layers.MaxPooling2D):
+                x = keras.layers.MaxPooling2D(2, name=layer.name, dtype=dtype)(x)
+                continue
+            convolution = keras.layers.Conv2D(layer.filters, 3, padding="same", name=layer.name, dtype=dtype)
+            copies.append((convolution, layer))
+            x = convolution(x)
+            if block in batch_norm_blocks:
+                x = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"{layer.name}_bn", dtype=dtype)(x)
+            x = keras.layers.ReLU(name=f"{layer.name}_relu", dtype=dtype)(x)
+        for convolution, layer in copies:
+            convolution.set_weights(layer.get_weights())
+        return x
+
+    return append
+
+
+def _load_vgg19(side: int, weights: str) -> keras.Model:
+    def build(value: str | None) -> keras.Model:
+        return keras.applications.VGG19(include_top=False, weights=value, input_shape=(side, side, 3))
+
+    way_out = "set classifier.weights to the path of a VGG-19 .weights.h5 file without top, or to none"
+    if weights == RANDOM:
+        return build(None)
+    if weights == IMAGENET:
+        try:
+            return build(IMAGENET)
+        except Exception as error:  # keras raises a bare Exception where the download fails
+            raise UserError(f"classifier.weights imagenet could not be downloaded ({error}); {way_out}") from error
+    path = Path(weights)
+    if not path.is_file():
+        raise UserError(f"classifier.weights {weights} is no file; {way_out}")
+    if not path.name.endswith((".weights.h5", ".h5")):
+        raise UserError(f"classifier.weights {weights} does not end in .h5; {way_out}")
+    try:
+        return build(weights)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"classifier.weights {weights} does not fit VGG-19: {reason}; {way_out}") from error
+
+
+BACKBONES: dict[str, Callable[[int, str, tuple[int, ...], str], Callable[[Any], Any]]] = {"vgg19": vgg19}
+
+
+def weights_hash(weights: str) -> str:
+    """Return the SHA-256 of the weights' file, or "random" where there is none."""
+    if weights == RANDOM:
+        return "random"
+    path = Path(keras.config.keras_home(), "models", VGG19_FILE) if weights == IMAGENET else Path(weights)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

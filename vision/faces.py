@@ -1,0 +1,95 @@
+"""FaceSet: faces in one memory-mapped array, with a table that says where each came from."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+TRAIN, VALIDATION, TEST, UNASSIGNED = "train", "validation", "test", "unassigned"
+SPLITS = (TRAIN, VALIDATION, TEST)
+
+TABLE_COLUMNS: dict[str, str] = {
+    "source": "str",  # where the face came from, as the reader names it
+    "label": "str",  # class name; what the source says where that is no class
+    "split": "str",  # train, validation, test or unassigned
+    "width": "int32",  # of the original, in pixels; 0 if it could not be read
+    "height": "int32",
+    "mode": "str",  # Pillow's name of the original's pixel format
+    "mean": "float32",  # of the grey levels 0-255, at the original size
+    "standard_deviation": "float32",
+    "sharpness": "float32",  # variance of the Laplacian
+    "exact_hash": "str",  # of the decoded grey levels and their shape
+    "perceptual_hash": "str",  # 64-bit DCT hash, hexadecimal
+    "error": "str",  # why it could not be decoded; empty if it could
+}
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Grayscale faces and one table row for each.
+
+    `images` is (N, side, side) uint8, memory-mapped where it is large; a face that could not be decoded
+    is black there and has its error in the table. `table` has the columns of TABLE_COLUMNS, N rows.
+    """
+
+    name: str
+    form: str
+    class_names: tuple[str, ...]
+    images: np.ndarray[Any, np.dtype[np.uint8]]
+    table: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def drawn(self) -> bool:
+        return self.form == "drawn"
+
+    @cached_property
+    def decodable(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """(N,) bool: the image could be read."""
+        return np.asarray(self.table["error"] == "")
+
+    @cached_property
+    def labels(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """(N,) int64: position in `class_names`, -1 for a label that is no class."""
+        return pd.Index(self.class_names).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
+
+    def rows(self, split: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the positions of one split's faces, ascending, int64."""
+        return np.flatnonzero(np.asarray(self.table["split"] == split)).astype(np.int64)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of contents, labels and splits; the order of the rows and their file names do not count."""
+        described = self.table[["exact_hash", "label", "split", "error"]]
+        rows = np.sort(pd.util.hash_pandas_object(described, index=False).to_numpy())
+        digest = hashlib.sha256("\x1f".join((*self.class_names, str(self.images.shape[1:]))).encode())
+        digest.update(rows.tobytes())
+        return digest.hexdigest()[:32]
+
+    def with_table(self, table: pd.DataFrame) -> "FaceSet":
+        """Return the same faces with another table of as many rows."""
+        return replace(self, table=table.reset_index(drop=True))
+
+
+def store_images(blocks: Iterable[np.ndarray[Any, Any]], side: int) -> Any:
+    """Append (n, side, side) uint8 blocks to a file and return them as one read-only memory map.
+
+    The file is temporary and goes with the map: the number of faces need not be known, and no more than one
+    block is in memory. No faces give an array of shape (0, side, side).
+    """
+    with tempfile.TemporaryFile() as file:
+        count = 0
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype=np.uint8).data)
+            count += len(block)
+        file.flush()
+        if count == 0:
+            return np.zeros((0, side, side), dtype=np.uint8)
+        return np.memmap(file, dtype=np.uint8, mode="r", shape=(count, side, side))

@@ -1,0 +1,145 @@
+"""Ingestion: decode a stream of faces in parallel into a FaceSet."""
+
+import hashlib
+import io
+import itertools
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import imagehash
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from configs.settings import DatasetSettings
+from configs.errors import UserError
+from vision.faces import TABLE_COLUMNS, FaceSet, store_images
+from vision.readers import RawFace, open_dataset
+
+CHUNK = 256  # faces a worker decodes at a time; also what bounds the memory in flight
+SMALL_SET = 2000  # below this many faces, starting worker processes takes longer than they save
+GREY_LEVELS_OF_16_BIT = 257  # 65535 / 255
+
+
+def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
+    """Read and decode the data set that the settings name.
+
+    Every image found becomes a row, whether it can be decoded or not. Raises UserError where there is no data
+    set or it holds no image.
+    """
+    reading = open_dataset(settings, seed)
+    small = reading.form == "drawn" or (reading.count is not None and reading.count < SMALL_SET)
+    rows: list[dict[str, Any]] = []
+
+    def blocks() -> Iterator[np.ndarray[Any, Any]]:
+        chunks = iter(lambda: tuple(itertools.islice(reading.faces, CHUNK)), ())
+        work = (delayed(decode_chunk)(chunk, settings) for chunk in chunks)
+        parallel = Parallel(n_jobs=1 if small else settings.workers, return_as="generator", pre_dispatch="3*n_jobs")
+        with tqdm(total=reading.count, unit=" faces", desc=f"reading {reading.name}", mininterval=1.0) as progress:
+            for block, chunk_rows in parallel(work):
+                rows.extend(chunk_rows)
+                progress.update(len(chunk_rows))
+                yield block
+
+    images = store_images(blocks(), settings.image_size)
+    if not small:
+        get_reusable_executor().shutdown(wait=True)  # idle workers would keep their memory
+    if not rows:
+        raise UserError(f"dataset.path {settings.path} holds no faces; nothing was read")
+    table = pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS)
+    known = {name: name for name in settings.class_names}
+    lowered = table["label"].str.strip().str.lower()
+    table["label"] = lowered.map(known).fillna(table["label"]).astype("str")
+    return FaceSet(reading.name, reading.form, settings.class_names, images, table)
+
+
+def decode_chunk(
+    faces: tuple[RawFace, ...], settings: DatasetSettings
+) -> tuple[np.ndarray[Any, Any], list[dict[str, Any]]]:
+    """Decode faces into a (n, side, side) uint8 block and their table rows; what cannot be decoded stays black."""
+    side = settings.image_size
+    block = np.zeros((len(faces), side, side), dtype=np.uint8)
+    rows = []
+    for position, face in enumerate(faces):
+        # a name that is no valid text could not be stored
+        source, label = (name.encode("utf-8", "backslashreplace").decode() for name in (face.source, face.label))
+        row: dict[str, Any] = {"source": source, "label": label, "split": face.split}
+        row |= {"width": 0, "height": 0, "mode": "", "exact_hash": "", "perceptual_hash": "", "error": ""}
+        try:
+            pixels, mode = decode_face(face.payload, settings.max_pixels)
+            row |= {"mode": mode, **describe_face(pixels)}
+            block[position] = resize_face(pixels, side)
+        except Exception as error:  # whatever a hostile image makes a decoder raise belongs into its row
+            row["error"] = f"{type(error).__name__}: {error}"[:300]
+        rows.append(row)
+    return block, rows
+
+
+def decode_face(
+    payload: bytes | str | np.ndarray[Any, Any] | Exception, max_pixels: int
+) -> tuple[np.ndarray[Any, Any], str]:
+    """Return (height, width) uint8 grey levels, upright, and the original's mode.
+
+    Raises ValueError for wrong pixel lists and for more than `max_pixels`, which are not decoded;
+    Pillow's errors for damaged images; and the payload itself where that is an exception.
+    """
+    if isinstance(payload, Exception):
+        raise payload
+    if isinstance(payload, np.ndarray):
+        return payload, "L"
+    if isinstance(payload, str):
+        return _parse_pixels(payload, max_pixels), "L"
+    if not payload:
+        raise ValueError("the file is empty (0 bytes)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the stricter rule
+        with Image.open(io.BytesIO(payload)) as image:
+            if image.width * image.height > max_pixels:
+                raise ValueError(f"{image.width}x{image.height} pixels, more than dataset.max_pixels {max_pixels}")
+            mode = image.mode
+            upright = ImageOps.exif_transpose(image)
+            if mode.startswith(("I", "F")):
+                levels = np.asarray(upright, dtype=np.float64)
+                scale = GREY_LEVELS_OF_16_BIT if levels.max() > 255 else 1
+                return np.clip(levels / scale, 0, 255).astype(np.uint8), mode
+            return np.asarray(upright.convert("L")), mode
+
+
+def _parse_pixels(text: str, max_pixels: int) -> np.ndarray[Any, Any]:
+    values = text.split()
+    side = int(len(values) ** 0.5)
+    if not values or side * side != len(values):
+        raise ValueError(f"{len(values)} pixel values do not make a square image")
+    if len(values) > max_pixels:
+        raise ValueError(f"{len(values)} pixels, more than dataset.max_pixels {max_pixels}")
+    levels = np.array(values, dtype=np.int64)
+    if levels.min() < 0 or levels.max() > 255:
+        raise ValueError(f"pixel values {levels.min()} to {levels.max()}, allowed 0 to 255")
+    return levels.astype(np.uint8).reshape(side, side)
+
+
+def describe_face(pixels: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Measure (height, width) uint8 grey levels at their original size, as columns of the table."""
+    mean, deviation = cv2.meanStdDev(pixels)
+    return {
+        "width": pixels.shape[1],
+        "height": pixels.shape[0],
+        "mean": float(mean[0, 0]),
+        "standard_deviation": float(deviation[0, 0]),
+        "sharpness": float(cv2.Laplacian(pixels, cv2.CV_64F).var()),
+        "exact_hash": hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32],
+        "perceptual_hash": str(imagehash.phash(Image.fromarray(pixels))),
+    }
+
+
+def resize_face(pixels: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
+    """Return (side, side) uint8; area averaging for shrinking, cubic interpolation for enlarging."""
+    if pixels.shape == (side, side):
+        return pixels
+    method = cv2.INTER_AREA if max(pixels.shape) > side else cv2.INTER_CUBIC
+    return cv2.resize(pixels, (side, side), interpolation=method)

@@ -1,0 +1,224 @@
+"""Plots: every figure of the product, drawn off screen and returned as PNG bytes."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from vision.faces import TRAIN, UNASSIGNED, FaceSet
+
+if TYPE_CHECKING:
+    from vision.preprocessing import RuleCount
+    from vision.validation import CheckResult
+
+DPI = 110
+PALETTE = sns.color_palette("colorblind")
+SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
+STYLE = {**sns.axes_style("whitegrid"), "axes.titlesize": 11, "axes.labelsize": 10, "font.size": 9}
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(rows, columns, **options)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _show(axis: Any, image: np.ndarray[Any, Any], title: str = "") -> None:
+    axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axis.set_title(title, fontsize=8)
+    axis.set_axis_off()
+
+
+def _grid(images: Sequence[np.ndarray[Any, Any]], titles: Sequence[str], columns: int) -> bytes:
+    rows = max(1, -(-len(images) // columns))
+    lines = max((title.count("\n") + 1 for title in titles if title), default=0)
+    figure, axes = _figure(1.25 * columns, (1.25 + 0.16 * lines) * rows, rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        _show(axis, image, title)
+    return _png(figure)
+
+
+def suspicious_faces(faces: FaceSet, checks: Sequence["CheckResult"]) -> bytes:
+    """Draw up to eight example images of every check on images that found something."""
+    row_of = pd.Series(range(len(faces)), index=faces.table["source"]).groupby(level=0).first()
+    found = {c.check: [row_of[s] for s in c.examples if s in row_of.index][:8] for c in checks if c.failed}
+    found = {check: rows for check, rows in found.items() if rows}
+    if not found:
+        figure, axis = _figure(5, 0.8)
+        axis.text(0.5, 0.5, "no check found a suspicious image", ha="center", va="center")
+        axis.set_axis_off()
+        return _png(figure)
+    figure, axes = _figure(11, 1.55 * len(found), len(found), 8, squeeze=False)
+    for line, (check, rows) in zip(axes, found.items(), strict=True):
+        for position, axis in enumerate(line):
+            axis.set_axis_off()
+            if position < len(rows):
+                row = rows[position]
+                _show(axis, faces.images[row], f"{faces.table['split'].iloc[row]}\n{faces.table['label'].iloc[row]}")
+        line[0].text(-0.15, 0.5, check, transform=line[0].transAxes, rotation=90, ha="right", va="center")
+    return _png(figure)
+
+
+def class_counts(counts: pd.DataFrame) -> bytes:
+    """Draw counts (rows are splits, columns classes) as bars, with the share of each class in its split."""
+    figure, axes = _figure(10, 2.6 * len(counts), len(counts), 1, squeeze=False)
+    for axis, (split, row) in zip(axes[:, 0], counts.iterrows(), strict=True):
+        with matplotlib.rc_context(STYLE):
+            sns.barplot(x=row.index, y=row.to_numpy(), color=PALETTE[0], ax=axis)
+        for position, count in enumerate(row):
+            axis.annotate(f"{count:,} ({count / max(row.sum(), 1):.1%})", (position, count), ha="center", va="bottom", fontsize=8)
+        axis.set(title=f"{split}: {row.sum():,} faces", xlabel="", ylabel="faces")
+        axis.margins(y=0.15)
+    return _png(figure)
+
+
+def class_weights(weights: Mapping[str, Mapping[str, float]]) -> bytes:
+    """Draw the weight of each class under each scheme."""
+    long = pd.DataFrame(weights).rename_axis("class").reset_index().melt("class", var_name="scheme", value_name="weight")
+    figure, axis = _figure(10, 3)
+    with matplotlib.rc_context(STYLE):
+        sns.barplot(long, x="class", y="weight", hue="scheme", palette=PALETTE[:2], ax=axis)
+    axis.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
+    axis.set(title="Class weights that follow from the counts (1: as without weights)", xlabel="")
+    return _png(figure)
+
+
+def sample_faces(faces: FaceSet, per_class: int, seed: int) -> bytes:
+    """Draw random decodable training faces, a row for each class."""
+    random = np.random.default_rng(seed)
+    training = faces.decodable & np.asarray(faces.table["split"].isin([TRAIN, UNASSIGNED]))
+    figure, axes = _figure(1.15 * per_class + 0.6, 1.15 * len(faces.class_names), len(faces.class_names), per_class, squeeze=False)
+    for code, (line, name) in enumerate(zip(axes, faces.class_names, strict=True)):
+        rows = random.permutation(np.flatnonzero(training & (faces.labels == code)))[:per_class]
+        for position, axis in enumerate(line):
+            axis.set_axis_off()
+            if position < len(rows):
+                _show(axis, faces.images[rows[position]])
+        line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, rotation=90, ha="right", va="center")
+    return _png(figure)
+
+
+def faces_by_rule(before: Mapping[str, int], rules: Sequence["RuleCount"]) -> bytes:
+    """Draw how many faces each split has after each rule."""
+    steps = {"as ingested": before, **{f"after\n{rule.rule}": rule.remaining for rule in rules}}
+    counts = pd.DataFrame(steps).fillna(0).astype(int)
+    figure, axis = _figure(10, 3.4)
+    long = counts.rename_axis("split").reset_index().melt("split", var_name="step", value_name="faces")
+    with matplotlib.rc_context(STYLE):
+        sns.barplot(long, x="step", y="faces", hue="split", palette=PALETTE[: len(counts)], ax=axis)
+    for container in axis.containers:
+        axis.bar_label(container, fmt="{:,.0f}", fontsize=7)
+    axis.set(title="Faces before and after each rule", xlabel="")
+    axis.margins(y=0.12)
+    return _png(figure)
+
+
+def augmentation(originals: np.ndarray[Any, Any], versions: Sequence[np.ndarray[Any, Any]]) -> bytes:
+    """Draw faces in the first row and their augmented versions below."""
+    images = [*originals, *(image for version in versions for image in version)]
+    titles = ["before"] * len(originals) + ["after"] * (len(images) - len(originals))
+    return _grid(images, titles, len(originals))
+
+
+def learning_curves(history: Sequence[Mapping[str, float]], phases: Sequence[str], best_epoch: int) -> bytes:
+    """Draw loss, accuracy, macro-F1 and learning rate by epoch; the kept epoch is marked."""
+    epochs = np.arange(1, len(history) + 1)
+    figure, axes = _figure(11, 6, 2, 2)
+    for axis, metric in zip(axes.flat, ["loss", "accuracy", "macro_f1", "learning_rate"], strict=True):
+        axis.plot(epochs, [row[metric] for row in history], "o-", color=PALETTE[0], label="training")
+        if f"val_{metric}" in history[0]:
+            axis.plot(epochs, [row[f"val_{metric}"] for row in history], "s--", color=PALETTE[1], label="validation")
+        axis.axvline(best_epoch, color="black", linewidth=0.8, linestyle=":", label="kept epoch")
+        for position in range(1, len(phases)):
+            if phases[position] != phases[position - 1]:
+                axis.axvline(position + 0.5, color="grey", linewidth=0.8)
+        axis.set(title=metric.replace("_", " "), xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(fontsize=8)
+    return _png(figure)
+
+
+def confusion(matrix: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes:
+    """Draw a (classes, classes) confusion matrix of counts, rows are true labels, coloured by share of the row."""
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    texts = [[f"{share:.0%}\n{count:,}" for share, count in zip(*row, strict=True)] for row in zip(shares, matrix, strict=True)]
+    figure, axis = _figure(8, 6.6)
+    with matplotlib.rc_context(STYLE):
+        sns.heatmap(
+            shares, annot=np.array(texts), fmt="", cmap=SEQUENTIAL, vmin=0, vmax=1, ax=axis,
+            xticklabels=list(class_names), yticklabels=list(class_names), cbar_kws={"label": "share of the true class"},
+        )  # fmt: skip
+    axis.set(xlabel="predicted", ylabel="true", title="Confusion matrix (test split)")
+    axis.tick_params(axis="y", rotation=0)
+    return _png(figure)
+
+
+def reliability(curves: Mapping[str, pd.DataFrame], errors: Mapping[str, float]) -> bytes:
+    """Draw accuracy against confidence by bin, and the faces in each bin, for each named set of predictions.
+
+    A curve has columns confidence, accuracy (both 0-1) and count.
+    """
+    figure, (top, bottom) = _figure(6.4, 6.4, 2, 1, height_ratios=[3, 1], sharex=True)
+    top.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="perfectly calibrated")
+    width = 0.8 / 15 / max(1, len(curves))
+    for position, (name, curve) in enumerate(curves.items()):
+        style = {"color": PALETTE[position]}
+        label = f"{name}: expected calibration error {errors[name]:.3f}"
+        top.plot(curve["confidence"], curve["accuracy"], "os^D"[position % 4] + "-", label=label, **style)
+        bottom.bar(curve["confidence"] + position * width, curve["count"], width=width, **style)
+    top.set(ylabel="accuracy", title="Reliability (test split)", xlim=(0, 1), ylim=(0, 1))
+    top.legend(fontsize=8, loc="upper left")
+    bottom.set(xlabel="confidence", ylabel="faces")
+    return _png(figure)
+
+
+def class_scores(table: pd.DataFrame) -> bytes:
+    """Draw precision, recall and F1 of each class; `table` is indexed by class, with a column `count`."""
+    long = table[["precision", "recall", "f1"]].rename_axis("class").reset_index().melt("class", var_name="metric", value_name="score")
+    labels = [f"{name}\n(n={count:,})" for name, count in table["count"].items()]
+    figure, axis = _figure(10, 3.4)
+    with matplotlib.rc_context(STYLE):
+        sns.barplot(long, x="class", y="score", hue="metric", palette=PALETTE[:3], ax=axis)
+    axis.set_xticks(range(len(labels)), labels)
+    axis.set(title="Scores by class (test split)", xlabel="", ylim=(0, 1.05))
+    axis.legend(ncols=3, loc="upper right", fontsize=8)
+    return _png(figure)
+
+
+def mistakes(images: Sequence[np.ndarray[Any, Any]], titles: Sequence[str]) -> bytes:
+    """Draw the wrongly classified faces that the model was surest of."""
+    if not len(images):
+        figure, axis = _figure(5, 0.8)
+        axis.text(0.5, 0.5, "the model made no mistake", ha="center", va="center")
+        axis.set_axis_off()
+        return _png(figure)
+    return _grid(images, titles, 8)
+
+
+def explanations(images: np.ndarray[Any, Any], heat: np.ndarray[Any, Any], titles: Sequence[str], per_class: int) -> bytes:
+    """Draw faces beside their Grad-CAM heat: (n, side, side) grey levels and (n, side, side) heat of 0-1."""
+    pairs = max(1, per_class)
+    rows = -(-len(images) // pairs)
+    figure, axes = _figure(2.7 * pairs, 1.62 * rows, rows, 2 * pairs, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for position, title in enumerate(titles):
+        line, pair = divmod(position, pairs)
+        plain, heated = axes[line, 2 * pair], axes[line, 2 * pair + 1]
+        _show(plain, images[position], title)
+        _show(heated, images[position], "looked at")
+        heated.imshow(heat[position], cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+    return _png(figure)
