@@ -140,6 +140,8 @@ def run_pipeline(name: str, settings: Settings, debug: bool) -> None:
     store = prepare_stack(state, tracking.experiment_name)
     for package in ("steps", "vision"):
         logging.getLogger(package).setLevel(logging.INFO)
+    for package in ("great_expectations.data_context.types.base", "tensorflow"):  # both set their own level
+        logging.getLogger(package).setLevel(logging.INFO if debug else logging.ERROR)
     summary = module.run(settings, run_tags(settings))
     print()
     for key, value in {"experiment": tracking.experiment_name, **summary, "open the UI": store.ui_command}.items():

@@ -28,7 +28,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
     """Ingest, validate, analyse, preprocess, train, register, evaluate and report."""
     seed, tracking = settings.seed, settings.tracking
     everything = settings.model_dump(mode="json")
-    reports_folder = str(tracking.reports_folder)
+    reports_folder, checkpoints = str(tracking.reports_folder), str(settings.state_folder / "checkpoints")
 
     faces = ingest_data(settings.dataset, seed, fingerprint)
     validation = validate_data(faces, settings.validation)
@@ -43,9 +43,9 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
         settings.augmentation,
         settings.training,
         seed,
-        str(settings.state_folder / "checkpoints"),
+        checkpoints,
     )
-    model_uri = register_model(classifier, prepared, tracking.model_name, tags)
+    model_uri = register_model(classifier, prepared, tracking.model_name, tags, checkpoints)
     evaluation, _ = evaluate_model(prepared, model_uri, settings.evaluation, seed)
     report_run(
         validation,

@@ -8,7 +8,7 @@ import mlflow
 from zenml import step
 
 from configs.loading import flatten
-from steps.tracking import log_report
+from steps.tracking import log_report, run_id
 from configs.errors import InvalidDataError
 from vision.faces import FaceSet
 from vision.validation import ValidationReport
@@ -30,8 +30,7 @@ def accept_data(
     for check in validation.warnings:
         logger.warning("data check %s: %d of %d failed (%.2f%%)", check.check, check.failed, check.checked, 100 * check.failed_share)
     if validation.critical:
-        run = mlflow.active_run()
-        folder = Path(reports_folder, run.info.run_id if run else "no-run")
+        folder = Path(reports_folder, run_id())
         folder.mkdir(parents=True, exist_ok=True)
         page = folder / "validation.html"
         page.write_text(validation.page(), encoding="utf-8")

@@ -1,5 +1,6 @@
 """Step register_model."""
 
+import shutil
 from importlib.metadata import version
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import numpy as np
 from mlflow.models import infer_signature
 from zenml import step
 
+from steps.tracking import run_checkpoint
 from vision.classifier import predict
 from vision.faces import VALIDATION, FaceSet
 
@@ -17,9 +19,12 @@ SERVED_WITH = ("tensorflow", "keras", "numpy")  # named, because finding out tak
 
 @step(experiment_tracker=True, enable_cache=False)
 def register_model(
-    classifier: keras.Model, prepared: FaceSet, model_name: str, tags: dict[str, str]
+    classifier: keras.Model, prepared: FaceSet, model_name: str, tags: dict[str, str], checkpoints_folder: str
 ) -> Annotated[str, "model_uri"]:
-    """Log the model to MLflow with signature and example, register it, and return its URI (models:/NAME/VERSION)."""
+    """Log the model to MLflow with signature and example, register it, and return its URI (models:/NAME/VERSION).
+
+    The run's checkpoint is deleted: MLflow has the model now.
+    """
     example = prepared.images[prepared.rows(VALIDATION)[:1]][..., None].astype(np.float32)
     logged = mlflow.tensorflow.log_model(
         classifier,
@@ -34,4 +39,5 @@ def register_model(
     for name, value in {**tags, "data_fingerprint": prepared.fingerprint}.items():
         mlflow.MlflowClient().set_model_version_tag(model_name, registered, name, value)
     mlflow.set_tag("model_version", registered)
+    shutil.rmtree(run_checkpoint(checkpoints_folder).parent, ignore_errors=True)
     return f"models:/{model_name}/{registered}"

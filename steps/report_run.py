@@ -9,7 +9,7 @@ from zenml.client import Client
 from zenml.steps import get_step_context
 
 from configs.loading import flatten
-from steps.tracking import log_report
+from steps.tracking import log_report, run_id
 from vision.augmentation import AugmentationReport
 from vision.balance import BalanceReport
 from vision.evaluation import EvaluationReport
@@ -45,8 +45,7 @@ def report_run(
         "data_peak_memory_mb": max((row["peak_memory_mb"] for row in data), default=0.0),
     }
     mlflow.log_metrics(totals)
-    run = mlflow.active_run()
-    assert run is not None  # the experiment tracker opened it
+    run = mlflow.get_run(run_id())
     scores = evaluation.scores["test"]
     headline = {
         "test accuracy": f"{scores['accuracy']:.2%}",
@@ -66,7 +65,7 @@ def report_run(
         preprocessing=preprocessing,
         augmentation=augmentation,
         history=history,
-        temperature=mlflow.get_run(run.info.run_id).data.metrics["temperature"],
+        temperature=run.data.metrics["temperature"],
         evaluation=evaluation,
         resources=resources,
         settings=flatten(settings),

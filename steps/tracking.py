@@ -22,12 +22,25 @@ def measured() -> Iterator[None]:
     """Measure a step's own work; inside a pipeline the figures become the step's metadata."""
     with measure() as usage:
         yield
-    logger.info("took %.1f s, peak memory %.0f MB", usage.seconds, usage.peak_memory_mb)
     try:
-        get_step_context()
+        name = get_step_context().step_name
     except RuntimeError:  # the step was called as a function, without a pipeline
         return
+    logger.info("%s: done in %.1f s, peak memory %.0f MB", name, usage.seconds, usage.peak_memory_mb)
     log_metadata({"seconds": usage.seconds, "peak_memory_mb": usage.peak_memory_mb})
+
+
+def run_id() -> str:
+    """Return the id of the MLflow run that the step is in."""
+    run = mlflow.active_run()
+    if run is None:
+        raise RuntimeError("this step needs an MLflow run; give its stack an experiment tracker")
+    return str(run.info.run_id)
+
+
+def run_checkpoint(checkpoints_folder: str) -> Path:
+    """Return where the MLflow run keeps its best epoch so far."""
+    return Path(checkpoints_folder, run_id(), "best.keras")
 
 
 def log_report(report: Report, folder: str) -> None:

@@ -1,6 +1,5 @@
 """Step train_model."""
 
-from pathlib import Path
 from typing import Annotated
 
 import keras
@@ -10,7 +9,7 @@ from zenml import step
 from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
-from steps.tracking import log_report, measured
+from steps.tracking import log_report, measured, run_checkpoint
 from vision.backbones import weights_hash
 from vision.balance import BalanceReport
 from vision.faces import FaceSet
@@ -32,8 +31,6 @@ def train_model(
     checkpoints_folder: str,
 ) -> tuple[Annotated[keras.Model, "classifier"], Annotated[TrainingHistory, "history"]]:
     """Fine-tune; every epoch's metrics go to MLflow as they happen, the best epoch so far is on disk."""
-    run = mlflow.active_run()
-    checkpoint = Path(checkpoints_folder, run.info.run_id if run else "no-run", "best.keras")
     with measured():
         best, history = train_classifier(
             prepared,
@@ -42,7 +39,7 @@ def train_model(
             augmentation,
             training,
             seed,
-            checkpoint,
+            run_checkpoint(checkpoints_folder),
             hook=lambda epoch, metrics: mlflow.log_metrics(dict(metrics), step=epoch),
         )
         calibrated, temperature = calibrate_classifier(best, prepared, training.batch_size)

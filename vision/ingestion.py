@@ -40,7 +40,7 @@ def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
         chunks = iter(lambda: tuple(itertools.islice(reading.faces, CHUNK)), ())
         work = (delayed(decode_chunk)(chunk, settings) for chunk in chunks)
         parallel = Parallel(n_jobs=1 if small else settings.workers, return_as="generator", pre_dispatch="3*n_jobs")
-        with tqdm(total=reading.count, unit=" faces", desc=f"reading {reading.name}", mininterval=1.0) as progress:
+        with tqdm(total=reading.count, unit=" faces", desc=f"reading {reading.name}", disable=None) as progress:
             for block, chunk_rows in parallel(work):
                 rows.extend(chunk_rows)
                 progress.update(len(chunk_rows))

@@ -121,7 +121,9 @@ def faces_by_rule(before: Mapping[str, int], rules: Sequence["RuleCount"]) -> by
         sns.barplot(long, x="step", y="faces", hue="split", palette=PALETTE[: len(counts)], ax=axis)
     for container in axis.containers:
         axis.bar_label(container, fmt="{:,.0f}", fontsize=7)
-    axis.set(title="Faces before and after each rule", xlabel="")
+    axis.set_title("Faces before and after each rule", loc="left")
+    axis.set(xlabel="")
+    axis.legend(ncols=4, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
     axis.margins(y=0.12)
     return _png(figure)
 
@@ -180,7 +182,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], errors: Mapping[str, float])
         top.plot(curve["confidence"], curve["accuracy"], "os^D"[position % 4] + "-", label=label, **style)
         bottom.bar(curve["confidence"] + position * width, curve["count"], width=width, **style)
     top.set(ylabel="accuracy", title="Reliability (test split)", xlim=(0, 1), ylim=(0, 1))
-    top.legend(fontsize=8, loc="upper left")
+    top.legend(fontsize=8, loc="lower right")
     bottom.set(xlabel="confidence", ylabel="faces")
     return _png(figure)
 
@@ -193,8 +195,9 @@ def class_scores(table: pd.DataFrame) -> bytes:
     with matplotlib.rc_context(STYLE):
         sns.barplot(long, x="class", y="score", hue="metric", palette=PALETTE[:3], ax=axis)
     axis.set_xticks(range(len(labels)), labels)
-    axis.set(title="Scores by class (test split)", xlabel="", ylim=(0, 1.05))
-    axis.legend(ncols=3, loc="upper right", fontsize=8)
+    axis.set_title("Scores by class (test split)", loc="left")
+    axis.set(xlabel="", ylim=(0, 1.05))
+    axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
     return _png(figure)
 
 

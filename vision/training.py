@@ -144,7 +144,7 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch_started = time.monotonic()
         name = f"epoch {len(self.history) + 1}/{self.total} [{self.phase}]"
-        self.progress = tqdm(total=self.params["steps"], desc=name, unit=" batches", leave=False, mininterval=5.0)
+        self.progress = tqdm(total=self.params["steps"], desc=name, unit=" batches", leave=False, mininterval=5.0, disable=None)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.progress.update(1)

@@ -1,0 +1,47 @@
+# `make help` lists the targets. Everything lives in .venv and .state; `make clean` removes both.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+STORE := $(if $(MLFLOW_TRACKING_URI),$(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/.state/mlflow/mlflow.db)
+PORT ?= 5000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test check ui clean lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## create .venv and install the locked dependencies
+
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version); set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $(INSTALLED)
+
+train: setup ## train on data/, or on drawn faces if that is empty (ARGS="--dataset.path PATH")
+	$(RUN) run.py --pipeline training $(ARGS)
+
+test: setup ## run the tests (no network needed)
+	$(RUN) -m pytest $(ARGS)
+
+check: setup ## ruff, mypy and import-linter
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+ui: setup ## open the MLflow UI on this project's runs (PORT=5000)
+	@case "$(STORE)" in \
+		http*) echo "Runs are tracked by the server at $(STORE)";; \
+		*) mkdir -p .state/mlflow && $(VENV)/bin/mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(PORT);; \
+	esac
+
+clean: ## remove the environment, all runs and reports (not data/)
+	rm -rf $(VENV) .state reports
+
+lock: ## resolve pyproject.toml into requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --output-file requirements.lock
