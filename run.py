@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
                 *(f"  --{name:<{width}}  {value}" for name, value in values.items()),
                 f"\nAlso as environment variables, for example {ENVIRONMENT_PREFIX}TRAINING__BATCH_SIZE=32.",
                 "Strongest first: command line, environment, --config files (the last first), configs/<pipeline>.yaml.",
-                "\nexit codes: 0 done, 1 unexpected error, 2 wrong settings or input, 5 invalid data, 130 stopped (Ctrl-C)\n",
+                "\nexit codes: 0 done, 1 unexpected error, 2 wrong settings or input, 5 invalid data, 130 Ctrl-C\n",
             ]
         )
 
@@ -52,10 +52,17 @@ class Parser(argparse.ArgumentParser):
 
 def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     """Return the options, and the settings given as `--section.field VALUE` as a nested dictionary."""
-    parser = Parser(prog="run.py", description="Face-emotion detection, from raw faces to a model in MLflow.", allow_abbrev=False)
+    parser = Parser(
+        prog="run.py", description="Face-emotion detection, from raw faces to a model in MLflow.", allow_abbrev=False
+    )
     parser.add_argument("--pipeline", metavar="NAME", help="the pipeline to run")
     parser.add_argument(
-        "--config", metavar="FILE", type=Path, action="append", default=[], help="YAML over the pipeline's own; repeatable"
+        "--config",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="YAML over the pipeline's own; repeatable",
     )
     parser.add_argument("--debug", action="store_true", help="show stack traces and the libraries' own messages")
     options, rest = parser.parse_known_args(arguments)

@@ -1,0 +1,1 @@
+"""Settings: their names and bounds, their values, and how they are read."""

@@ -49,9 +49,9 @@ def load_settings(pipeline: str, overlays: list[Path], given: dict[str, Any]) ->
 def flatten(values: Any, prefix: str = "") -> dict[str, str]:
     """Turn nested settings into `section.field` names and printable values."""
     if isinstance(values, dict):
-        entries = values.items()
+        entries = list(values.items())
     elif isinstance(values, list) and values and isinstance(values[0], dict):
-        entries = ((str(position), value) for position, value in enumerate(values))
+        entries = list(enumerate(values))
     else:
         return {prefix: values if isinstance(values, str) else json.dumps(values)}
     flat: dict[str, str] = {}

@@ -1,0 +1,1 @@
+"""Materializers: how each type of artifact is stored and shown."""

@@ -1,0 +1,1 @@
+"""Pipelines: which step follows which, and the stack that they run on."""

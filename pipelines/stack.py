@@ -40,7 +40,9 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise UserError(f"state_folder {state} cannot be written ({error.strerror}); set state_folder to one that can") from error
+        raise UserError(
+            f"state_folder {state} cannot be written ({error.strerror}); set state_folder to one that can"
+        ) from error
     os.environ.pop("MLFLOW_RUN_ID", None)  # would make the run of another program ours
     os.environ |= {
         "TMPDIR": str(state / "temporary"),
@@ -100,7 +102,7 @@ def _users_tracker() -> Tracking | None:
         return None
     from zenml.client import Client
 
-    tracker = Client().active_stack.experiment_tracker
+    tracker: Any = Client().active_stack.experiment_tracker
     if tracker is None or tracker.name == TRACKER:
         return None
     if tracker.flavor != "mlflow":
@@ -133,7 +135,7 @@ def _ensure_component(client: Any, name: str, kind: Any, flavor: str, configurat
 
 
 def _ensure_experiment(uri: str, name: str, artifacts: Path) -> None:
-    """Create the experiment with an absolute place for its artifacts; MLflow's default follows the working directory."""
+    """Create the experiment with an absolute place for its artifacts; MLflow's own choice follows the cwd."""
     import mlflow
 
     Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)

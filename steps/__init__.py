@@ -1,0 +1,1 @@
+"""Steps: verbs, each a thin ZenML step that calls vision/ and writes to MLflow."""

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.data.pandas_dataset import from_pandas
 from zenml import step
 
+from configs.errors import InvalidDataError
 from configs.loading import flatten
 from steps.tracking import log_report, run_id
-from configs.errors import InvalidDataError
 from vision.faces import FaceSet
 from vision.validation import ValidationReport
 
@@ -24,11 +25,17 @@ def accept_data(
     mlflow.set_tags({**tags, "dataset_form": faces.form, "data_fingerprint": faces.fingerprint})
     mlflow.log_params(flatten(settings))
     source = str(settings["dataset"]["path"]) if not faces.drawn else "drawn"
-    lineage = mlflow.data.from_pandas(faces.table, source=source, name=faces.name, digest=faces.fingerprint)
+    lineage = from_pandas(faces.table, source=source, name=faces.name, digest=faces.fingerprint)
     mlflow.log_input(lineage, context="ingested")
     log_report(validation, "validation")
     for check in validation.warnings:
-        logger.warning("data check %s: %d of %d failed (%.2f%%)", check.check, check.failed, check.checked, 100 * check.failed_share)
+        logger.warning(
+            "data check %s: %d of %d failed (%.2f%%)",
+            check.check,
+            check.failed,
+            check.checked,
+            100 * check.failed_share,
+        )
     if validation.critical:
         folder = Path(reports_folder, run_id())
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import mlflow
 import pandas as pd
+from mlflow.data.pandas_dataset import from_pandas
 from zenml import step
 
 from configs.settings import EvaluationSettings
@@ -26,7 +27,7 @@ def evaluate_model(
     with measured():
         report, predictions = evaluate_classifier(classifier, prepared, evaluation, seed)
     test = prepared.table.iloc[prepared.rows(TEST)]
-    mlflow.log_input(mlflow.data.from_pandas(test, name=prepared.name, digest=prepared.fingerprint), context="test")
+    mlflow.log_input(from_pandas(test, name=prepared.name, digest=prepared.fingerprint), context="test")
     log_report(report, "evaluation")
     mlflow.log_table(predictions, "evaluation/predictions.json")
     return report, predictions

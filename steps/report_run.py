@@ -84,7 +84,11 @@ def used_resources() -> list[dict[str, Any]]:
     context = get_step_context()
     steps = Client().get_pipeline_run(context.pipeline_run.id).steps
     return [
-        {"step": name, "cached": run.status.value == "cached", **{k: run.run_metadata[k] for k in ("seconds", "peak_memory_mb")}}
+        {
+            "step": name,
+            "cached": run.status.value == "cached",
+            **{k: run.run_metadata[k] for k in ("seconds", "peak_memory_mb")},
+        }
         for name, run in steps.items()
         if "seconds" in run.run_metadata
     ]

@@ -92,4 +92,4 @@ def augment(images: np.ndarray[Any, Any], layers: Layers) -> np.ndarray[Any, np.
     data: Any = {"images": images[..., None].astype(np.float32), "labels": np.zeros((len(images), 1), np.float32)}
     for layer in layers:
         data = layer(data, training=True)
-    return np.clip(keras.ops.convert_to_numpy(data["images"])[..., 0], *GREY_LEVELS).astype(np.uint8)
+    return np.asarray(np.clip(keras.ops.convert_to_numpy(data["images"])[..., 0], *GREY_LEVELS), dtype=np.uint8)

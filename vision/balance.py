@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import entropy
 
+from configs.errors import InvalidDataError
 from configs.settings import BalanceSettings
 from vision import plots
-from configs.errors import InvalidDataError
 from vision.faces import SPLITS, TRAIN, UNASSIGNED, FaceSet
 from vision.reports import Report
 
@@ -53,11 +53,9 @@ def analyze_classes(faces: FaceSet, settings: BalanceSettings, seed: int) -> Bal
         "inverse_frequency": inverse_frequency_weights(counts),
         "effective_number": effective_number_weights(counts, settings.effective_number_beta),
     }
-    named = {
-        scheme: dict(zip(faces.class_names, values.tolist(), strict=True)) for scheme, values in weights.items()
-    }
+    named = {scheme: dict(zip(faces.class_names, values.tolist(), strict=True)) for scheme, values in weights.items()}
     return BalanceReport(
-        counts={split: {name: int(counted.loc[split, name]) for name in faces.class_names} for split in order},
+        counts={split: {name: int(counted.at[split, name]) for name in faces.class_names} for split in order},
         imbalance_ratio=float(counts.max() / counts.min()),
         normalized_entropy=float(entropy(counts) / np.log(len(counts))),
         **named,

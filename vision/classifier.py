@@ -65,7 +65,9 @@ def set_trainable(classifier: keras.Model, parts: tuple[str, ...]) -> None:
 def predict(classifier: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
     """Return the (n, classes) float32 output for (n, height, width) uint8 faces, a batch in memory at a time."""
     batches = [
-        keras.ops.convert_to_numpy(classifier.predict_on_batch(images[start : start + batch_size, ..., None].astype(np.float32)))
+        keras.ops.convert_to_numpy(
+            classifier.predict_on_batch(images[start : start + batch_size, ..., None].astype(np.float32))
+        )
         for start in range(0, len(images), batch_size)
     ]
     return np.concatenate(batches).astype(np.float32)

@@ -68,9 +68,7 @@ def draw_faces(
         yield name, draw_face(EXPRESSIONS.get(name, EXPRESSIONS["neutral"]), side, settings.noise, random)
 
 
-def draw_face(
-    expression: Expression, side: int, noise: float, random: np.random.Generator
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def draw_face(expression: Expression, side: int, noise: float, random: np.random.Generator) -> np.ndarray[Any, Any]:
     """Draw one face as (side, side) uint8, with pose, light and noise from `random`."""
     skin, background = random.uniform(130, 225), random.uniform(20, 120)
     ink = random.uniform(10, 60)
@@ -105,7 +103,8 @@ def draw_face(
     pose[:, 2] += random.normal(0, 0.025 * CANVAS, size=2)
     posed = cv2.warpAffine(canvas, pose, (CANVAS, CANVAS), borderMode=cv2.BORDER_REPLICATE)
     small = cv2.resize(posed, (side, side), interpolation=cv2.INTER_AREA)
-    return np.clip(small + random.normal(0, noise, size=small.shape), 0, 255).astype(np.uint8)
+    noisy = small + random.normal(0, noise, size=small.shape)
+    return np.asarray(np.clip(noisy, 0, 255), dtype=np.uint8)
 
 
 def _draw_mouth(

@@ -65,7 +65,7 @@ def evaluate_classifier(
     report = EvaluationReport(
         faces={name: int(chosen.sum()) for name, chosen in subsets.items()},
         scores=scores,
-        classes=by_class.reset_index().to_dict(orient="records"),
+        classes=[{str(k): v for k, v in row.items()} for row in by_class.reset_index().to_dict(orient="records")],
         confusion=matrix.tolist(),
         confidence_level=settings.confidence_level,
         figures={

@@ -19,7 +19,9 @@ def explained_layer(classifier: keras.Model, side: int) -> str:
     return str(large[-1])
 
 
-def grad_cam(classifier: keras.Model, images: np.ndarray[Any, Any], classes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def grad_cam(
+    classifier: keras.Model, images: np.ndarray[Any, Any], classes: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
     """Return (n, side, side) float32 heat of 0-1 for (n, side, side) uint8 faces (Selvaraju et al. 2017).
 
     `classes` are the (n,) outputs to explain. A face whose heat is nowhere positive gets zeros.

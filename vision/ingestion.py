@@ -16,8 +16,8 @@ from joblib.externals.loky import get_reusable_executor
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from configs.settings import DatasetSettings
 from configs.errors import UserError
+from configs.settings import DatasetSettings
 from vision.faces import TABLE_COLUMNS, FaceSet, store_images
 from vision.readers import RawFace, open_dataset
 
@@ -74,7 +74,7 @@ def decode_chunk(
             pixels, mode = decode_face(face.payload, settings.max_pixels)
             row |= {"mode": mode, **describe_face(pixels)}
             block[position] = resize_face(pixels, side)
-        except Exception as error:  # whatever a hostile image makes a decoder raise belongs into its row
+        except Exception as error:  # noqa: BLE001 - whatever a hostile image makes a decoder raise belongs into its row
             row["error"] = f"{type(error).__name__}: {error}"[:300]
         rows.append(row)
     return block, rows
@@ -142,4 +142,4 @@ def resize_face(pixels: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]
     if pixels.shape == (side, side):
         return pixels
     method = cv2.INTER_AREA if max(pixels.shape) > side else cv2.INTER_CUBIC
-    return cv2.resize(pixels, (side, side), interpolation=method)
+    return np.asarray(cv2.resize(pixels, (side, side), interpolation=method))

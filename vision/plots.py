@@ -79,7 +79,9 @@ def class_counts(counts: pd.DataFrame) -> bytes:
         with matplotlib.rc_context(STYLE):
             sns.barplot(x=row.index, y=row.to_numpy(), color=PALETTE[0], ax=axis)
         for position, count in enumerate(row):
-            axis.annotate(f"{count:,} ({count / max(row.sum(), 1):.1%})", (position, count), ha="center", va="bottom", fontsize=8)
+            axis.annotate(
+                f"{count:,} ({count / max(row.sum(), 1):.1%})", (position, count), ha="center", va="bottom", fontsize=8
+            )
         axis.set(title=f"{split}: {row.sum():,} faces", xlabel="", ylabel="faces")
         axis.margins(y=0.15)
     return _png(figure)
@@ -87,7 +89,9 @@ def class_counts(counts: pd.DataFrame) -> bytes:
 
 def class_weights(weights: Mapping[str, Mapping[str, float]]) -> bytes:
     """Draw the weight of each class under each scheme."""
-    long = pd.DataFrame(weights).rename_axis("class").reset_index().melt("class", var_name="scheme", value_name="weight")
+    long = (
+        pd.DataFrame(weights).rename_axis("class").reset_index().melt("class", var_name="scheme", value_name="weight")
+    )
     figure, axis = _figure(10, 3)
     with matplotlib.rc_context(STYLE):
         sns.barplot(long, x="class", y="weight", hue="scheme", palette=PALETTE[:2], ax=axis)
@@ -100,7 +104,9 @@ def sample_faces(faces: FaceSet, per_class: int, seed: int) -> bytes:
     """Draw random decodable training faces, a row for each class."""
     random = np.random.default_rng(seed)
     training = faces.decodable & np.asarray(faces.table["split"].isin([TRAIN, UNASSIGNED]))
-    figure, axes = _figure(1.15 * per_class + 0.6, 1.15 * len(faces.class_names), len(faces.class_names), per_class, squeeze=False)
+    figure, axes = _figure(
+        1.15 * per_class + 0.6, 1.15 * len(faces.class_names), len(faces.class_names), per_class, squeeze=False
+    )
     for code, (line, name) in enumerate(zip(axes, faces.class_names, strict=True)):
         rows = random.permutation(np.flatnonzero(training & (faces.labels == code)))[:per_class]
         for position, axis in enumerate(line):
@@ -156,7 +162,10 @@ def learning_curves(history: Sequence[Mapping[str, float]], phases: Sequence[str
 def confusion(matrix: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes:
     """Draw a (classes, classes) confusion matrix of counts, rows are true labels, coloured by share of the row."""
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    texts = [[f"{share:.0%}\n{count:,}" for share, count in zip(*row, strict=True)] for row in zip(shares, matrix, strict=True)]
+    texts = [
+        [f"{share:.0%}\n{count:,}" for share, count in zip(*row, strict=True)]
+        for row in zip(shares, matrix, strict=True)
+    ]
     figure, axis = _figure(8, 6.6)
     with matplotlib.rc_context(STYLE):
         sns.heatmap(
@@ -189,7 +198,12 @@ def reliability(curves: Mapping[str, pd.DataFrame], errors: Mapping[str, float])
 
 def class_scores(table: pd.DataFrame) -> bytes:
     """Draw precision, recall and F1 of each class; `table` is indexed by class, with a column `count`."""
-    long = table[["precision", "recall", "f1"]].rename_axis("class").reset_index().melt("class", var_name="metric", value_name="score")
+    long = (
+        table[["precision", "recall", "f1"]]
+        .rename_axis("class")
+        .reset_index()
+        .melt("class", var_name="metric", value_name="score")
+    )
     labels = [f"{name}\n(n={count:,})" for name, count in table["count"].items()]
     figure, axis = _figure(10, 3.4)
     with matplotlib.rc_context(STYLE):
@@ -211,7 +225,9 @@ def mistakes(images: Sequence[np.ndarray[Any, Any]], titles: Sequence[str]) -> b
     return _grid(images, titles, 8)
 
 
-def explanations(images: np.ndarray[Any, Any], heat: np.ndarray[Any, Any], titles: Sequence[str], per_class: int) -> bytes:
+def explanations(
+    images: np.ndarray[Any, Any], heat: np.ndarray[Any, Any], titles: Sequence[str], per_class: int
+) -> bytes:
     """Draw faces beside their Grad-CAM heat: (n, side, side) grey levels and (n, side, side) heat of 0-1."""
     pairs = max(1, per_class)
     rows = -(-len(images) // pairs)

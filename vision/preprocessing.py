@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from configs.errors import InvalidDataError
 from configs.settings import PreprocessingSettings
 from vision import plots
 from vision.audit import audit_copies
-from configs.errors import InvalidDataError
 from vision.faces import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, FaceSet, store_images
 from vision.ingestion import resize_face
 from vision.reports import Report
@@ -75,9 +75,7 @@ DROP_RULES: dict[str, Callable[[pd.DataFrame, PreprocessingSettings], pd.Series]
 }
 
 
-def preprocess_faces(
-    faces: FaceSet, settings: PreprocessingSettings, seed: int
-) -> tuple[FaceSet, PreprocessingReport]:
+def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> tuple[FaceSet, PreprocessingReport]:
     """Return the faces to learn from and to be judged by, all of them usable, with splits and one size.
 
     The table gains the column `in_training`: test faces that were pixel-identical to training faces as the
@@ -97,7 +95,9 @@ def preprocess_faces(
         rules.append(RuleCount(name, dropped, _count_splits(table)))
     for split in SPLITS:
         if not (table["split"] == split).any():
-            raise InvalidDataError(f"{faces.name}: no face is left in the {split} split; see preprocessing in the settings")
+            raise InvalidDataError(
+                f"{faces.name}: no face is left in the {split} split; see preprocessing in the settings"
+            )
 
     rows, side = table.index.to_numpy(), settings.image_size
 

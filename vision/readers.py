@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from configs.errors import UserError
 from configs.settings import DatasetSettings
 from vision.drawing import draw_faces
-from configs.errors import UserError
 from vision.faces import TEST, TRAIN, UNASSIGNED, VALIDATION
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -73,6 +73,7 @@ def is_image(path: PurePosixPath) -> bool:
 
 
 def too_large(size: int, settings: DatasetSettings) -> ValueError:
+    """Return the error of a file that is not even read."""
     return ValueError(f"{size} bytes, more than dataset.max_file_bytes {settings.max_file_bytes}")
 
 
@@ -238,8 +239,10 @@ def find_dataset(path: Path) -> tuple[str, Path] | None:
         return None
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir()]
-    packed = [entry for entry in entries if entry.is_file() and entry.name.lower().endswith((*ARCHIVE_SUFFIXES, ".csv"))]
-    if folders and packed or len(packed) > 1:
+    packed = [
+        entry for entry in entries if entry.is_file() and entry.name.lower().endswith((*ARCHIVE_SUFFIXES, ".csv"))
+    ]
+    if (folders and packed) or len(packed) > 1:
         names = ", ".join(entry.name for entry in [*folders, *packed][:6])
         raise UserError(f"{path} holds more than one data set ({names}); choose one with --dataset.path")
     if packed:
@@ -274,5 +277,9 @@ def source_fingerprint(settings: DatasetSettings) -> str:
     files = [settings.path] if settings.path.is_file() else sorted(p for p in settings.path.rglob("*") if p.is_file())
     for path in files:
         status = path.stat()
-        digest.update(f"{os.fspath(path)}\x1f{status.st_size}\x1f{status.st_mtime_ns}".encode(sys.getfilesystemencoding(), "surrogateescape"))
+        digest.update(
+            f"{os.fspath(path)}\x1f{status.st_size}\x1f{status.st_mtime_ns}".encode(
+                sys.getfilesystemencoding(), "surrogateescape"
+            )
+        )
     return digest.hexdigest()

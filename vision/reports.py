@@ -40,7 +40,11 @@ class Report:
 def render_page(template: str, **values: Any) -> str:
     """Fill an HTML template of vision/templates; every value is escaped, pictures are put in as data."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["picture"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
     environment.filters["percent"] = lambda share: f"{100 * share:.2f}%"

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from configs.errors import UserError
 from configs.settings import AugmentationSettings, ClassifierSettings, PhaseSettings, TrainingSettings
 from vision import plots
 from vision.augmentation import Layers, build_augmentation
 from vision.calibration import fit_temperature
 from vision.classifier import BFLOAT16, FLOAT32, build_classifier, predict, set_trainable, with_temperature
-from configs.errors import UserError
 from vision.faces import TRAIN, VALIDATION, FaceSet
 from vision.reports import Report
 
@@ -29,10 +29,10 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "adamw": lambda rate, decay: keras.optimizers.AdamW(rate, weight_decay=decay),
     "sgd": lambda rate, decay: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay or None),
 }
-EpochHook = Callable[[int, Mapping[str, float]], None]
+EpochHook = Callable[[int, Mapping[str, float]], object]
 
 
-class TrainingStopped(UserError):
+class TrainingStoppedError(UserError):
     """Ctrl-C in the middle of training."""
 
     exit_code = 130
@@ -144,7 +144,9 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch_started = time.monotonic()
         name = f"epoch {len(self.history) + 1}/{self.total} [{self.phase}]"
-        self.progress = tqdm(total=self.params["steps"], desc=name, unit=" batches", leave=False, mininterval=5.0, disable=None)
+        self.progress = tqdm(
+            total=self.params["steps"], desc=name, unit=" batches", leave=False, mininterval=5.0, disable=None
+        )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.progress.update(1)
@@ -159,7 +161,9 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         number = len(self.history)
         value = metrics[self.monitor]
         if not math.isfinite(metrics["loss"]):
-            raise UserError(f"training diverged in epoch {number} (loss is {metrics['loss']}); lower training.phases' learning_rate")
+            raise UserError(
+                f"training diverged in epoch {number} (loss is {metrics['loss']}); lower training.phases' learning_rate"
+            )
         best = self.best_epoch == 0 or self.sign * value > self.sign * self.best_value
         if best:
             self.best_epoch = number
@@ -190,7 +194,7 @@ def train_classifier(
 
     The best epoch, by `settings.monitor` on the validation split, is also at `checkpoint` (.keras) at any time.
     `hook` is called after every epoch with its number, counted from 1 over all phases, and its metrics.
-    Raises TrainingStopped on Ctrl-C and UserError where the weights cannot be loaded or the loss diverges.
+    Raises TrainingStoppedError on Ctrl-C and UserError where the weights cannot be loaded or the loss diverges.
     """
     make_deterministic(seed)
     precision = resolve_precision(settings.precision)
@@ -223,7 +227,9 @@ def train_classifier(
             if best.best_epoch
             else "no epoch was finished, so there is no checkpoint"
         )
-        raise TrainingStopped(f"training was stopped after {len(best.history)} of {best.total} epochs; {kept}") from interrupt
+        raise TrainingStoppedError(
+            f"training was stopped after {len(best.history)} of {best.total} epochs; {kept}"
+        ) from interrupt
     history = TrainingHistory(
         epochs=best.history,
         phases=best.phases,
@@ -259,7 +265,13 @@ def _train_phase(
             )
         )
     trainable = sum(int(np.prod(weight.shape)) for weight in model.classifier.trainable_weights)
-    logger.info("phase %s: %d epochs, %s trainable (%.1fM weights)", phase.name, phase.epochs, "+".join(phase.trainable), trainable / 1e6)
+    logger.info(
+        "phase %s: %d epochs, %s trainable (%.1fM weights)",
+        phase.name,
+        phase.epochs,
+        "+".join(phase.trainable),
+        trainable / 1e6,
+    )
     model.fit(training, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, verbose=0)
 
 

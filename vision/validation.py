@@ -187,7 +187,11 @@ def _class_expectations(settings: ValidationSettings) -> list[Expectation]:
 def _run(batch: pd.DataFrame, expectations: list[Expectation], examples: int) -> list[CheckResult]:
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    definition = context.data_sources.add_pandas("faces").add_dataframe_asset("table").add_batch_definition_whole_dataframe("all")
+    definition = (
+        context.data_sources.add_pandas("faces")
+        .add_dataframe_asset("table")
+        .add_batch_definition_whole_dataframe("all")
+    )
     suite = context.suites.add(gx.ExpectationSuite(name="faces", expectations=expectations))
     outcome = definition.get_batch({"dataframe": batch}).validate(
         suite,
