@@ -79,9 +79,20 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, dict[str,
         place = given
         for section in sections:
             place = place.setdefault(section, {})
-        # lists and mappings are written as in YAML; pydantic turns other text into numbers and switches
-        place[field] = yaml.safe_load(value) if value.startswith(("[", "{")) else value
+            if not isinstance(place, dict):
+                raise UserError(f"{name}: {section} was given a value before, so it is no section")
+        place[field] = parse_value(name, value)
     return options, given
+
+
+def parse_value(name: str, text: str) -> Any:
+    """Read lists and mappings as YAML; pydantic turns other text into numbers and switches."""
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{name} {text} is no valid YAML: {' '.join(str(error).split())}") from error
 
 
 def settings_or_demo(options: argparse.Namespace, given: dict[str, Any]) -> Settings:
@@ -125,7 +136,7 @@ def run_tags(settings: Settings) -> dict[str, str]:
     return {
         "dataset": "drawn" if settings.dataset.reader == "drawn" else settings.dataset.path.name,
         "git_commit": (git("rev-parse", "HEAD") or "none") + changed,
-        "weights": settings.classifier.weights,
+        "weights": Path(settings.classifier.weights).name,
         "device": ",".join(device.device_type for device in tf.config.list_physical_devices()),
     }
 

@@ -72,22 +72,12 @@ def prepare_stack(state: Path, experiment: str) -> Tracking:
         return users_tracker
     _use_own_zenml(state / "zenml")
     from zenml.client import Client
-    from zenml.enums import StackComponentType
 
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlflow' / 'mlflow.db'}"
-    client = Client()
-    _ensure_component(client, ARTIFACTS, StackComponentType.ARTIFACT_STORE, "local", {"path": str(state / "artifacts")})
-    _ensure_component(client, TRACKER, StackComponentType.EXPERIMENT_TRACKER, "mlflow", {"tracking_uri": uri})
-    if not client.list_stacks(name=STACK).items:
-        client.create_stack(
-            STACK,
-            {
-                StackComponentType.ORCHESTRATOR: "default",
-                StackComponentType.ARTIFACT_STORE: ARTIFACTS,
-                StackComponentType.EXPERIMENT_TRACKER: TRACKER,
-            },
-        )
-    client.activate_stack(STACK)
+    try:
+        _activate_stack(Client(), uri, state / "artifacts")
+    except ValueError as error:
+        raise UserError(f"MLFLOW_TRACKING_URI {uri} is refused by ZenML: {' '.join(str(error).split())}") from error
     if uri.startswith("sqlite:///"):
         _ensure_experiment(uri, experiment, state / "mlflow" / "artifacts")
     return Tracking(uri, STACK)
@@ -124,6 +114,24 @@ def _use_own_zenml(folder: Path) -> None:
         os.environ.pop(name, None)
     GlobalConfiguration._reset_instance()
     Client._reset_instance()
+
+
+def _activate_stack(client: Any, uri: str, artifacts: Path) -> None:
+    """Register the stack and its parts where they are missing or changed. Raises ValueError for a wrong URI."""
+    from zenml.enums import StackComponentType as Kind
+
+    tracking = {"tracking_uri": uri}
+    if uri.startswith("http"):
+        # ZenML insists on a way to log in. MLflow takes user and password from the environment first, and a
+        # server without login does not look.
+        tracking["tracking_token"] = os.environ.get("MLFLOW_TRACKING_TOKEN", "none")
+    _ensure_component(client, ARTIFACTS, Kind.ARTIFACT_STORE, "local", {"path": str(artifacts)})
+    _ensure_component(client, TRACKER, Kind.EXPERIMENT_TRACKER, "mlflow", tracking)
+    if not client.list_stacks(name=STACK).items:
+        parts = {Kind.ARTIFACT_STORE: ARTIFACTS, Kind.EXPERIMENT_TRACKER: TRACKER, Kind.ORCHESTRATOR: "default"}
+        client.create_stack(STACK, parts)
+    client.activate_stack(STACK)
+    _ = client.active_stack  # the tracker checks its URI when it is made
 
 
 def _ensure_component(client: Any, name: str, kind: Any, flavor: str, configuration: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Backbones: convolutional networks whose weights come from ImageNet, a file or nowhere."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,10 @@ def _load_vgg19(side: int, weights: str) -> keras.Model:
     if not path.name.endswith((".weights.h5", ".h5")):
         raise UserError(f"classifier.weights {weights} does not end in .h5; {way_out}")
     try:
-        return build(weights)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of layers that it leaves as they were
+            return build(weights)
+    except (ValueError, OSError, KeyError, TypeError, Warning) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"classifier.weights {weights} does not fit VGG-19: {reason}; {way_out}") from error
 

@@ -55,7 +55,10 @@ def analyze_classes(faces: FaceSet, settings: BalanceSettings, seed: int) -> Bal
     }
     named = {scheme: dict(zip(faces.class_names, values.tolist(), strict=True)) for scheme, values in weights.items()}
     return BalanceReport(
-        counts={split: {name: int(counted.at[split, name]) for name in faces.class_names} for split in order},
+        counts={
+            str(split): {str(name): int(count) for name, count in row.items()}
+            for split, row in counted.loc[order].iterrows()
+        },
         imbalance_ratio=float(counts.max() / counts.min()),
         normalized_entropy=float(entropy(counts) / np.log(len(counts))),
         **named,

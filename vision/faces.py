@@ -67,7 +67,7 @@ class FaceSet:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of contents, labels and splits; the order of the rows and their file names do not count."""
-        described = self.table[["exact_hash", "label", "split", "error"]]
+        described = self.table[["exact_hash", "label", "split"]]
         rows = np.sort(pd.util.hash_pandas_object(described, index=False).to_numpy())
         digest = hashlib.sha256("\x1f".join((*self.class_names, str(self.images.shape[1:]))).encode())
         digest.update(rows.tobytes())

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from configs.errors import UserError
@@ -98,7 +98,7 @@ def decode_face(
         raise ValueError("the file is empty (0 bytes)")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the stricter rule
-        with Image.open(io.BytesIO(payload)) as image:
+        with open_image(payload) as image:
             if image.width * image.height > max_pixels:
                 raise ValueError(f"{image.width}x{image.height} pixels, more than dataset.max_pixels {max_pixels}")
             mode = image.mode
@@ -108,6 +108,14 @@ def decode_face(
                 scale = GREY_LEVELS_OF_16_BIT if levels.max() > 255 else 1
                 return np.clip(levels / scale, 0, 255).astype(np.uint8), mode
             return np.asarray(upright.convert("L")), mode
+
+
+def open_image(payload: bytes) -> Image.Image:
+    """Read an image's header. Raises ValueError where it is none, and Pillow's errors where it is damaged."""
+    try:
+        return Image.open(io.BytesIO(payload))
+    except UnidentifiedImageError as error:  # its own text names a memory address
+        raise ValueError(f"no image: the file starts with {payload[:8]!r}") from error
 
 
 def _parse_pixels(text: str, max_pixels: int) -> np.ndarray[Any, Any]:

@@ -134,7 +134,6 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         self.phases: list[str] = []
         self.phase = ""
         self.best_epoch = 0
-        self.started = time.monotonic()
         self.progress: Any = None
 
     @property
@@ -169,10 +168,10 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
             self.best_epoch = number
             self.keep.set_weights(self.model.classifier.get_weights())
             self.keep.save(self.checkpoint)
-        left = (time.monotonic() - self.started) / number * (self.total - number)
+        left = metrics["seconds"] * (self.params["epochs"] - epoch - 1)
         logger.info(
             "epoch %d/%d [%s] loss %.4f accuracy %.4f | val_loss %.4f val_accuracy %.4f val_macro_f1 %.4f | "
-            "%.0f s, %.0f min left at most%s",
+            "%.0f s, about %.0f min left in this phase%s",
             number, self.total, self.phase, metrics["loss"], metrics["accuracy"], metrics["val_loss"],
             metrics["val_accuracy"], metrics["val_macro_f1"], metrics["seconds"], left / 60,
             " (best so far)" if best else "",

@@ -1,0 +1,125 @@
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from configs.errors import UserError
+from configs.loading import flatten, load_settings
+from configs.settings import (
+    AugmentationSettings,
+    ClassifierSettings,
+    DatasetSettings,
+    PhaseSettings,
+    PreprocessingSettings,
+    TrainingSettings,
+)
+from vision.augmentation import AUGMENTATIONS
+from vision.backbones import BACKBONES
+from vision.balance import BalanceReport
+from vision.classifier import POOLINGS
+from vision.preprocessing import DROP_RULES
+from vision.readers import READERS
+from vision.training import OPTIMIZERS
+
+
+def overlay(folder: Path, text: str) -> Path:
+    path = folder / "overlay.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_overlay_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    plain = load_settings("training", [], {})
+
+    changed = load_settings("training", [overlay(tmp_path, "training: {batch_size: 7}")], {})
+
+    assert changed.training.batch_size == 7
+    assert changed.training.model_copy(update={"batch_size": plain.training.batch_size}) == plain.training
+
+
+def test_the_environment_wins_over_yaml_and_the_command_line_over_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = overlay(tmp_path, "seed: 1\ntraining: {batch_size: 7}")
+    monkeypatch.setenv("FACE_EMOTION__SEED", "2")
+    monkeypatch.setenv("FACE_EMOTION__TRAINING__BATCH_SIZE", "8")
+
+    settings = load_settings("training", [path], {"training": {"batch_size": "9"}})
+
+    assert (settings.seed, settings.training.batch_size) == (2, 9)
+
+
+def test_the_later_overlay_wins(tmp_path: Path) -> None:
+    (tmp_path / "second.yaml").write_text("seed: 2", encoding="utf-8")
+
+    settings = load_settings("training", [overlay(tmp_path, "seed: 1"), tmp_path / "second.yaml"], {})
+
+    assert settings.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"training": {"batch_size": "1"}}, r"training\.batch_size = '1': .*greater than or equal to 2"),
+        ({"training": {"optimiser": "adam"}}, r"training\.optimiser = 'adam': unknown setting; .*optimizer"),
+        ({"trainings": {"x": "1"}}, r"trainings = .*unknown setting; .*training"),
+        ({"classifier": {"backbone": "resnet"}}, r"classifier\.backbone = 'resnet': Input should be 'vgg19'"),
+        ({"augmentation": {"random_crop": "60"}}, r"random_crop is 60, allowed: 0 \(off\) to .* 48"),
+        ({"dataset": {"class_names": ["Happy", "sad"]}}, r"class names are lower-case and unique"),
+        (
+            {"training": {"phases": [{"name": "x", "rate": 1}]}},
+            r"phases\.0\.rate = 1: unknown setting; .*learning_rate",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(given: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_settings("training", [], given)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("FACE_EMOTION__TRAINING__BATCHSIZE", "training.batchsize = '3': unknown setting"),
+        ("FACE_EMOTION__TRANING__BATCH_SIZE", "unknown setting 'traning'; allowed: seed"),
+    ],
+)
+def test_an_unknown_environment_variable_is_refused(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "3")
+
+    with pytest.raises(UserError) as raised:
+        load_settings("training", [], {})
+
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a list", "!!python/object/apply:os.getcwd []", "seed: [1, 2"])
+def test_a_broken_overlay_is_refused_with_its_path(text: str, tmp_path: Path) -> None:
+    path = overlay(tmp_path, text)
+
+    with pytest.raises(UserError, match=str(path)):
+        load_settings("training", [path], {})
+
+
+def test_flatten_names_nested_values_as_the_command_line_does() -> None:
+    flat = flatten({"a": {"b": 1, "c": [1, 2]}, "d": [{"e": "x"}, {"e": "y"}]})
+
+    assert flat == {"a.b": "1", "a.c": "[1, 2]", "d.0.e": "x", "d.1.e": "y"}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "registered"),
+    [
+        (set(get_args(DatasetSettings.model_fields["reader"].annotation)) - {"auto"}, set(READERS)),
+        (set(get_args(ClassifierSettings.model_fields["backbone"].annotation)) | {"vgg19"}, set(BACKBONES)),
+        (set(get_args(ClassifierSettings.model_fields["pooling"].annotation)), set(POOLINGS)),
+        (set(get_args(TrainingSettings.model_fields["optimizer"].annotation)), set(OPTIMIZERS)),
+        (set(get_args(get_args(PreprocessingSettings.model_fields["drop"].annotation)[0])), set(DROP_RULES)),
+        (set(AugmentationSettings.model_fields), set(AUGMENTATIONS)),
+        (set(get_args(TrainingSettings.model_fields["class_weights"].annotation)),
+         {name for name in BalanceReport.__dataclass_fields__ if name in ("inverse_frequency", "effective_number")}),
+        (set(get_args(PhaseSettings.model_fields["schedule"].annotation)), {"constant", "cosine", "plateau"}),
+    ],
+)  # fmt: skip
+def test_every_name_that_yaml_may_say_is_registered(allowed: set[str], registered: set[str]) -> None:
+    assert allowed == registered

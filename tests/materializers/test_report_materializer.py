@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from configs.settings import Settings
+from materializers.report_materializer import ReportMaterializer
+from vision.augmentation import preview_faces
+from vision.balance import analyze_classes
+from vision.faces import FaceSet
+from vision.preprocessing import preprocess_faces
+from vision.reports import Report
+from vision.training import TrainingHistory
+from vision.validation import validate_faces
+
+
+@pytest.fixture(scope="module")
+def reports(drawn: FaceSet, prepared: FaceSet, small_settings: Settings) -> dict[str, Report]:
+    epoch = {"loss": 1.0, "val_loss": 2.0, "val_accuracy": 0.3, "seconds": 1.0}
+    return {
+        "validation": validate_faces(drawn, small_settings.validation),
+        "balance": analyze_classes(drawn, small_settings.balance, seed=0),
+        "preprocessing": preprocess_faces(drawn, small_settings.preprocessing, seed=0)[1],
+        "augmentation": preview_faces(prepared, small_settings.augmentation, seed=0),
+        "history": TrainingHistory(
+            epochs=[epoch], phases=["head"], monitor="val_loss", best_epoch=1, precision="float32", figures={}
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["validation", "balance", "preprocessing", "augmentation", "history"])
+def test_a_loaded_report_equals_the_saved_one(name: str, reports: dict[str, Report], tmp_path: Path) -> None:
+    report = reports[name]
+    ReportMaterializer(str(tmp_path)).save(report)
+
+    loaded = ReportMaterializer(str(tmp_path)).load(type(report))
+
+    assert loaded == report
+
+
+@pytest.mark.parametrize("name", ["validation", "balance"])
+def test_a_report_is_shown_as_a_page_with_its_figures(name: str, reports: dict[str, Report], tmp_path: Path) -> None:
+    (path,) = ReportMaterializer(str(tmp_path)).save_visualizations(reports[name])
+
+    page = Path(path).read_text()
+    assert page.count("data:image/png;base64,") == len(reports[name].figures)

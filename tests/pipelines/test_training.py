@@ -1,0 +1,200 @@
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs.loading import FOLDER, load_settings
+from tests.conftest import PROJECT, FinishedRun, command
+
+
+@pytest.fixture(scope="module")
+def client(finished_run: FinishedRun) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(finished_run.tracking_uri)
+
+
+@pytest.fixture(scope="module")
+def run(finished_run: FinishedRun, client: mlflow.MlflowClient) -> Any:
+    return client.get_run(finished_run.last_lines()["MLflow run"])
+
+
+@pytest.mark.parametrize("overlays", [[], [FOLDER / "demo.yaml"]], ids=["training.yaml", "with demo.yaml"])
+def test_each_yaml_compiles(overlays: list[Path]) -> None:
+    from pipelines.training import training
+
+    training.prepare(load_settings("training", overlays, {}), {"dataset": "x"}, "fingerprint")
+
+    steps = list(training.invocations)
+    assert steps.index("ingest_data") < steps.index("accept_data") < steps.index("train_model")
+
+
+def test_a_whole_run_ends_well_and_says_where_everything_is(finished_run: FinishedRun) -> None:
+    assert finished_run.code == 0, finished_run.output
+    lines = finished_run.last_lines()
+    assert set(lines) >= {
+        "experiment",
+        "MLflow run",
+        "model",
+        "report",
+        "test accuracy",
+        "test macro-F1",
+        "open the UI",
+    }
+    assert lines["experiment"] == "face-emotion"
+    assert finished_run.tracking_uri in lines["open the UI"]
+    assert "Traceback" not in finished_run.output
+    assert "DEMO" not in finished_run.output  # the reader was asked for by name
+
+
+def test_drawn_faces_are_tagged_so_that_nothing_takes_them_for_real(run: Any, client: mlflow.MlflowClient) -> None:
+    (version,) = client.search_model_versions("name='face-emotion-classifier'")
+
+    assert run.data.tags["dataset"] == "drawn"
+    assert version.tags["dataset"] == "drawn"
+    assert run.data.tags["weights"] == "none"
+    assert run.data.tags["weights_sha256"] == "random"
+
+
+def test_the_run_has_settings_metrics_and_lineage(run: Any) -> None:
+    assert run.info.status == "FINISHED"
+    assert run.data.params["dataset.drawn.faces"] == "210"
+    assert run.data.params["training.phases.1.name"] == "top"
+    assert {"test/accuracy", "test/macro_f1", "test/accuracy_low", "test_clean/accuracy", "test_class/recall_happy",
+            "temperature", "best_val_accuracy", "data_seconds", "balance/imbalance_ratio",
+            "validation/leaked_failed", "preprocessing/after_train"} <= set(run.data.metrics)  # fmt: skip
+    assert any(name.startswith("system/") for name in run.data.metrics)
+    contexts = {entry.tags[0].value: entry.dataset for entry in run.inputs.dataset_inputs}
+    assert set(contexts) == {"ingested", "test"}
+    assert contexts["ingested"].digest == run.data.tags["data_fingerprint"]
+
+
+def test_every_epoch_is_in_mlflow(run: Any, client: mlflow.MlflowClient) -> None:
+    steps = [entry.step for entry in client.get_metric_history(run.info.run_id, "val_accuracy")]
+
+    assert steps == [1, 2]
+
+
+def test_figures_predictions_and_report_are_in_mlflow(run: Any, client: mlflow.MlflowClient) -> None:
+    def artifacts(folder: str) -> set[str]:
+        return {Path(entry.path).name for entry in client.list_artifacts(run.info.run_id, folder)}
+
+    assert {
+        "confusion_matrix.png",
+        "reliability.png",
+        "grad_cam.png",
+        "worst_mistakes.png",
+        "predictions.json",
+    } <= artifacts("evaluation")
+    assert {"learning_curves.png"} <= artifacts("training")
+    assert {"page.html"} <= artifacts("validation")
+    assert {"sample_faces.png", "class_counts.png"} <= artifacts("balance")
+    assert {"augmentation.png"} <= artifacts("augmentation")
+    assert "report.html" in artifacts("")
+
+
+def test_the_registered_model_predicts_as_the_run_measured(
+    finished_run: FinishedRun, run: Any, client: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    mlflow.set_tracking_uri(finished_run.tracking_uri)
+    file = client.download_artifacts(run.info.run_id, "evaluation/predictions.json", str(tmp_path))
+    table = pd.read_json(file, orient="split")
+    uri = finished_run.last_lines()["model"]
+    settings = load_settings(
+        "training", [], {"dataset": {"reader": "drawn", "image_size": 32, "drawn": {"faces": 210}}}
+    )
+    from vision.ingestion import ingest_faces
+
+    faces = ingest_faces(settings.dataset, settings.seed)
+    rows = [faces.table.index[faces.table["source"] == source][0] for source in table["source"]]
+
+    model = mlflow.pyfunc.load_model(uri)
+    probabilities = model.predict(faces.images[rows][..., None].astype(np.float32))
+
+    assert model.metadata.get_input_schema().input_types()[0] == np.dtype("float32")
+    assert model.metadata.metadata["class_names"] == list(faces.class_names)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    predicted = [faces.class_names[code] for code in probabilities.argmax(axis=1)]
+    assert predicted == table["predicted"].tolist()
+    assert np.mean([p == label for p, label in zip(predicted, table["label"], strict=True)]) == pytest.approx(
+        run.data.metrics["test/accuracy"]
+    )
+
+
+def test_the_report_is_one_file_that_needs_no_other(finished_run: FinishedRun) -> None:
+    page = Path(finished_run.last_lines()["report"]).read_text(encoding="utf-8")
+
+    assert page.count("data:image/png;base64,") >= 12
+    assert "the faces are drawn" in page
+    for outside in ('src="http', 'href="http', "<script"):
+        assert outside not in page
+    for step in ("ingest_data", "validate_data", "preprocess_data", "train_model"):
+        assert f"<td>{step}" in page
+
+
+def test_the_second_run_takes_data_steps_from_the_cache_and_measures_the_same(
+    finished_run: FinishedRun, run: Any, client: mlflow.MlflowClient, run_small: Callable[..., FinishedRun]
+) -> None:
+    again = run_small(finished_run.state.parent)
+
+    assert again.code == 0, again.output
+    assert "ingest_data: done" not in again.output
+    second = client.get_run(again.last_lines()["MLflow run"])
+    for name in (
+        "test/accuracy",
+        "test/macro_f1",
+        "test/negative_log_likelihood",
+        "best_val_accuracy",
+        "validation/blank_failed",
+    ):
+        assert second.data.metrics[name] == pytest.approx(run.data.metrics[name], abs=1e-6)
+    assert set(second.data.metrics) == set(run.data.metrics)
+
+
+def test_invalid_data_ends_with_code_5_a_table_and_a_failed_run(
+    finished_run: FinishedRun, client: mlflow.MlflowClient, run_small: Callable[..., FinishedRun], tmp_path: Path,
+    write_faces: Callable[..., Path],
+) -> None:  # fmt: skip
+    write_faces(tmp_path / "faces" / "happy", 30)
+
+    failed = run_small(finished_run.state.parent, "--dataset.reader", "auto", "--dataset.path", str(tmp_path / "faces"))
+
+    assert failed.code == 5, failed.output
+    assert "unassigned/disgust: 0" in failed.output
+    assert "Traceback" not in failed.output
+    latest = client.search_runs(["1"], order_by=["attributes.start_time DESC"])[0]
+    assert latest.info.status == "FAILED"
+    assert latest.data.metrics["validation/class_count_failed"] == 6
+    assert latest.data.tags["dataset"] == "faces"
+
+
+def test_ctrl_c_in_training_ends_with_code_130_and_names_the_checkpoint(
+    finished_run: FinishedRun, small_yaml: Path
+) -> None:
+    phase = {"name": "long", "trainable": ["head"], "epochs": 50, "learning_rate": 0.001, "schedule": "constant"}
+    phases = json.dumps([{**phase, "warmup_epochs": 0, "patience": 50}])
+    line, environment, *_ = command(finished_run.state.parent, "--config", str(small_yaml), "--training.phases", phases)
+    process = subprocess.Popen(
+        line, env=environment, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    output = ""
+    deadline = time.monotonic() + 200
+    while "epoch 1/50" not in output and time.monotonic() < deadline:
+        output += process.stdout.readline()
+
+    process.send_signal(signal.SIGINT)
+    output += process.communicate(timeout=100)[0]
+
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    kept = output.split("is kept at ")[1].splitlines()[0]
+    import keras
+
+    assert keras.saving.load_model(kept, safe_mode=True).output_shape == (None, 7)

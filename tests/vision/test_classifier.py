@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from configs.settings import Settings
+from vision.classifier import build_classifier, predict, set_trainable, with_temperature
+
+
+@pytest.fixture(scope="module")
+def classifier(small_settings: Settings) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return build_classifier(small_settings.classifier, side=32, classes=7)
+
+
+@pytest.fixture
+def faces() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
+
+
+def test_faces_of_another_size_are_resized_inside_the_model(classifier: keras.Model, faces: np.ndarray) -> None:
+    enlarged = np.kron(faces, np.ones((1, 2, 2), np.uint8))
+
+    assert predict(classifier, enlarged, batch_size=2).shape == (5, 7)
+
+
+def test_the_batch_size_does_not_change_predictions(classifier: keras.Model, faces: np.ndarray) -> None:
+    np.testing.assert_allclose(predict(classifier, faces, 2), predict(classifier, faces, 5), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("parts", "trained"),
+    [
+        (("head",), {"head"}),
+        (("head", "block5"), {"head", "block5"}),
+        (("all",), {"head", "block1", "block2", "block3", "block4", "block5"}),
+    ],
+)
+def test_a_phase_trains_exactly_the_named_parts(
+    parts: tuple[str, ...], trained: set[str], classifier: keras.Model
+) -> None:
+    set_trainable(classifier, parts)
+
+    assert {weight.path.split("_")[0] for weight in classifier.trainable_weights} == trained
+
+
+def test_temperature_divides_the_logits_before_softmax(classifier: keras.Model, faces: np.ndarray) -> None:
+    logits = predict(classifier, faces, 5)
+
+    probabilities = predict(with_temperature(classifier, 2.0), faces, 5)
+
+    expected = np.exp(logits / 2.0) / np.exp(logits / 2.0).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
+
+
+def test_the_saved_model_loads_in_safe_mode_and_predicts_the_same(
+    classifier: keras.Model, faces: np.ndarray, tmp_path: Path
+) -> None:
+    model = with_temperature(classifier, 1.5)
+    model.save(tmp_path / "model.keras")
+
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+
+    np.testing.assert_allclose(predict(loaded, faces, 5), predict(model, faces, 5), rtol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max", "flatten"])
+def test_each_pooling_and_head_builds(pooling: str, small_settings: Settings, faces: np.ndarray) -> None:
+    settings = small_settings.classifier.model_copy(
+        update={"pooling": pooling, "head_batch_norm": False, "dense_units": (), "batch_norm_blocks": ()}
+    )
+
+    assert predict(build_classifier(settings, side=32, classes=3), faces, 5).shape == (5, 3)

@@ -1,0 +1,229 @@
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from configs.errors import UserError
+from vision.readers import find_dataset, label_and_split, open_dataset, source_fingerprint
+
+PIXELS = " ".join(["7"] * 1024)
+
+
+def zip_folder(folder: Path, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*.*")):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("train/happy/a.png", ("happy", "train")),
+        ("images/images/Training/happy/a.png", ("happy", "train")),
+        ("val/Sad/a.png", ("Sad", "validation")),
+        ("x/valid/sad/a.png", ("sad", "validation")),
+        ("TEST/fear/a.png", ("fear", "test")),
+        ("happy/a.png", ("happy", "unassigned")),
+        ("a.png", ("", "unassigned")),
+        ("train/a.png", ("train", "unassigned")),
+    ],
+)
+def test_label_is_the_folder_and_split_the_nearest_folder_that_names_one(path: str, expected: tuple[str, str]) -> None:
+    assert label_and_split(PurePosixPath(path)) == expected
+
+
+def test_folder_zip_and_tar_give_the_same_faces(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    root = tmp_path / "set"
+    write_faces(root / "train" / "happy", 3)
+    write_faces(root / "validation" / "sad", 2, suffix=".JPG")
+    (root / "train" / "happy" / "notes.txt").write_text("not an image")
+    (root / "__MACOSX" / "train" / "happy").mkdir(parents=True)
+    (root / "__MACOSX" / "train" / "happy" / "._face0.png").write_bytes(b"left over")
+    packed = zip_folder(root, tmp_path / "set.zip")
+    with tarfile.open(tmp_path / "set.tar.gz", "w:gz") as archive:
+        archive.add(root, arcname="")
+
+    read = [
+        sorted((f.source, f.label, f.split, f.payload) for f in open_dataset(dataset_settings(path), 0).faces)
+        for path in (root, packed, tmp_path / "set.tar.gz")
+    ]
+
+    assert len(read[0]) == 5
+    assert read[0] == read[1] == read[2]
+
+
+def test_a_path_to_the_split_folder_itself_keeps_its_split(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    write_faces(tmp_path / "train" / "happy", 1)
+
+    (face,) = open_dataset(dataset_settings(tmp_path / "train"), 0).faces
+
+    assert (face.label, face.split) == ("happy", "train")
+
+
+@pytest.mark.parametrize("header", ["emotion,pixels,Usage", "emotion, Usage, pixels"])
+def test_both_forms_of_the_kaggle_csv_are_read(
+    header: str, tmp_path: Path, dataset_settings: Callable[..., Any]
+) -> None:
+    cells = {"emotion": "3", "pixels": PIXELS, "Usage": "PublicTest"}
+    row = ",".join(cells[name.strip()] for name in header.split(","))
+    (tmp_path / "faces.csv").write_text(f"{header}\n{row}\n")
+
+    (face,) = open_dataset(dataset_settings(tmp_path / "faces.csv"), 0).faces
+
+    assert (face.label, face.split, face.payload) == ("happy", "validation", PIXELS)
+
+
+def test_a_csv_code_that_is_no_class_stays_as_it_is(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    (tmp_path / "faces.csv").write_text(f"emotion,pixels\n-1,{PIXELS}\n9,{PIXELS}\n")
+
+    faces = list(open_dataset(dataset_settings(tmp_path / "faces.csv"), 0).faces)
+
+    assert [face.label for face in faces] == ["-1", "9"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("missing", None, "does not exist"),
+        ("half.zip", b"PK\x03\x04 and then nothing", "no readable zip or tar file"),
+        ("half.tar.gz", b"\x1f\x8b\x08\x00 and then nothing", "no readable zip or tar file"),
+        ("faces.parquet", b"PAR1", "is a file of unknown kind"),
+        ("faces.csv", b"a,b\n1,2\n", "has no column emotion and pixels"),
+        ("faces.csv", b"", "an empty file"),
+    ],
+)
+def test_what_is_no_data_set_is_refused_with_its_path(
+    name: str, content: bytes | None, said: str, tmp_path: Path, dataset_settings: Callable[..., Any]
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(UserError, match=said) as raised:
+        list(open_dataset(dataset_settings(tmp_path / name), 0).faces)
+
+    assert str(tmp_path / name) in str(raised.value)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match="is empty; expected class folders"):
+        open_dataset(dataset_settings(tmp_path), 0)
+
+
+def test_class_folders_without_images_are_refused(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    (tmp_path / "happy").mkdir()
+
+    with pytest.raises(UserError, match="holds no images"):
+        open_dataset(dataset_settings(tmp_path), 0)
+
+
+def test_a_zip_that_was_cut_in_half_is_refused(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    write_faces(tmp_path / "set" / "happy", 20)
+    whole = zip_folder(tmp_path / "set", tmp_path / "whole.zip").read_bytes()
+    (tmp_path / "half.zip").write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(UserError, match=r"half\.zip is no readable zip"):
+        open_dataset(dataset_settings(tmp_path / "half.zip"), 0)
+
+
+def test_a_tar_that_was_cut_in_half_is_refused(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    with tarfile.open(tmp_path / "whole.tar.gz", "w:gz") as archive:
+        archive.add(write_faces(tmp_path / "set" / "happy", 40), arcname="happy")
+    whole = (tmp_path / "whole.tar.gz").read_bytes()
+    (tmp_path / "half.tar.gz").write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(UserError, match=r"half\.tar\.gz is a damaged archive"):
+        list(open_dataset(dataset_settings(tmp_path / "half.tar.gz"), 0).faces)
+
+
+def test_a_damaged_member_is_an_error_of_its_own_face_only(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    write_faces(tmp_path / "set" / "happy", 3)
+    path = zip_folder(tmp_path / "set", tmp_path / "set.zip")
+    content = bytearray(path.read_bytes())
+    place = content.index(b"IDAT")
+    content[place + 8 : place + 40] = b"\x00" * 32
+    path.write_bytes(bytes(content))
+
+    faces = list(open_dataset(dataset_settings(path), 0).faces)
+
+    assert [isinstance(face.payload, Exception) for face in faces] == [True, False, False]
+
+
+def test_a_member_larger_than_allowed_is_not_read(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("happy/bomb.png", b"\x00" * 2_000_000)
+
+    (face,) = open_dataset(dataset_settings(tmp_path / "set.zip", max_file_bytes=1_000_000), 0).faces
+
+    assert "2000000 bytes, more than dataset.max_file_bytes 1000000" in str(face.payload)
+
+
+def test_a_folder_with_one_archive_is_that_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        archive.writestr("happy/a.png", b"")
+
+    assert find_dataset(tmp_path) == ("archive", tmp_path / "faces.zip")
+
+
+def test_two_data_sets_side_by_side_must_be_chosen_from(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"")
+    (tmp_path / "b.csv").write_bytes(b"")
+
+    with pytest.raises(UserError, match=r"more than one data set \(a\.zip, b\.csv\); choose one with --dataset\.path"):
+        find_dataset(tmp_path)
+
+
+def test_a_folder_with_nothing_but_hidden_files_holds_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / ".gitkeep").write_bytes(b"")
+
+    assert find_dataset(tmp_path) is None
+
+
+def test_kaggle_without_its_package_says_what_to_install(
+    tmp_path: Path, dataset_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "kagglehub", None)
+
+    with pytest.raises(UserError, match="pip install kagglehub"):
+        open_dataset(dataset_settings(tmp_path, reader="kaggle"), 0)
+
+
+def test_the_fingerprint_of_a_source_changes_with_its_files(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    write_faces(tmp_path / "happy", 2)
+    before = source_fingerprint(dataset_settings(tmp_path))
+    unchanged = source_fingerprint(dataset_settings(tmp_path))
+
+    write_faces(tmp_path / "happy", 3)
+
+    assert before == unchanged
+    assert source_fingerprint(dataset_settings(tmp_path)) != before
+
+
+def test_an_encrypted_member_is_an_error_of_its_own_face(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("happy/a.png", b"secret")
+    content = bytearray(buffer.getvalue())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1  # the flag that says "encrypted"
+    (tmp_path / "set.zip").write_bytes(bytes(content))
+
+    (face,) = open_dataset(dataset_settings(tmp_path / "set.zip"), 0).faces
+
+    assert "encrypted" in str(face.payload)
