@@ -149,4 +149,5 @@ def _ensure_experiment(uri: str, name: str, artifacts: Path) -> None:
     Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     client = mlflow.MlflowClient(uri)
     if client.get_experiment_by_name(name) is None:
-        client.create_experiment(name, artifact_location=artifacts.as_uri())
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on training runs, not on chats
+        client.create_experiment(name, artifact_location=artifacts.as_uri(), tags=kind)

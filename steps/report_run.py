@@ -75,6 +75,8 @@ def report_run(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.html").write_text(page, encoding="utf-8")
     mlflow.log_artifact(str(folder / "report.html"))
+    described = " · ".join(f"{name} **{value}**" for name, value in headline.items())
+    mlflow.set_tag("mlflow.note.content", f"{described}\n\nEverything on one page: artifact `report.html`.")
     where = {"MLflow run": run.info.run_id, "model": model_uri, "report": str(folder / "report.html")}
     return {**where, **headline}
 

@@ -32,7 +32,6 @@ class BalanceReport(Report):
         return {
             "balance/imbalance_ratio": self.imbalance_ratio,
             "balance/normalized_entropy": self.normalized_entropy,
-            **{f"balance/count_{s}_{n}": float(c) for s, classes in self.counts.items() for n, c in classes.items()},
         }
 
 
