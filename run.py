@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,17 +97,18 @@ def parse_value(name: str, text: str) -> Any:
 
 
 def settings_or_demo(options: argparse.Namespace, given: dict[str, Any]) -> Settings:
-    """Return the settings, or those of the demo if there is no data set where the YAML looks for one."""
-    from vision.readers import find_dataset
+    """Return the settings with the data set located, or those of the demo if there is none where the YAML looks."""
+    from vision.readers import find_dataset, locate_dataset
 
     settings = load_settings(options.pipeline, options.config, given)
-    default = yaml.safe_load((FOLDER / f"{options.pipeline}.yaml").read_text(encoding="utf-8"))["dataset"]["path"]
-    dataset = settings.dataset
-    if dataset.reader != "auto" or dataset.path != Path(default) or find_dataset(dataset.path):
-        return settings
-    line = f"DEMO: {default}/ holds no data set, so faces are DRAWN and weights RANDOM. Real faces: --dataset.path PATH"
-    print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)
-    return load_settings(options.pipeline, [FOLDER / "demo.yaml", *options.config], given)
+    default = Path(yaml.safe_load((FOLDER / f"{options.pipeline}.yaml").read_text(encoding="utf-8"))["dataset"]["path"])
+    if settings.dataset.reader == "auto" and settings.dataset.path == default and not find_dataset(default):
+        line = (
+            f"DEMO: {default}/ holds no data set, so faces are DRAWN, weights RANDOM. Real faces: --dataset.path PATH"
+        )
+        print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)
+        settings = load_settings(options.pipeline, [FOLDER / "demo.yaml", *options.config], given)
+    return settings.model_copy(update={"dataset": locate_dataset(settings.dataset)})
 
 
 @contextlib.contextmanager
@@ -128,27 +130,40 @@ def run_tags(settings: Settings) -> dict[str, str]:
     """Return what identifies a run besides its settings."""
     import tensorflow as tf
 
-    def git(*arguments: str) -> str:
-        finished = subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=False)
-        return finished.stdout.strip()
-
-    changed = "-changed" if git("status", "--porcelain", "--untracked-files=no") else ""
+    dataset = settings.dataset
+    names = {"drawn": "drawn", "kaggle": dataset.kaggle_name}
     return {
-        "dataset": "drawn" if settings.dataset.reader == "drawn" else settings.dataset.path.name,
-        "git_commit": (git("rev-parse", "HEAD") or "none") + changed,
+        "dataset": names.get(dataset.reader, dataset.path.resolve().name),
+        "git_commit": git_commit(),
         "weights": Path(settings.classifier.weights).name,
         "device": ",".join(device.device_type for device in tf.config.list_physical_devices()),
     }
 
 
+def git_commit() -> str:
+    """Return the project's commit, marked where files differ from it, or "none" outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        line = ["git", "-C", str(PROJECT), *arguments]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("-changed" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "none"
+
+
 def run_pipeline(name: str, settings: Settings, debug: bool) -> None:
     """Prepare environment and stack, run the pipeline and print the last lines."""
-    from pipelines.stack import prepare_environment, prepare_stack
+    from pipelines.stack import check_writable, prepare_environment, prepare_stack
 
     state = (PROJECT / settings.state_folder).resolve()
     reports = (PROJECT / settings.tracking.reports_folder).resolve()
     tracking = settings.tracking.model_copy(update={"reports_folder": reports})
     settings = settings.model_copy(update={"state_folder": state, "tracking": tracking})
+    check_writable("state_folder", state)
+    check_writable("tracking.reports_folder", reports)
     prepare_environment(PROJECT, state, debug)
     with quiet(not debug):
         import keras
@@ -169,6 +184,7 @@ def run_pipeline(name: str, settings: Settings, debug: bool) -> None:
 def main(arguments: list[str]) -> int:
     """Run what the arguments ask for; return the exit code."""
     debug = "--debug" in arguments
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orchestrator's stop is treated as Ctrl-C
     try:
         options, given = parse_arguments(arguments)
         names = pipeline_names()

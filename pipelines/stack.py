@@ -1,6 +1,8 @@
 """Where pipelines run: a local ZenML stack that sets itself up, and the MLflow store that it tracks to."""
 
 import os
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,29 +25,31 @@ class Tracking:
         """The command that opens the MLflow UI, or the server's address."""
         if self.uri.startswith("http"):
             return self.uri
-        return f"mlflow ui --backend-store-uri {self.uri} --host 127.0.0.1"
+        return f"{sys.executable} -m mlflow ui --backend-store-uri {self.uri} --host 127.0.0.1"
+
+
+def check_writable(setting: str, folder: Path) -> None:
+    """Make the folder. Raises UserError that names the setting where nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{setting} {folder} cannot be written ({error.strerror}); set it to a folder that can"
+        ) from error
 
 
 def prepare_environment(project: Path, state: Path, debug: bool) -> None:
     """Set the environment that ZenML, MLflow, Great Expectations and TensorFlow read when they are imported.
 
     Without `debug` only this project's own messages reach the console.
-
-    Raises UserError where the state folder cannot be written.
     """
-    try:
-        for folder in (state, state / "temporary"):
-            folder.mkdir(parents=True, exist_ok=True)
-        probe = state / "temporary" / "probe"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"state_folder {state} cannot be written ({error.strerror}); set state_folder to one that can"
-        ) from error
+    temporary = state / "temporary"
+    temporary.mkdir(exist_ok=True)
     os.environ.pop("MLFLOW_RUN_ID", None)  # would make the run of another program ours
     os.environ |= {
-        "TMPDIR": str(state / "temporary"),
+        "TMPDIR": str(temporary),
         "ZENML_CUSTOM_SOURCE_ROOT": str(project),
         "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
     }

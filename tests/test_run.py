@@ -82,24 +82,24 @@ def test_data_in_the_data_folder_is_used(
 
     settings = settings_for(tmp_path, monkeypatch)
 
-    assert (settings.dataset.reader, settings.classifier.weights) == ("auto", "imagenet")
+    assert (settings.dataset.reader, settings.classifier.weights) == ("folder", "imagenet")
     assert capsys.readouterr().out == ""
 
 
 def test_a_path_that_was_named_is_never_replaced_by_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = settings_for(tmp_path, monkeypatch, "--dataset.path", "nowhere")
+    with pytest.raises(UserError, match=r"dataset\.path nowhere does not exist"):
+        settings_for(tmp_path, monkeypatch, "--dataset.path", "nowhere")
 
-    assert settings.dataset.reader == "auto"
 
-
-def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "state").write_text("a file, where a folder should be")
-    line, environment, state, _ = command(tmp_path)
+@pytest.mark.parametrize(("name", "setting"), [("state", "state_folder"), ("reports", "tracking.reports_folder")])
+def test_a_folder_that_cannot_be_made_is_named(name: str, setting: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("a file, where a folder should be")
+    line, environment, *_ = command(tmp_path)
 
     done = subprocess.run(line, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 2
-    assert f"state_folder {state} cannot be written" in done.stderr
+    assert f"{setting} {tmp_path / name} cannot be written" in done.stderr
 
 
 def test_unknown_options_are_not_taken_for_known_ones() -> None:

@@ -1,6 +1,7 @@
 """Readers: each turns one form of data set into a stream of undecoded faces."""
 
 import csv
+import hashlib
 import importlib
 import os
 import sys
@@ -250,18 +251,24 @@ def find_dataset(path: Path) -> tuple[str, Path] | None:
     return ("folder", path) if folders else None
 
 
-def open_dataset(settings: DatasetSettings, seed: int) -> Reading:
-    """Open the data set that the settings name. Raises UserError where there is none."""
-    if settings.reader != "auto":
-        if settings.reader in ("folder", "archive", "csv") and not settings.path.exists():
-            raise UserError(f"dataset.path {settings.path} does not exist; expected {EXPECTED}")
-        return READERS[settings.reader](settings, seed)
-    found = find_dataset(settings.path)
-    if found is None:
+def locate_dataset(settings: DatasetSettings) -> DatasetSettings:
+    """Replace reader `auto` by the reader that fits, and the path by what it should read.
+
+    Raises UserError where there is nothing to read.
+    """
+    if settings.reader in ("drawn", "kaggle"):
+        return settings
+    found = find_dataset(settings.path) if settings.reader == "auto" else (settings.reader, settings.path)
+    if found is None or not found[1].exists():
         state = "is empty" if settings.path.is_dir() else "does not exist"
         raise UserError(f"dataset.path {settings.path} {state}; expected {EXPECTED}")
-    reader, path = found
-    return READERS[reader](settings.model_copy(update={"path": path}), seed)
+    return settings.model_copy(update={"reader": found[0], "path": found[1]})
+
+
+def open_dataset(settings: DatasetSettings, seed: int) -> Reading:
+    """Open the data set that the settings name. Raises UserError where there is none."""
+    located = locate_dataset(settings)
+    return READERS[located.reader](located, seed)
 
 
 def source_fingerprint(settings: DatasetSettings) -> str:
@@ -269,8 +276,6 @@ def source_fingerprint(settings: DatasetSettings) -> str:
 
     It is a cache key: equal fingerprints mean that ingestion need not run again.
     """
-    import hashlib
-
     digest = hashlib.sha256(settings.model_dump_json().encode())
     if settings.reader in ("drawn", "kaggle") or not settings.path.exists():
         return digest.hexdigest()

@@ -13,6 +13,7 @@ from pathlib import Path
 from configs.errors import UserError
 from pipelines.stack import prepare_environment, prepare_stack
 state = Path(sys.argv[1])
+state.mkdir(exist_ok=True)
 prepare_environment(Path.cwd(), state, debug=False)
 try:
     tracking = prepare_stack(state, "face-emotion")

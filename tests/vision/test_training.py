@@ -79,13 +79,19 @@ def test_a_diverging_loss_names_the_learning_rate(prepared: FaceSet, small_setti
         train(prepared, small_settings, tmp_path / "b.keras", phases=(everything,), optimizer="sgd", weight_decay=0.0)
 
 
-def test_early_stopping_ends_a_phase(prepared: FaceSet, small_settings: Settings, tmp_path: Path) -> None:
-    # with a learning rate near 0 nothing improves after the first epoch
-    still = small_settings.training.phases[0].model_copy(update={"learning_rate": 1e-9, "epochs": 9, "patience": 2})
+def test_a_plateau_lowers_the_learning_rate_and_then_ends_the_phase(
+    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    # with a learning rate near 0, and no statistics that follow the batches, nothing improves after the first epoch
+    head = small_settings.classifier.model_copy(update={"head_batch_norm": False})
+    settings = small_settings.model_copy(update={"classifier": head})
+    update = {"learning_rate": 1e-9, "schedule": "plateau", "epochs": 9, "patience": 2}
+    still = small_settings.training.phases[0].model_copy(update=update)
 
-    _, history = train(prepared, small_settings, tmp_path / "best.keras", phases=(still,), monitor="val_accuracy")
+    _, history = train(prepared, settings, tmp_path / "b.keras", phases=(still,), plateau_patience=1)
 
-    assert len(history.epochs) < 9
+    assert len(history.epochs) == 3
+    assert [epoch["learning_rate"] for epoch in history.epochs] == pytest.approx([1e-9, 1e-9, 5e-10])
 
 
 def test_oversampling_shows_rare_classes_as_often_as_others(prepared: FaceSet) -> None:
