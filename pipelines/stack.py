@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from click import get_app_dir
+
 from configs.errors import UserError
 
 STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_mlflow", "face_emotion_artifacts"
+OWN_ZENML = "zenml"  # folder in the state folder
 USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", "ZENML_ACTIVE_STACK_ID", "ZENML_ACTIVE_STACK_NAME")
 
 
@@ -60,21 +63,25 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
         "ZENML_LOGGING_VERBOSITY": "INFO" if debug else "CRITICAL",  # ZenML logs a step's stack trace as ERROR
         "ZENML_ENABLE_RICH_TRACEBACK": "false",
         "ZENML_LOGGING_COLORS_DISABLED": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "true" if debug else "false",
         "MLFLOW_LOGGING_LEVEL": "INFO" if debug else "ERROR",
         "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "5",
         "TF_CPP_MIN_LOG_LEVEL": "0" if debug else "3",
         "MPLBACKEND": "Agg",
     }
+    users_zenml = any(map(os.environ.get, USERS_ZENML)) or Path(get_app_dir("zenml"), "config.yaml").is_file()
+    if not users_zenml:
+        defaults["ZENML_CONFIG_PATH"] = str(state / OWN_ZENML)  # already on import ZenML makes its store there
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
 
 def prepare_stack(state: Path, experiment: str) -> Tracking:
     """Activate the user's ZenML stack if it has an MLflow tracker, or else our own, made at the first run."""
-    users_tracker = _users_tracker()
+    users_tracker = _users_tracker(state / OWN_ZENML)
     if users_tracker:
         return users_tracker
-    _use_own_zenml(state / "zenml")
+    _use_own_zenml(state / OWN_ZENML)
     from zenml.client import Client
 
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlflow' / 'mlflow.db'}"
@@ -87,17 +94,14 @@ def prepare_stack(state: Path, experiment: str) -> Tracking:
     return Tracking(uri, STACK)
 
 
-def _users_tracker() -> Tracking | None:
+def _users_tracker(own: Path) -> Tracking | None:
     """Return the tracking of the user's own active stack, or None where it has no experiment tracker."""
-    configured = any(os.environ.get(name) for name in USERS_ZENML)
-    from zenml.utils.io_utils import get_global_config_directory
-
-    if not configured and not Path(get_global_config_directory(), "config.yaml").is_file():
+    if os.environ.get("ZENML_CONFIG_PATH") == str(own):
         return None
     from zenml.client import Client
 
     tracker: Any = Client().active_stack.experiment_tracker
-    if tracker is None or tracker.name == TRACKER:
+    if tracker is None:
         return None
     if tracker.flavor != "mlflow":
         raise UserError(

@@ -103,6 +103,9 @@ class FinishedRun:
     def tracking_uri(self) -> str:
         return f"sqlite:///{self.state / 'mlflow' / 'mlflow.db'}"
 
+    def home_files(self) -> list[Path]:
+        return [path for path in Path(self.environment["HOME"]).rglob("*") if path.is_file()]
+
     def last_lines(self) -> dict[str, str]:
         lines = [line for line in self.output.splitlines() if len(line) > 28 and line[26:28] == "  "]
         return {line[:28].strip(): line[28:].strip() for line in lines}

@@ -53,6 +53,12 @@ def test_a_whole_run_ends_well_and_says_where_everything_is(finished_run: Finish
     assert "DEMO" not in finished_run.output  # the reader was asked for by name
 
 
+def test_nothing_of_zenml_or_mlflow_is_written_to_the_home_folder(finished_run: FinishedRun) -> None:
+    written = {path.relative_to(finished_run.environment["HOME"]).as_posix() for path in finished_run.home_files()}
+
+    assert not [path for path in written if "zenml" in path or "mlflow" in path or path.endswith(".db")]
+
+
 def test_drawn_faces_are_tagged_so_that_nothing_takes_them_for_real(run: Any, client: mlflow.MlflowClient) -> None:
     (version,) = client.search_model_versions("name='face-emotion-classifier'")
 
