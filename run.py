@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         names = pipeline_names()
-        values = flatten(load_settings(names[0], [], {}).model_dump(mode="json"))
+        values = flatten(load_settings(names[0], [], {}).model_dump(mode="json"), lists=False)
         width = max(len(name) for name in values)
         return "\n".join(
             [
@@ -99,16 +99,20 @@ def parse_value(name: str, text: str) -> Any:
 def settings_or_demo(options: argparse.Namespace, given: dict[str, Any]) -> Settings:
     """Return the settings with the data set located, or those of the demo if there is none where the YAML looks."""
     from vision.readers import find_dataset, locate_dataset
+    from vision.weights import check_weights
 
     settings = load_settings(options.pipeline, options.config, given)
+    dataset = settings.dataset
     default = Path(yaml.safe_load((FOLDER / f"{options.pipeline}.yaml").read_text(encoding="utf-8"))["dataset"]["path"])
-    if settings.dataset.reader == "auto" and settings.dataset.path == default and not find_dataset(default):
-        line = (
-            f"DEMO: {default}/ holds no data set, so faces are DRAWN, weights RANDOM. Real faces: --dataset.path PATH"
-        )
-        print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)
+    if dataset.path == default:  # the YAML's own path is meant from the project, one that was given from where we are
+        dataset = dataset.model_copy(update={"path": PROJECT / default})
+    if dataset.reader == "auto" and dataset.path == PROJECT / default and not find_dataset(dataset.path):
         settings = load_settings(options.pipeline, [FOLDER / "demo.yaml", *options.config], given)
-    return settings.model_copy(update={"dataset": locate_dataset(settings.dataset)})
+        dataset = settings.dataset
+        line = f"DEMO: {default}/ holds no data set, so faces are DRAWN. Train on real faces with --dataset.path PATH"
+        print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)
+    check_weights(settings.classifier.weights)
+    return settings.model_copy(update={"dataset": locate_dataset(dataset)})
 
 
 @contextlib.contextmanager
@@ -184,7 +188,8 @@ def run_pipeline(name: str, settings: Settings, debug: bool) -> None:
 def main(arguments: list[str]) -> int:
     """Run what the arguments ask for; return the exit code."""
     debug = "--debug" in arguments
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orchestrator's stop is treated as Ctrl-C
+    for stop in (signal.SIGTERM, signal.SIGINT):  # an orchestrator's stop is treated as Ctrl-C
+        signal.signal(stop, signal.default_int_handler)
     try:
         options, given = parse_arguments(arguments)
         names = pipeline_names()

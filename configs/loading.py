@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, YamlConfigSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsError, YamlConfigSettingsSource
 
 from configs.errors import UserError
 from configs.settings import ENVIRONMENT_PREFIX, Settings
@@ -25,6 +25,8 @@ def load_settings(pipeline: str, overlays: list[Path], given: dict[str, Any]) ->
     for path in files:
         _check_yaml(path)
     _check_environment()
+    for name in set(given) - set(Settings.model_fields):
+        raise UserError(f"--{name}: unknown setting; allowed: {', '.join(Settings.model_fields)}")
 
     class LayeredSettings(Settings):
         @classmethod
@@ -41,22 +43,24 @@ def load_settings(pipeline: str, overlays: list[Path], given: dict[str, Any]) ->
 
     try:
         return LayeredSettings(**given)
+    except SettingsError as error:
+        raise UserError(f"{error}: {error.__cause__}; lists in the environment are written as JSON") from error
     except ValidationError as error:
         problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
         raise UserError(f"wrong settings:\n{problems}") from error
 
 
-def flatten(values: Any, prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into `section.field` names and printable values."""
+def flatten(values: Any, prefix: str = "", lists: bool = True) -> dict[str, str]:
+    """Turn nested settings into `section.field` names and printable values; `lists` opens lists of sections too."""
     if isinstance(values, dict):
         entries = list(values.items())
-    elif isinstance(values, list) and values and isinstance(values[0], dict):
+    elif lists and isinstance(values, list) and values and isinstance(values[0], dict):
         entries = list(enumerate(values))
     else:
         return {prefix: values if isinstance(values, str) else json.dumps(values)}
     flat: dict[str, str] = {}
     for name, value in entries:
-        flat |= flatten(value, f"{prefix}.{name}" if prefix else str(name))
+        flat |= flatten(value, f"{prefix}.{name}" if prefix else str(name), lists)
     return flat
 
 
@@ -67,7 +71,7 @@ def _check_yaml(path: Path) -> None:
         raise UserError(f"--config {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"--config {path} is no valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"--config {path} holds {type(content).__name__}, expected sections such as `training:`")
 
 

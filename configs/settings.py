@@ -10,6 +10,7 @@ ENVIRONMENT_PREFIX = "FACE_EMOTION__"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+ClassName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9 _-]*$")]  # MLflow takes these in metric names
 Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
 Block = Literal["all", "head", "block1", "block2", "block3", "block4", "block5"]
@@ -35,7 +36,7 @@ class DrawnSettings(Section):
 class DatasetSettings(Section):
     path: Path
     reader: Literal["auto", "folder", "archive", "csv", "drawn", "kaggle"]
-    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
+    class_names: Annotated[tuple[ClassName, ...], Field(min_length=2)]
     image_size: Annotated[int, Field(ge=16, le=512)]
     max_pixels: Annotated[int, Field(ge=256, le=400_000_000)]
     max_file_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)]
@@ -44,10 +45,9 @@ class DatasetSettings(Section):
     drawn: DrawnSettings
 
     @model_validator(mode="after")
-    def class_names_are_unique_in_lower_case(self) -> Self:
-        lowered = [name.strip().lower() for name in self.class_names]
-        if list(self.class_names) != lowered or len(set(lowered)) != len(lowered):
-            raise ValueError(f"class names are lower-case and unique, got {list(self.class_names)}")
+    def class_names_are_unique(self) -> Self:
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError(f"class names are unique, got {list(self.class_names)}")
         return self
 
 
@@ -142,11 +142,17 @@ class PhaseSettings(Section):
     warmup_epochs: Annotated[float, Field(ge=0.0, le=100.0)]
     patience: Annotated[int, Field(ge=1, le=1000)]
 
+    @model_validator(mode="after")
+    def warmup_fits_into_the_phase(self) -> Self:
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}, allowed: 0 to epochs, which is {self.epochs}")
+        return self
+
 
 class TrainingSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     batch_size: Annotated[int, Field(ge=2, le=4096)]
-    optimizer: Literal["adam", "adamw", "sgd"]
+    optimizer: Literal["adamw", "sgd"]
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
     label_smoothing: Probability
     imbalance: Literal["none", "class_weight", "oversample"]
@@ -189,10 +195,16 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings
 
     @model_validator(mode="after")
-    def crop_fits_into_the_image(self) -> Self:
-        crop, side = self.augmentation.random_crop, self.preprocessing.image_size
+    def sections_fit_together(self) -> Self:
+        kept, side, crop = self.dataset.image_size, self.preprocessing.image_size, self.augmentation.random_crop
+        if side > kept:
+            raise ValueError(f"preprocessing.image_size is {side}, allowed: 32 to dataset.image_size, which is {kept}")
         if crop > side:
+            allowed = f"0 (off) to preprocessing.image_size, which is {side}"
+            raise ValueError(f"augmentation.random_crop is {crop}, allowed: {allowed}")
+        if self.augmentation.mixup and self.training.imbalance == "class_weight":
             raise ValueError(
-                f"augmentation.random_crop is {crop}, allowed: 0 (off) to preprocessing.image_size, which is {side}"
+                "augmentation.mixup with training.imbalance class_weight would weight a mixture as one of its classes; "
+                "allowed with mixup: none, oversample"
             )
         return self

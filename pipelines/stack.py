@@ -1,6 +1,7 @@
 """Where pipelines run: a local ZenML stack that sets itself up, and the MLflow store that it tracks to."""
 
 import os
+import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from click import get_app_dir
 from configs.errors import UserError
 
 STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_mlflow", "face_emotion_artifacts"
+SERVER_SECONDS = 20
 OWN_ZENML = "zenml"  # folder in the state folder
 USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", "ZENML_ACTIVE_STACK_ID", "ZENML_ACTIVE_STACK_NAME")
 
@@ -28,7 +30,8 @@ class Tracking:
         """The command that opens the MLflow UI, or the server's address."""
         if self.uri.startswith("http"):
             return self.uri
-        return f"{sys.executable} -m mlflow ui --backend-store-uri {self.uri} --host 127.0.0.1"
+        line = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", self.uri, "--host", "127.0.0.1"]
+        return shlex.join(line)
 
 
 def check_writable(setting: str, folder: Path) -> None:
@@ -54,6 +57,7 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
     os.environ |= {
         "TMPDIR": str(temporary),
         "ZENML_CUSTOM_SOURCE_ROOT": str(project),
+        "KERAS_BACKEND": "tensorflow",
         "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
     }
     defaults = {
@@ -89,7 +93,9 @@ def prepare_stack(state: Path, experiment: str) -> Tracking:
         _activate_stack(Client(), uri, state / "artifacts")
     except ValueError as error:
         raise UserError(f"MLFLOW_TRACKING_URI {uri} is refused by ZenML: {' '.join(str(error).split())}") from error
-    if uri.startswith("sqlite:///"):
+    if uri.startswith("http"):
+        _check_server(uri)
+    else:
         _ensure_experiment(uri, experiment, state / "mlflow" / "artifacts")
     return Tracking(uri, STACK)
 
@@ -150,12 +156,29 @@ def _ensure_component(client: Any, name: str, kind: Any, flavor: str, configurat
         client.update_stack_component(name, kind, configuration=configuration)
 
 
+def _check_server(uri: str) -> None:
+    """Raise UserError where no server answers; MLflow itself would try for minutes."""
+    import requests
+
+    try:
+        requests.get(uri, timeout=SERVER_SECONDS)
+    except requests.RequestException as error:
+        raise UserError(f"MLFLOW_TRACKING_URI {uri}: no server answers ({type(error).__name__})") from error
+
+
 def _ensure_experiment(uri: str, name: str, artifacts: Path) -> None:
     """Create the experiment with an absolute place for its artifacts; MLflow's own choice follows the cwd."""
     import mlflow
 
-    Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     client = mlflow.MlflowClient(uri)
-    if client.get_experiment_by_name(name) is None:
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise UserError(
+            f"the MLflow experiment {name} was deleted; restore it with `mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}`, or set tracking.experiment_name to another name"
+        )
+    if found is None:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on training runs, not on chats
         client.create_experiment(name, artifact_location=artifacts.as_uri(), tags=kind)

@@ -66,9 +66,7 @@ def run(settings: Settings, tags: dict[str, str]) -> dict[str, str]:
     """Run the pipeline on the active stack; return what the last lines of the run say, by name."""
     tracker = MLFlowExperimentTrackerSettings(experiment_name=settings.tracking.experiment_name)
     # ZenML's cache looks at a step's own source; what the steps call is in vision/
-    called = [
-        path.relative_to(PROJECT).as_posix() for path in sorted((PROJECT / "vision").rglob("*")) if path.is_file()
-    ]
+    called = [path.relative_to(PROJECT).as_posix() for path in sorted((PROJECT / "vision").rglob("*.py"))]
     configured = training.with_options(
         settings={"experiment_tracker": tracker}, cache_policy=CachePolicy(file_dependencies=called)
     )

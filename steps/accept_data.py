@@ -24,7 +24,8 @@ def accept_data(
     """Open the MLflow run with settings, tags, lineage and the validation; stop where a critical check failed."""
     mlflow.set_tags({**tags, "dataset_form": faces.form, "data_fingerprint": faces.fingerprint})
     mlflow.log_params(flatten(settings))
-    source = str(settings["dataset"]["path"]) if not faces.drawn else "drawn"
+    dataset = settings["dataset"]
+    source = {"drawn": "drawn", "kaggle": dataset["kaggle_name"]}.get(dataset["reader"], dataset["path"])
     lineage = from_pandas(faces.table, source=source, name=faces.name, digest=faces.fingerprint)
     mlflow.log_input(lineage, context="ingested")
     log_report(validation, "validation")

@@ -7,11 +7,11 @@ from typing import Annotated
 import keras
 import mlflow
 import numpy as np
-from mlflow.models import infer_signature
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
 from zenml import step
 
 from steps.tracking import run_checkpoint
-from vision.classifier import predict
 from vision.faces import VALIDATION, FaceSet
 
 SERVED_WITH = ("tensorflow", "keras", "numpy")  # named, because finding out takes MLflow a minute
@@ -29,11 +29,17 @@ def register_model(
     logged = mlflow.tensorflow.log_model(
         classifier,
         name="model",
-        signature=infer_signature(example, predict(classifier, example[..., 0], batch_size=1)),
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, 1))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(prepared.class_names)))]),
+        ),
         input_example=example,
         registered_model_name=model_name,
         pip_requirements=[f"{package}=={version(package)}" for package in SERVED_WITH],
-        metadata={"class_names": list(prepared.class_names), "input": "grey levels 0-255, (n, height, width, 1)"},
+        metadata={
+            "class_names": list(prepared.class_names),
+            "input": "grey levels 0-255, float32, (n, height, width, 1)",
+        },
     )
     registered = str(logged.registered_model_version)
     for name, value in {**tags, "data_fingerprint": prepared.fingerprint}.items():

@@ -13,6 +13,7 @@ from steps.tracking import log_report, run_id
 from vision.augmentation import AugmentationReport
 from vision.balance import BalanceReport
 from vision.evaluation import EvaluationReport
+from vision.faces import SPLITS, UNASSIGNED
 from vision.preprocessing import PreprocessingReport
 from vision.reports import render_page
 from vision.training import TrainingHistory
@@ -57,7 +58,10 @@ def report_run(
     page = render_page(
         "run.html.j2",
         title=f"Face-emotion training run {run.info.run_name}",
-        drawn=tags["dataset"] == "drawn",
+        drawn=settings["dataset"]["reader"] == "drawn",
+        splits=[
+            split for split in (*SPLITS, UNASSIGNED) if any(split in rule.remaining for rule in preprocessing.rules)
+        ],
         about={"MLflow run": run.info.run_id, "model": model_uri, **tags},
         headline=headline,
         validation=validation,

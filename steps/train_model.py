@@ -10,10 +10,10 @@ from configs.settings import AugmentationSettings, ClassifierSettings, TrainingS
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
 from steps.tracking import log_report, measured, run_checkpoint
-from vision.backbones import weights_hash
 from vision.balance import BalanceReport
 from vision.faces import FaceSet
 from vision.training import TrainingHistory, calibrate_classifier, train_classifier
+from vision.weights import weights_hash
 
 
 @step(

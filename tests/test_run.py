@@ -58,8 +58,8 @@ def test_values_are_nested_and_lists_are_read_as_yaml() -> None:
 
 
 def settings_for(path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
-    """The settings that the command line gives when `path` is the working directory."""
-    monkeypatch.chdir(path)
+    """The settings that the command line gives when `path` is the project."""
+    monkeypatch.setattr(run, "PROJECT", path)
     return run.settings_or_demo(*run.parse_arguments(["--pipeline", "training", *arguments]))
 
 

@@ -1,17 +1,14 @@
 """Backbones: convolutional networks whose weights come from ImageNet, a file or nowhere."""
 
-import hashlib
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from configs.errors import UserError
+from vision.weights import IMAGENET, RANDOM, WAY_OUT, check_weights
 
-VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names its download
-IMAGENET, RANDOM = "imagenet", "none"
 BN_MOMENTUM = 0.9  # Keras's 0.99 needs some 500 batches to follow; an epoch may have fewer than 50
 
 
@@ -48,35 +45,21 @@ def _load_vgg19(side: int, weights: str) -> keras.Model:
     def build(value: str | None) -> keras.Model:
         return keras.applications.VGG19(include_top=False, weights=value, input_shape=(side, side, 3))
 
-    way_out = "set classifier.weights to the path of a VGG-19 .weights.h5 file without top, or to none"
+    check_weights(weights)
     if weights == RANDOM:
         return build(None)
     if weights == IMAGENET:
         try:
             return build(IMAGENET)
         except Exception as error:  # keras raises a bare Exception where the download fails
-            raise UserError(f"classifier.weights imagenet could not be downloaded ({error}); {way_out}") from error
-    path = Path(weights)
-    if not path.is_file():
-        raise UserError(f"classifier.weights {weights} is no file; {way_out}")
-    if not path.name.endswith((".weights.h5", ".h5")):
-        raise UserError(f"classifier.weights {weights} does not end in .h5; {way_out}")
+            raise UserError(f"classifier.weights imagenet could not be downloaded ({error}); {WAY_OUT}") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Keras only warns of layers that it leaves as they were
             return build(weights)
     except (ValueError, OSError, KeyError, TypeError, Warning) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"classifier.weights {weights} does not fit VGG-19: {reason}; {way_out}") from error
+        raise UserError(f"classifier.weights {weights} does not fit VGG-19: {reason}; {WAY_OUT}") from error
 
 
 BACKBONES: dict[str, Callable[[int, str, tuple[int, ...], str], Callable[[Any], Any]]] = {"vgg19": vgg19}
-
-
-def weights_hash(weights: str) -> str:
-    """Return the SHA-256 of the weights' file, or "random" where there is none."""
-    if weights == RANDOM:
-        return "random"
-    path = Path(keras.config.keras_home(), "models", VGG19_FILE) if weights == IMAGENET else Path(weights)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,6 @@
 """Class balance: counts, measures of imbalance and the class weights that follow from them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,11 @@ class BalanceReport(Report):
     counts: dict[str, dict[str, int]]
     imbalance_ratio: float
     normalized_entropy: float
-    inverse_frequency: dict[str, float]
-    effective_number: dict[str, float]
+    weights: dict[str, dict[str, float]]
 
     def class_weights(self, scheme: str) -> dict[str, float]:
-        """Return the weight of each class by name; `scheme` is inverse_frequency or effective_number."""
-        return {"inverse_frequency": self.inverse_frequency, "effective_number": self.effective_number}[scheme]
+        """Return the weight of each class by name; `scheme` is a key of SCHEMES."""
+        return self.weights[scheme]
 
     def numbers(self) -> dict[str, float]:
         return {
@@ -48,11 +48,10 @@ def analyze_classes(faces: FaceSet, settings: BalanceSettings, seed: int) -> Bal
         raise InvalidDataError(f"{faces.name} has no training face of: {', '.join(missing)}")
     counts = learnt.to_numpy(dtype=np.int64)
     order = [split for split in (*SPLITS, UNASSIGNED) if split in counted.index]
-    weights = {
-        "inverse_frequency": inverse_frequency_weights(counts),
-        "effective_number": effective_number_weights(counts, settings.effective_number_beta),
+    named = {
+        scheme: dict(zip(faces.class_names, weigh(counts, settings).tolist(), strict=True))
+        for scheme, weigh in SCHEMES.items()
     }
-    named = {scheme: dict(zip(faces.class_names, values.tolist(), strict=True)) for scheme, values in weights.items()}
     return BalanceReport(
         counts={
             str(split): {str(name): int(count) for name, count in row.items()}
@@ -60,7 +59,7 @@ def analyze_classes(faces: FaceSet, settings: BalanceSettings, seed: int) -> Bal
         },
         imbalance_ratio=float(counts.max() / counts.min()),
         normalized_entropy=float(entropy(counts) / np.log(len(counts))),
-        **named,
+        weights=named,
         figures={
             "class_counts.png": plots.class_counts(counted.loc[order]),
             "class_weights.png": plots.class_weights(named),
@@ -82,3 +81,10 @@ def effective_number_weights(counts: np.ndarray[Any, Any], beta: float) -> np.nd
     """
     weights = (1 - beta) / (1 - np.power(beta, counts.astype(np.float64)))
     return np.asarray(weights * counts.sum() / (weights * counts).sum(), dtype=np.float64)
+
+
+# The name that `training.class_weights` uses, and what computes the weights
+SCHEMES: dict[str, Callable[[np.ndarray[Any, Any], BalanceSettings], np.ndarray[Any, Any]]] = {
+    "inverse_frequency": lambda counts, settings: inverse_frequency_weights(counts),
+    "effective_number": lambda counts, settings: effective_number_weights(counts, settings.effective_number_beta),
+}

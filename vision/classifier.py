@@ -24,7 +24,7 @@ def build_classifier(
     the weights cannot be loaded.
     """
     faces = keras.Input((None, None, 1), name="faces")
-    pixels = keras.layers.Resizing(side, side, name="resize")(faces)
+    pixels = keras.layers.Resizing(side, side, antialias=True, name="resize")(faces)
     x = keras.layers.Concatenate(name="gray_to_rgb")([pixels] * 3)
     x = BACKBONES[settings.backbone](side, weights or settings.weights, settings.batch_norm_blocks, dtype)(x)
     x = POOLINGS[settings.pooling](name="head_pooling", dtype=dtype)(x)

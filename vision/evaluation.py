@@ -27,14 +27,15 @@ class EvaluationReport(Report):
 
     faces: dict[str, int]
     scores: dict[str, dict[str, float]]
-    classes: list[dict[str, Any]]
+    classes: dict[str, list[dict[str, Any]]]
     confusion: list[list[int]]
     confidence_level: float
 
     def numbers(self) -> dict[str, float]:
         per_class = {
-            f"test_class/{metric}_{row['class']}": float(row[metric])
-            for row in self.classes
+            f"{name}_class/{metric}_{row['class']}": float(row[metric])
+            for name, rows in self.classes.items()
+            for row in rows
             for metric in ("precision", "recall", "f1")
         }
         flat = {f"{name}/{metric}": value for name, scores in self.scores.items() for metric, value in scores.items()}
@@ -54,23 +55,23 @@ def evaluate_classifier(
     probabilities = predict(classifier, images, settings.batch_size)
     clean = ~faces.table[IN_TRAINING].to_numpy(dtype=bool)[rows]
     subsets = {OFFICIAL: np.ones(len(rows), dtype=bool), CLEAN: clean}
-    scores = {
-        name: score_predictions(probabilities[chosen], labels[chosen], settings, seed)
-        for name, chosen in subsets.items()
-        if chosen.any()
-    }
-    by_class = class_table(probabilities, labels, faces.class_names)
+    scores, classes = {}, {}
+    for name, chosen in subsets.items():
+        if chosen.any():
+            scores[name] = score_predictions(probabilities[chosen], labels[chosen], settings, seed)
+            by_class = class_table(probabilities[chosen], labels[chosen], faces.class_names)
+            classes[name] = [{str(k): v for k, v in row.items()} for row in by_class.reset_index().to_dict("records")]
     matrix = confusion(probabilities, labels)
     predictions = _prediction_table(faces, rows, probabilities)
     report = EvaluationReport(
         faces={name: int(chosen.sum()) for name, chosen in subsets.items()},
         scores=scores,
-        classes=[{str(k): v for k, v in row.items()} for row in by_class.reset_index().to_dict(orient="records")],
+        classes=classes,
         confusion=matrix.tolist(),
         confidence_level=settings.confidence_level,
         figures={
             "confusion_matrix.png": plots.confusion(matrix, faces.class_names),
-            "class_scores.png": plots.class_scores(by_class),
+            "class_scores.png": plots.class_scores(class_table(probabilities, labels, faces.class_names)),
             "reliability.png": _reliability(classifier, probabilities, labels, settings.calibration_bins),
             "worst_mistakes.png": _worst_mistakes(images, predictions, settings.worst_mistakes),
             "grad_cam.png": _explanations(classifier, images, labels, probabilities, faces, settings, seed),
@@ -102,15 +103,15 @@ def _reliability(classifier: keras.Model, probabilities: Array, labels: Array, b
     return plots.reliability(
         {name: reliability_curve(p, labels, bins) for name, p in versions.items()},
         {name: expected_calibration_error(p, labels, bins) for name, p in versions.items()},
+        bins,
     )
 
 
 def _worst_mistakes(images: Array, predictions: pd.DataFrame, count: int) -> bytes:
     worst = predictions[~predictions["correct"]].nlargest(count, "confidence")
-    titles = [
-        f"{row.label} {getattr(row, f'probability_{row.label}'):.0%}\n→ {row.predicted} {row.confidence:.0%}"
-        for row in worst.itertuples()
-    ]
+    of_label = [worst.at[row, f"probability_{label}"] for row, label in worst["label"].items()]
+    rows = worst.assign(share=np.array(of_label))[["label", "share", "predicted", "confidence"]].itertuples(index=False)
+    titles = ["{} {:.0%}\n→ {} {:.0%}".format(*row) for row in rows]
     return plots.mistakes(images[worst.index.to_numpy()], titles)
 
 

@@ -46,10 +46,6 @@ class FaceSet:
     def __len__(self) -> int:
         return len(self.table)
 
-    @property
-    def drawn(self) -> bool:
-        return self.form == "drawn"
-
     @cached_property
     def decodable(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """(N,) bool: the image could be read."""

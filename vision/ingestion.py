@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import itertools
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -21,9 +20,9 @@ from configs.settings import DatasetSettings
 from vision.faces import TABLE_COLUMNS, FaceSet, store_images
 from vision.readers import RawFace, open_dataset
 
-CHUNK = 256  # faces a worker decodes at a time; also what bounds the memory in flight
+CHUNK = 256  # faces that a worker decodes at a time
+CHUNK_BYTES = 32_000_000  # or fewer faces, if their files are large: it bounds the memory in flight
 SMALL_SET = 2000  # below this many faces, starting worker processes takes longer than they save
-GREY_LEVELS_OF_16_BIT = 257  # 65535 / 255
 
 
 def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
@@ -37,8 +36,7 @@ def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
     rows: list[dict[str, Any]] = []
 
     def blocks() -> Iterator[np.ndarray[Any, Any]]:
-        chunks = iter(lambda: tuple(itertools.islice(reading.faces, CHUNK)), ())
-        work = (delayed(decode_chunk)(chunk, settings) for chunk in chunks)
+        work = (delayed(decode_chunk)(chunk, settings) for chunk in chunk_faces(reading.faces))
         parallel = Parallel(n_jobs=1 if small else settings.workers, return_as="generator", pre_dispatch="3*n_jobs")
         with tqdm(total=reading.count, unit=" faces", desc=f"reading {reading.name}", disable=None) as progress:
             for block, chunk_rows in parallel(work):
@@ -58,9 +56,21 @@ def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
     return FaceSet(reading.name, reading.form, settings.class_names, images, table)
 
 
-def decode_chunk(
-    faces: tuple[RawFace, ...], settings: DatasetSettings
-) -> tuple[np.ndarray[Any, Any], list[dict[str, Any]]]:
+def chunk_faces(faces: Iterator[RawFace]) -> Iterator[list[RawFace]]:
+    """Yield lists of faces, each of CHUNK faces or about CHUNK_BYTES, whichever comes first."""
+    chunk: list[RawFace] = []
+    size = 0
+    for face in faces:
+        chunk.append(face)
+        size += len(face.payload) if isinstance(face.payload, bytes | str) else 0
+        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def decode_chunk(faces: list[RawFace], settings: DatasetSettings) -> tuple[np.ndarray[Any, Any], list[dict[str, Any]]]:
     """Decode faces into a (n, side, side) uint8 block and their table rows; what cannot be decoded stays black."""
     side = settings.image_size
     block = np.zeros((len(faces), side, side), dtype=np.uint8)
@@ -105,9 +115,15 @@ def decode_face(
             upright = ImageOps.exif_transpose(image)
             if mode.startswith(("I", "F")):
                 levels = np.asarray(upright, dtype=np.float64)
-                scale = GREY_LEVELS_OF_16_BIT if levels.max() > 255 else 1
-                return np.clip(levels / scale, 0, 255).astype(np.uint8), mode
+                return np.asarray(np.clip(levels / full_scale(mode, levels) * 255, 0, 255), dtype=np.uint8), mode
             return np.asarray(upright.convert("L")), mode
+
+
+def full_scale(mode: str, levels: np.ndarray[Any, Any]) -> float:
+    """Return the level that is white in Pillow's modes I;16, I and F; the last two do not say it themselves."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    return next(scale for scale in (1.0 if mode == "F" else 255.0, 255.0, 65535.0, np.inf) if levels.max() <= scale)
 
 
 def open_image(payload: bytes) -> Image.Image:

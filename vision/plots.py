@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from vision.preprocessing import RuleCount
     from vision.validation import CheckResult
 
+matplotlib.rcParams["text.parse_math"] = False  # a folder name with dollar signs is no formula
+
 DPI = 110
 PALETTE = sns.color_palette("colorblind")
 SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
@@ -177,14 +179,14 @@ def confusion(matrix: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes
     return _png(figure)
 
 
-def reliability(curves: Mapping[str, pd.DataFrame], errors: Mapping[str, float]) -> bytes:
+def reliability(curves: Mapping[str, pd.DataFrame], errors: Mapping[str, float], bins: int) -> bytes:
     """Draw accuracy against confidence by bin, and the faces in each bin, for each named set of predictions.
 
     A curve has columns confidence, accuracy (both 0-1) and count.
     """
     figure, (top, bottom) = _figure(6.4, 6.4, 2, 1, height_ratios=[3, 1], sharex=True)
     top.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="perfectly calibrated")
-    width = 0.8 / 15 / max(1, len(curves))
+    width = 0.8 / bins / len(curves)
     for position, (name, curve) in enumerate(curves.items()):
         style = {"color": PALETTE[position]}
         label = f"{name}: expected calibration error {errors[name]:.3f}"
@@ -229,8 +231,7 @@ def explanations(
     images: np.ndarray[Any, Any], heat: np.ndarray[Any, Any], titles: Sequence[str], per_class: int
 ) -> bytes:
     """Draw faces beside their Grad-CAM heat: (n, side, side) grey levels and (n, side, side) heat of 0-1."""
-    pairs = max(1, per_class)
-    rows = -(-len(images) // pairs)
+    pairs, rows = per_class, -(-len(images) // per_class)
     figure, axes = _figure(2.7 * pairs, 1.62 * rows, rows, 2 * pairs, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()

@@ -17,12 +17,13 @@ from vision.ingestion import resize_face
 from vision.reports import Report
 
 BLOCK = 1024  # faces resized at a time
+SPLITS_MADE = "splits made"  # stands among the rules, and drops nothing
 IN_TRAINING = "in_training"  # column: a held-out face that is pixel-identical to one that came as training
 
 
 @dataclass(frozen=True)
 class RuleCount:
-    """How many faces one rule found, by split, before it was applied."""
+    """How many faces one rule dropped from each split, and how many were left."""
 
     rule: str
     dropped: dict[str, int]
@@ -41,7 +42,11 @@ class PreprocessingReport(Report):
         after = self.rules[-1].remaining
         return {
             **{f"preprocessing/before_{split}": float(count) for split, count in self.before.items()},
-            **{f"preprocessing/dropped_{rule.rule}": float(sum(rule.dropped.values())) for rule in self.rules},
+            **{
+                f"preprocessing/dropped_{rule.rule}": float(sum(rule.dropped.values()))
+                for rule in self.rules
+                if rule.rule != SPLITS_MADE
+            },
             **{f"preprocessing/after_{split}": float(count) for split, count in after.items()},
             "preprocessing/test_faces_in_training": float(self.test_faces_in_training),
         }
@@ -85,9 +90,11 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
     before = _count_splits(faces.table)
     table = faces.table[~unusable].copy()
     rules = [RuleCount("unreadable", _count_splits(faces.table[unusable]), _count_splits(table))]
+    came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
     table = make_splits(table, settings, seed)
-    came_as_training = faces.table.loc[faces.table["split"].isin([TRAIN]), "exact_hash"]
-    table[IN_TRAINING] = (table["split"] == TEST) & table["exact_hash"].isin(came_as_training)
+    rules.append(RuleCount(SPLITS_MADE, {}, _count_splits(table)))
+    test = table["split"] == TEST
+    table[IN_TRAINING] = test & table["exact_hash"].isin(table.loc[came_as_training & ~test, "exact_hash"])
     for name in settings.drop:
         marked = DROP_RULES[name](table, settings) & (table["split"] != TEST)
         dropped = _count_splits(table[marked])
@@ -98,6 +105,12 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
             raise InvalidDataError(
                 f"{faces.name}: no face is left in the {split} split; see preprocessing in the settings"
             )
+
+    learnt = set(table.loc[table["split"] == TRAIN, "label"])
+    if missing := [name for name in faces.class_names if name not in learnt]:
+        raise InvalidDataError(
+            f"{faces.name}: no training face is left of {', '.join(missing)}; see preprocessing.drop"
+        )
 
     rows, side = table.index.to_numpy(), settings.image_size
 

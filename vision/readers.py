@@ -1,16 +1,18 @@
 """Readers: each turns one form of data set into a stream of undecoded faces."""
 
 import csv
+import gzip
 import hashlib
 import importlib
+import lzma
 import os
-import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -32,6 +34,7 @@ SPLIT_NAMES = {
     "testing": TEST,
     "privatetest": TEST,
 }
+DAMAGED_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 EXPECTED = "class folders such as train/happy/*.png, a .zip or .tar.gz of them, or a Kaggle CSV"
 
 
@@ -73,6 +76,19 @@ def is_image(path: PurePosixPath) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
+def walk(root: Path) -> Iterator[Path]:
+    """Yield every file below, through links to folders too, but into no folder twice. Raises OSError."""
+
+    def fail(error: OSError) -> NoReturn:
+        raise error
+
+    seen = set()
+    for folder, subfolders, names in os.walk(root, onerror=fail, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        subfolders[:] = [name for name in subfolders if os.path.realpath(Path(folder, name)) not in seen]
+        yield from (Path(folder, name) for name in names)
+
+
 def too_large(size: int, settings: DatasetSettings) -> ValueError:
     """Return the error of a file that is not even read."""
     return ValueError(f"{size} bytes, more than dataset.max_file_bytes {settings.max_file_bytes}")
@@ -81,12 +97,7 @@ def too_large(size: int, settings: DatasetSettings) -> ValueError:
 def read_folder(settings: DatasetSettings, seed: int) -> Reading:
     """Read class folders; a split is named by any folder above the class folder."""
     root = settings.path
-    paths = sorted(
-        Path(folder, name)
-        for folder, _, names in os.walk(root)
-        for name in names
-        if is_image(PurePosixPath(Path(folder, name).relative_to(root).as_posix()))
-    )
+    paths = sorted(path for path in walk(root) if is_image(PurePosixPath(path.relative_to(root).as_posix())))
     if not paths:
         raise UserError(f"dataset.path {root} holds no images; expected {EXPECTED}")
 
@@ -113,16 +124,18 @@ def read_archive(settings: DatasetSettings, seed: int) -> Reading:
             return _read_zip(path, settings)
         if tarfile.is_tarfile(path):
             return _read_tar(path, settings)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"dataset.path {path} is a damaged archive: {error}") from error
     raise UserError(f"dataset.path {path} is no readable zip or tar file; was it copied or downloaded completely?")
 
 
 def _read_zip(path: Path, settings: DatasetSettings) -> Reading:
     with zipfile.ZipFile(path) as archive:
-        members = [m for m in archive.infolist() if not m.is_dir() and is_image(PurePosixPath(m.filename))]
+        members = [m for m in archive.infolist() if not m.is_dir() and is_image(_member_path(m))]
     if not members:
-        raise UserError(f"dataset.path {path} holds no images; expected {EXPECTED}")
+        raise UserError(
+            f"dataset.path {path} holds no images (a CSV in it must be unpacked first); expected {EXPECTED}"
+        )
 
     def faces() -> Iterator[RawFace]:
         with zipfile.ZipFile(path) as archive:
@@ -131,11 +144,15 @@ def _read_zip(path: Path, settings: DatasetSettings) -> Reading:
                 try:
                     small = member.file_size <= settings.max_file_bytes
                     payload = archive.read(member) if small else too_large(member.file_size, settings)
-                except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+                except (*DAMAGED_ARCHIVE, RuntimeError, NotImplementedError, OSError) as error:
                     payload = error  # a damaged or encrypted member is a row, the others are still good
-                yield RawFace(member.filename, *label_and_split(PurePosixPath(member.filename)), payload)
+                yield RawFace(member.filename, *label_and_split(_member_path(member)), payload)
 
     return Reading(path.name, "archive", len(members), faces())
+
+
+def _member_path(member: zipfile.ZipInfo) -> PurePosixPath:
+    return PurePosixPath(member.filename.replace("\\", "/"))  # some programs write Windows separators
 
 
 def _read_tar(path: Path, settings: DatasetSettings) -> Reading:
@@ -151,17 +168,30 @@ def _read_tar(path: Path, settings: DatasetSettings) -> Reading:
                     small = member.size <= settings.max_file_bytes
                     payload = file.read() if small else too_large(member.size, settings)
                     yield RawFace(member.name, *label_and_split(name), payload)
-        except (tarfile.TarError, EOFError, OSError) as error:
+                _check_end(archive, path)
+        except (*DAMAGED_ARCHIVE, OSError) as error:
             raise UserError(f"dataset.path {path} is a damaged archive: {error}") from error
 
     return Reading(path.name, "archive", None, faces())
+
+
+def _check_end(archive: tarfile.TarFile, path: Path) -> None:
+    """Raise UserError where a tar file does not end as it should: a damaged header reads like its end."""
+    file = archive.fileobj
+    assert file is not None  # the archive is open
+    file.seek(archive.offset)
+    end = file.read(tarfile.BLOCKSIZE)
+    while not end.strip(b"\0") and (more := file.read(tarfile.RECORDSIZE)):
+        end = more
+    if not end or end.strip(b"\0"):
+        raise UserError(f"dataset.path {path} is a damaged archive: it breaks off in the middle")
 
 
 def read_csv(settings: DatasetSettings, seed: int) -> Reading:
     """Read Kaggle's `emotion,pixels,Usage` or `icml_face_data.csv`: one face a row, grey levels as text."""
     path = settings.path
     csv.field_size_limit(settings.max_file_bytes)
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         header = [name.strip().lower() for name in next(csv.reader(file), [])]
     missing = {"emotion", "pixels"} - set(header)
     if missing:
@@ -171,14 +201,14 @@ def read_csv(settings: DatasetSettings, seed: int) -> Reading:
         )
 
     def faces() -> Iterator[RawFace]:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            rows = csv.reader(file)
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            rows = csv.reader(file, strict=True)  # an open quote would swallow the rest of the file
             next(rows)
             try:
                 for row in rows:
                     values = dict(zip(header, row, strict=False))
                     code = values.get("emotion", "").strip()
-                    known = code.isdecimal() and int(code) < len(settings.class_names)
+                    known = code.isdecimal() and len(code) < 4 and int(code) < len(settings.class_names)
                     label = settings.class_names[int(code)] if known else code
                     split = SPLIT_NAMES.get(values.get("usage", "").strip().lower(), UNASSIGNED)
                     yield RawFace(f"{path.name}:{rows.line_num}", label, split, values.get("pixels", ""))
@@ -211,7 +241,8 @@ def read_kaggle(settings: DatasetSettings, seed: int) -> Reading:
             f"kagglehub could not download dataset.kaggle_name {settings.kaggle_name}: {error}; "
             "check the network and the name, or download it by hand and give its path with --dataset.path"
         ) from error
-    return read_folder(settings.model_copy(update={"path": folder}), seed)
+    reading = open_dataset(settings.model_copy(update={"reader": "auto", "path": folder}), seed)
+    return replace(reading, name=settings.kaggle_name)
 
 
 READERS: dict[str, Callable[[DatasetSettings, int], Reading]] = {
@@ -245,7 +276,9 @@ def find_dataset(path: Path) -> tuple[str, Path] | None:
     ]
     if (folders and packed) or len(packed) > 1:
         names = ", ".join(entry.name for entry in [*folders, *packed][:6])
-        raise UserError(f"{path} holds more than one data set ({names}); choose one with --dataset.path")
+        raise UserError(
+            f"{path} holds more than one data set ({names}); choose one with --dataset.path, or --dataset.reader folder"
+        )
     if packed:
         return find_dataset(packed[0])
     return ("folder", path) if folders else None
@@ -258,9 +291,13 @@ def locate_dataset(settings: DatasetSettings) -> DatasetSettings:
     """
     if settings.reader in ("drawn", "kaggle"):
         return settings
-    found = find_dataset(settings.path) if settings.reader == "auto" else (settings.reader, settings.path)
-    if found is None or not found[1].exists():
-        state = "is empty" if settings.path.is_dir() else "does not exist"
+    try:
+        found = find_dataset(settings.path) if settings.reader == "auto" else (settings.reader, settings.path)
+        missing = found is None or not found[1].exists()
+    except OSError as error:
+        raise UserError(f"dataset.path {settings.path} cannot be read: {error.strerror}") from error
+    if found is None or missing:
+        state = "holds no data set" if settings.path.is_dir() else "does not exist"
         raise UserError(f"dataset.path {settings.path} {state}; expected {EXPECTED}")
     return settings.model_copy(update={"reader": found[0], "path": found[1]})
 
@@ -268,7 +305,10 @@ def locate_dataset(settings: DatasetSettings) -> DatasetSettings:
 def open_dataset(settings: DatasetSettings, seed: int) -> Reading:
     """Open the data set that the settings name. Raises UserError where there is none."""
     located = locate_dataset(settings)
-    return READERS[located.reader](located, seed)
+    try:
+        return READERS[located.reader](located, seed)
+    except OSError as error:
+        raise UserError(f"dataset.path {error.filename or located.path} cannot be read: {error.strerror}") from error
 
 
 def source_fingerprint(settings: DatasetSettings) -> str:
@@ -276,15 +316,11 @@ def source_fingerprint(settings: DatasetSettings) -> str:
 
     It is a cache key: equal fingerprints mean that ingestion need not run again.
     """
-    digest = hashlib.sha256(settings.model_dump_json().encode())
+    digest = hashlib.sha256(repr(settings).encode("utf-8", "backslashreplace"))
     if settings.reader in ("drawn", "kaggle") or not settings.path.exists():
         return digest.hexdigest()
-    files = [settings.path] if settings.path.is_file() else sorted(p for p in settings.path.rglob("*") if p.is_file())
+    files = [settings.path] if settings.path.is_file() else sorted(walk(settings.path))
     for path in files:
         status = path.stat()
-        digest.update(
-            f"{os.fspath(path)}\x1f{status.st_size}\x1f{status.st_mtime_ns}".encode(
-                sys.getfilesystemencoding(), "surrogateescape"
-            )
-        )
+        digest.update(os.fsencode(path) + f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e".encode())
     return digest.hexdigest()

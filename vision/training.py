@@ -25,7 +25,6 @@ from vision.reports import Report
 logger = logging.getLogger(__name__)
 
 OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
-    "adam": lambda rate, decay: keras.optimizers.Adam(rate, weight_decay=decay or None),
     "adamw": lambda rate, decay: keras.optimizers.AdamW(rate, weight_decay=decay),
     "sgd": lambda rate, decay: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay or None),
 }
@@ -140,6 +139,13 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     def best_value(self) -> float:
         return self.history[self.best_epoch - 1][self.monitor]
 
+    def kept(self) -> str:
+        """Say which epoch is on disk, and where."""
+        if not self.best_epoch:
+            return "no epoch was finished, so there is no checkpoint"
+        score = f"{self.monitor} {self.best_value:.4f}"
+        return f"the best epoch so far ({self.best_epoch}, {score}) is kept at {self.checkpoint}"
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch_started = time.monotonic()
         name = f"epoch {len(self.history) + 1}/{self.total} [{self.phase}]"
@@ -159,15 +165,17 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         self.phases.append(self.phase)
         number = len(self.history)
         value = metrics[self.monitor]
-        if not math.isfinite(metrics["loss"]):
+        if not math.isfinite(metrics["loss"]) or not math.isfinite(value):
             raise UserError(
                 f"training diverged in epoch {number} (loss is {metrics['loss']}); lower training.phases' learning_rate"
             )
         best = self.best_epoch == 0 or self.sign * value > self.sign * self.best_value
         if best:
-            self.best_epoch = number
             self.keep.set_weights(self.model.classifier.get_weights())
-            self.keep.save(self.checkpoint)
+            unfinished = self.checkpoint.with_name(f"unfinished-{self.checkpoint.name}")
+            self.keep.save(unfinished)
+            unfinished.replace(self.checkpoint)  # at no time is there half a checkpoint under this name
+            self.best_epoch = number
         left = metrics["seconds"] * (self.params["epochs"] - epoch - 1)
         logger.info(
             "epoch %d/%d [%s] loss %.4f accuracy %.4f | val_loss %.4f val_accuracy %.4f val_macro_f1 %.4f | "
@@ -221,14 +229,13 @@ def train_classifier(
                 learner.set_weights(keep.get_weights())
             _train_phase(model, phase, settings, training, validation, best)
     except KeyboardInterrupt as interrupt:
-        kept = (
-            f"the best epoch so far ({best.best_epoch}, {best.monitor} {best.best_value:.4f}) is kept at {checkpoint}"
-            if best.best_epoch
-            else "no epoch was finished, so there is no checkpoint"
-        )
-        raise TrainingStoppedError(
-            f"training was stopped after {len(best.history)} of {best.total} epochs; {kept}"
-        ) from interrupt
+        stopped = f"training was stopped after {len(best.history)} of {best.total} epochs"
+        raise TrainingStoppedError(f"{stopped}; {best.kept()}") from interrupt
+    except UserError as error:
+        raise UserError(f"{error}; {best.kept()}") from error
+    except Exception as error:
+        error.add_note(best.kept())
+        raise
     history = TrainingHistory(
         epochs=best.history,
         phases=best.phases,

@@ -1,6 +1,5 @@
 """Data validation: a Great Expectations suite, built from the settings, on a FaceSet's table."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +14,10 @@ from vision.audit import audit_copies
 from vision.faces import SPLITS, TEST, UNASSIGNED, VALIDATION, FaceSet
 from vision.reports import Report, render_page
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One expectation's outcome: `failed` of `checked` rows, of which `max_share` may fail."""
+    """One expectation's outcome: `failed` of `checked` rows; `allowed` says how many may."""
 
     check: str
     question: str
@@ -60,8 +57,8 @@ class ValidationReport(Report):
     def page(self) -> str:
         return render_page("validation.html.j2", title=f"Data validation of {self.dataset}", report=self)
 
-    def table(self, checks: tuple[CheckResult, ...] | None = None) -> str:
-        """Return the checks as a text table: what failed, by how much, and examples."""
+    def table(self, checks: tuple[CheckResult, ...]) -> str:
+        """Return checks as a text table: what failed, by how much, and examples."""
         rows = [
             {
                 "severity": check.severity,
@@ -70,7 +67,7 @@ class ValidationReport(Report):
                 "allowed": check.allowed,
                 "for example": ", ".join(check.examples[:3]),
             }
-            for check in (self.checks if checks is None else checks)
+            for check in checks
         ]
         return pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=110)
 

@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 from tests.conftest import PROJECT
 
 OPEN = """
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from configs.errors import UserError
 from pipelines.stack import prepare_environment, prepare_stack
 state = Path(sys.argv[1])
@@ -63,12 +67,16 @@ def test_the_tracking_server_of_the_environment_is_used(tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere.db").is_file()
 
 
-def test_a_tracking_server_needs_no_login(tmp_path: Path) -> None:
-    uri = "http://127.0.0.1:5998"
+def test_a_tracking_server_needs_no_login_but_must_answer(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_port}"
+        answered = python(OPEN, tmp_path / "home", str(tmp_path / "state"), MLFLOW_TRACKING_URI=uri)
+        server.shutdown()
+    silent = python(OPEN, tmp_path / "home", str(tmp_path / "state"), MLFLOW_TRACKING_URI=uri)
 
-    done = python(OPEN, tmp_path / "home", str(tmp_path / "state"), MLFLOW_TRACKING_URI=uri)
-
-    assert done.stdout.split()[0] == uri, done.stderr
+    assert answered.stdout.split()[0] == uri, answered.stderr
+    assert f"error: MLFLOW_TRACKING_URI {uri}: no server answers" in silent.stderr
 
 
 def test_a_tracking_uri_of_no_known_kind_is_named(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from configs.errors import UserError
 from configs.settings import Settings
-from vision.backbones import weights_hash
 from vision.classifier import build_classifier
+from vision.weights import VGG19_FILE, weights_hash
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,16 @@ def test_without_a_network_imagenet_weights_name_the_local_file_setting(
 
     with pytest.raises(UserError, match=r"imagenet could not be downloaded .*set classifier\.weights to the path"):
         with_weights(small_settings, "imagenet")
+
+
+def test_imagenet_weights_are_hashed_where_keras_keeps_its_download(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / VGG19_FILE).write_bytes(b"abc")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    assert weights_hash("imagenet").startswith("ba7816bf")
 
 
 def test_the_hash_of_weights_is_that_of_their_file(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from configs.settings import Settings
 from vision.classifier import build_classifier, predict, set_trainable, with_temperature
+from vision.ingestion import resize_face
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +21,14 @@ def faces() -> np.ndarray:
 
 
 def test_faces_of_another_size_are_resized_inside_the_model(classifier: keras.Model, faces: np.ndarray) -> None:
-    enlarged = np.kron(faces, np.ones((1, 2, 2), np.uint8))
+    photos = np.random.default_rng(1).integers(0, 256, (2, 200, 200), dtype=np.uint8)
+    resize = keras.Model(classifier.input, classifier.get_layer("resize").output)
 
-    assert predict(classifier, enlarged, batch_size=2).shape == (5, 7)
+    assert predict(classifier, photos, batch_size=2).shape == (2, 7)
+    np.testing.assert_array_equal(predict(resize, faces, 5)[..., 0], faces)
+    # shrinking averages areas, as preprocessing does, instead of picking single pixels of noise
+    averaged = np.stack([resize_face(photo, 32) for photo in photos])
+    assert np.abs(predict(resize, photos, 2)[..., 0] - averaged).mean() < 10
 
 
 def test_the_batch_size_does_not_change_predictions(classifier: keras.Model, faces: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from vision import ingestion
 from vision.ingestion import decode_face, ingest_faces
+from vision.readers import RawFace
 
 LIMIT = 50_000_000
 
@@ -65,16 +66,32 @@ def test_a_csv_row_is_read_row_by_row() -> None:
         (Image.new("RGB", (4, 4), (100, 100, 100)), 100),
         (Image.new("RGBA", (4, 4), (100, 100, 100, 255)), 100),
         (Image.fromarray(np.full((4, 4), 100 * 257, dtype=np.uint16)), 100),
+        (Image.fromarray(np.full((4, 4), 255, dtype=np.uint16)), 0),
         (Image.new("1", (4, 4), 1), 255),
         (Image.new("P", (4, 4), 0), 0),
     ],
-    ids=["rgb", "rgba", "16 bit", "1 bit", "palette"],
+    ids=["rgb", "rgba", "16 bit", "dark 16 bit", "1 bit", "palette"],
 )
 def test_every_pixel_format_becomes_grey_levels_of_8_bits(image: Image.Image, level: int) -> None:
     pixels, mode = decode_face(encoded(image), LIMIT)
 
     assert mode.startswith(image.mode[:1])
     np.testing.assert_array_equal(pixels, np.full((4, 4), level, dtype=np.uint8))
+
+
+def test_floating_point_levels_between_zero_and_one_are_stretched() -> None:
+    image = Image.fromarray(np.array([[0.0, 0.5], [1.0, 0.25]], dtype=np.float32))
+
+    pixels, mode = decode_face(encoded(image, "TIFF"), LIMIT)
+
+    assert mode == "F"
+    np.testing.assert_array_equal(pixels, [[0, 127], [255, 63]])
+
+
+def test_large_files_are_handed_out_in_smaller_chunks() -> None:
+    faces = [RawFace(str(n), "happy", "train", b"x" * 20_000_000) for n in range(5)]
+
+    assert [len(chunk) for chunk in ingestion.chunk_faces(iter(faces))] == [2, 2, 1]
 
 
 def test_a_photo_that_was_turned_is_put_upright() -> None:

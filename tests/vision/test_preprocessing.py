@@ -78,6 +78,31 @@ def test_leaked_training_faces_go_and_test_faces_stay_but_are_marked(settings: P
     assert report.numbers()["preprocessing/dropped_leaked"] == 1
 
 
+def test_loose_faces_that_become_training_count_as_training_faces(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("unassigned", 40), ("unassigned", "sad", "x"), *many("test", 9), ("test", "sad", "x"))
+
+    prepared, _ = preprocess_faces(faces, settings, seed=0)
+
+    assert prepared.table.loc[prepared.table[IN_TRAINING], "source"].tolist() == ["face50"]
+
+
+def test_a_class_that_the_rules_leave_without_training_faces_is_named(settings: PreprocessingSettings) -> None:
+    rows = [("train", "happy", f"h{n}") for n in range(20)] + [("train", "sad", "x"), ("train", "sad", "y")]
+    held_out = [("test", "sad", "x"), ("test", "sad", "y"), ("validation", "happy", "z"), ("validation", "sad", "w")]
+
+    with pytest.raises(InvalidDataError, match="no training face is left of sad"):
+        preprocess_faces(face_set(*rows, *held_out), settings, seed=0)
+
+
+def test_counts_after_every_rule_are_of_the_splits_that_were_made(settings: PreprocessingSettings) -> None:
+    _, report = preprocess_faces(face_set(*many("unassigned", 60)), settings.model_copy(update={"drop": ()}), seed=0)
+
+    numbers = report.numbers()
+    after = {name: numbers[f"preprocessing/after_{name}"] for name in ("train", "validation", "test")}
+    assert sum(after.values()) == 60
+    assert "preprocessing/after_unassigned" not in numbers
+
+
 def test_rules_that_are_not_named_drop_nothing(settings: PreprocessingSettings) -> None:
     faces = face_set(*many("train", 40), ("train", "sad", "x"), *many("test", 9), ("test", "sad", "x"))
 
@@ -100,7 +125,8 @@ def test_blank_conflicting_and_repeated_faces_go_from_training_but_never_from_te
 
     dropped = {rule.rule: rule.dropped for rule in report.rules}
     assert dropped == {
-        "unreadable": {}, "blank": {"train": 1}, "conflicting": {"train": 2}, "repeated": {"train": 1}, "leaked": {},
+        "unreadable": {}, "splits made": {}, "blank": {"train": 1}, "conflicting": {"train": 2},
+        "repeated": {"train": 1}, "leaked": {},
     }  # fmt: skip
     assert (prepared.table["split"] == "test").sum() == 15
 

@@ -1,8 +1,10 @@
 import io
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +15,8 @@ from vision.readers import find_dataset, label_and_split, open_dataset, source_f
 PIXELS = " ".join(["7"] * 1024)
 
 
-def zip_folder(folder: Path, path: Path) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
+def zip_folder(folder: Path, path: Path, compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         for file in sorted(folder.rglob("*.*")):
             archive.write(file, file.relative_to(folder))
     return path
@@ -114,7 +116,7 @@ def test_what_is_no_data_set_is_refused_with_its_path(
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
-    with pytest.raises(UserError, match="is empty; expected class folders"):
+    with pytest.raises(UserError, match="holds no data set; expected class folders"):
         open_dataset(dataset_settings(tmp_path), 0)
 
 
@@ -148,19 +150,79 @@ def test_a_tar_that_was_cut_in_half_is_refused(
         list(open_dataset(dataset_settings(tmp_path / "half.tar.gz"), 0).faces)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_damaged_member_is_an_error_of_its_own_face_only(
-    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+    compression: int, tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
 ) -> None:
     write_faces(tmp_path / "set" / "happy", 3)
-    path = zip_folder(tmp_path / "set", tmp_path / "set.zip")
+    path = zip_folder(tmp_path / "set", tmp_path / "set.zip", compression)
     content = bytearray(path.read_bytes())
-    place = content.index(b"IDAT")
-    content[place + 8 : place + 40] = b"\x00" * 32
+    content[100:140] = b"\xff" * 40  # inside the first member
     path.write_bytes(bytes(content))
 
     faces = list(open_dataset(dataset_settings(path), 0).faces)
 
     assert [isinstance(face.payload, Exception) for face in faces] == [True, False, False]
+
+
+@pytest.mark.parametrize("damage", ["header", "missing end"])
+def test_a_tar_that_reads_like_its_end_in_the_middle_is_refused(
+    damage: str, tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    path = tmp_path / "set.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(write_faces(tmp_path / "set" / "happy", 10), arcname="happy")
+    with tarfile.open(path) as archive:
+        middle = archive.getmembers()[5].offset
+    content = path.read_bytes()
+    wrong = {"header": content[:middle] + b"\xff" * 512 + content[middle + 512 :], "missing end": content[:middle]}
+    path.write_bytes(wrong[damage])
+
+    with pytest.raises(UserError, match=r"set\.tar is a damaged archive: it breaks off in the middle"):
+        list(open_dataset(dataset_settings(path), 0).faces)
+
+
+def test_an_open_quote_in_a_csv_is_refused_before_it_swallows_rows(
+    tmp_path: Path, dataset_settings: Callable[..., Any]
+) -> None:
+    rows = "".join(f"{n % 7},{PIXELS},Training\n" for n in range(4))
+    (tmp_path / "faces.csv").write_text(f'emotion,pixels,Usage\n{rows}3,"{PIXELS},Training\n{rows}')
+
+    with pytest.raises(UserError, match=r"faces\.csv, line \d+: unexpected end of data"):
+        list(open_dataset(dataset_settings(tmp_path / "faces.csv"), 0).faces)
+
+
+def test_a_csv_that_a_spreadsheet_saved_is_read(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    (tmp_path / "faces.csv").write_text(f"emotion,pixels\n4,{PIXELS}\n", encoding="utf-8-sig")
+
+    (face,) = open_dataset(dataset_settings(tmp_path / "faces.csv"), 0).faces
+
+    assert face.label == "neutral"
+
+
+def test_linked_folders_are_read_and_circles_end(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    write_faces(tmp_path / "elsewhere" / "happy", 2)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "set")
+
+    faces = list(open_dataset(dataset_settings(tmp_path / "set"), 0).faces)
+
+    assert [(face.source, face.split) for face in faces] == [
+        ("train/happy/face0.png", "train"),
+        ("train/happy/face1.png", "train"),
+    ]
+
+
+def test_windows_separators_in_a_zip_are_folders(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("train\\happy\\a.png", b"")
+
+    (face,) = open_dataset(dataset_settings(tmp_path / "set.zip"), 0).faces
+
+    assert (face.label, face.split) == ("happy", "train")
 
 
 def test_a_member_larger_than_allowed_is_not_read(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
@@ -196,10 +258,38 @@ def test_a_folder_with_nothing_but_hidden_files_holds_no_data_set(tmp_path: Path
 def test_kaggle_without_its_package_says_what_to_install(
     tmp_path: Path, dataset_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "kagglehub", None)
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
 
     with pytest.raises(UserError, match="pip install kagglehub"):
         open_dataset(dataset_settings(tmp_path, reader="kaggle"), 0)
+
+
+def test_what_kagglehub_downloads_is_read_under_its_name(
+    tmp_path: Path,
+    write_faces: Callable[..., Path],
+    dataset_settings: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_faces(tmp_path / "versions" / "1" / "train" / "happy", 1)
+    hub = SimpleNamespace(dataset_download=lambda name: str(tmp_path / "versions" / "1"))
+    monkeypatch.setitem(sys.modules, "kagglehub", hub)
+
+    reading = open_dataset(dataset_settings(tmp_path, reader="kaggle", kaggle_name="someone/faces"), 0)
+
+    assert reading.name == "someone/faces"
+    assert [(face.label, face.split) for face in reading.faces] == [("happy", "train")]
+
+
+def test_a_failed_download_names_the_data_set_and_the_way_out(
+    tmp_path: Path, dataset_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> str:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setitem(sys.modules, "kagglehub", SimpleNamespace(dataset_download=fail))
+
+    with pytest.raises(UserError, match=r"kaggle_name someone/faces: no route to host; .*--dataset\.path"):
+        open_dataset(dataset_settings(tmp_path, reader="kaggle", kaggle_name="someone/faces"), 0)
 
 
 def test_the_fingerprint_of_a_source_changes_with_its_files(

@@ -96,6 +96,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_names(
 ) -> None:
     write_faces(tmp_path / "train" / "happy", 2)
     (tmp_path / "train" / "happy" / "<script>alert(1)<.png").write_bytes(b"")
+    write_faces(tmp_path / "train" / r"$\foo$", 1)  # matplotlib would take it for a formula
 
     page = validate_faces(ingest_faces(dataset_settings(tmp_path), seed=0), small_settings.validation).page()
 
