@@ -44,4 +44,4 @@ clean: ## remove the environment, all runs and reports (not data/)
 
 lock: ## resolve pyproject.toml into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --output-file requirements.lock
+		--no-emit-index-url --no-header --quiet --output-file requirements.lock

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -199,12 +200,12 @@ def main(arguments: list[str]) -> int:
         run_pipeline(options.pipeline, settings_or_demo(options, given), debug)
     except UserError as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         if debug:
-            raise
+            traceback.print_exc()
         print("stopped; finished data steps are kept and will not run again", file=sys.stderr)
         return STOPPED_BY_USER
     return 0

@@ -51,6 +51,14 @@ def test_a_mistake_on_the_command_line_is_one_message_and_code_2(arguments: list
     assert "Traceback" not in done.stderr
 
 
+def test_debug_shows_the_stack_trace_of_a_mistake_and_keeps_its_code() -> None:
+    done = call("--pipeline", "training", "--seed", "-1", "--debug")
+
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert "error: wrong settings" in done.stderr
+
+
 def test_values_are_nested_and_lists_are_read_as_yaml() -> None:
     _, given = run.parse_arguments(["--a.b", "1", "--a.c=[x, 2]", "--pipeline", "training", "--d", "two words"])
 
