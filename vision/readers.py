@@ -197,7 +197,7 @@ def read_csv(settings: DatasetSettings, seed: int) -> Reading:
     if missing:
         raise UserError(
             f"dataset.path {path} has no column {' and '.join(sorted(missing))}; "
-            f"expected emotion, pixels and (optionally) Usage, found {', '.join(header) or 'an empty file'}"
+            f"expected emotion, pixels and (optionally) Usage, found {', '.join(header)[:80]!r}"
         )
 
     def faces() -> Iterator[RawFace]:

@@ -100,7 +100,8 @@ def test_a_csv_code_that_is_no_class_stays_as_it_is(tmp_path: Path, dataset_sett
         ("half.tar.gz", b"\x1f\x8b\x08\x00 and then nothing", "no readable zip or tar file"),
         ("faces.parquet", b"PAR1", "is a file of unknown kind"),
         ("faces.csv", b"a,b\n1,2\n", "has no column emotion and pixels"),
-        ("faces.csv", b"", "an empty file"),
+        ("faces.csv", b"", "found ''"),
+        ("faces.csv", b"\x1b[31m\x07\n", r"found '\\x1b\[31m\\x07'"),
     ],
 )
 def test_what_is_no_data_set_is_refused_with_its_path(
