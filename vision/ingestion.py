@@ -33,23 +33,23 @@ def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
     """
     reading = open_dataset(settings, seed)
     small = reading.form == "drawn" or (reading.count is not None and reading.count < SMALL_SET)
-    rows: list[dict[str, Any]] = []
+    tables: list[pd.DataFrame] = []
 
     def blocks() -> Iterator[np.ndarray[Any, Any]]:
         work = (delayed(decode_chunk)(chunk, settings) for chunk in chunk_faces(reading.faces))
         parallel = Parallel(n_jobs=1 if small else settings.workers, return_as="generator", pre_dispatch="3*n_jobs")
         with tqdm(total=reading.count, unit=" faces", desc=f"reading {reading.name}", disable=None) as progress:
-            for block, chunk_rows in parallel(work):
-                rows.extend(chunk_rows)
-                progress.update(len(chunk_rows))
+            for block, rows in parallel(work):
+                tables.append(pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS))
+                progress.update(len(rows))
                 yield block
 
     images = store_images(blocks(), settings.image_size)
     if not small:
         get_reusable_executor().shutdown(wait=True)  # idle workers would keep their memory
-    if not rows:
+    if not tables:
         raise UserError(f"dataset.path {settings.path} holds no faces; nothing was read")
-    table = pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS)
+    table = pd.concat(tables, ignore_index=True)
     known = {name: name for name in settings.class_names}
     lowered = table["label"].str.strip().str.lower()
     table["label"] = lowered.map(known).fillna(table["label"]).astype("str")
