@@ -144,7 +144,7 @@ def _read_zip(path: Path, settings: DatasetSettings) -> Reading:
                 try:
                     small = member.file_size <= settings.max_file_bytes
                     payload = archive.read(member) if small else too_large(member.file_size, settings)
-                except (*DAMAGED_ARCHIVE, RuntimeError, NotImplementedError, OSError) as error:
+                except (*DAMAGED_ARCHIVE, RuntimeError, OSError) as error:
                     payload = error  # a damaged or encrypted member is a row, the others are still good
                 yield RawFace(member.filename, *label_and_split(_member_path(member)), payload)
 
