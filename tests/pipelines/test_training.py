@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from configs.loading import FOLDER, load_settings
-from tests.conftest import PROJECT, FinishedRun, command
+from tests.conftest import PROJECT, SMALL, FinishedRun, command
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +112,7 @@ def test_the_registered_model_predicts_as_the_run_measured(
     file = client.download_artifacts(run.info.run_id, "evaluation/predictions.json", str(tmp_path))
     table = pd.read_json(file, orient="split")
     uri = finished_run.last_lines()["model"]
-    settings = load_settings(
-        "training", [], {"dataset": {"reader": "drawn", "image_size": 32, "drawn": {"faces": 210}}}
-    )
+    settings = load_settings("training", [], SMALL)
     from vision.ingestion import ingest_faces
 
     faces = ingest_faces(settings.dataset, settings.seed)
