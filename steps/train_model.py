@@ -34,7 +34,7 @@ def train_model(
     with measured():
         best, history = train_classifier(
             prepared,
-            balance.class_weights(training.class_weights),
+            balance.weights[training.class_weights],
             classifier,
             augmentation,
             training,

@@ -17,16 +17,15 @@ from vision.reports import Report
 
 @dataclass(frozen=True, kw_only=True)
 class BalanceReport(Report):
-    """Counts by split and class, and what the counts of training mean for learning."""
+    """Counts by split and class, and what the counts of training mean for learning.
+
+    `weights` has, for each key of SCHEMES, the weight of each class by name.
+    """
 
     counts: dict[str, dict[str, int]]
     imbalance_ratio: float
     normalized_entropy: float
     weights: dict[str, dict[str, float]]
-
-    def class_weights(self, scheme: str) -> dict[str, float]:
-        """Return the weight of each class by name; `scheme` is a key of SCHEMES."""
-        return self.weights[scheme]
 
     def numbers(self) -> dict[str, float]:
         return {

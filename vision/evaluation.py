@@ -55,23 +55,25 @@ def evaluate_classifier(
     probabilities = predict(classifier, images, settings.batch_size)
     clean = ~faces.table[IN_TRAINING].to_numpy(dtype=bool)[rows]
     subsets = {OFFICIAL: np.ones(len(rows), dtype=bool), CLEAN: clean}
-    scores, classes = {}, {}
+    scores, by_class = {}, {}
     for name, chosen in subsets.items():
         if chosen.any():
             scores[name] = score_predictions(probabilities[chosen], labels[chosen], settings, seed)
-            by_class = class_table(probabilities[chosen], labels[chosen], faces.class_names)
-            classes[name] = [{str(k): v for k, v in row.items()} for row in by_class.reset_index().to_dict("records")]
+            by_class[name] = class_table(probabilities[chosen], labels[chosen], faces.class_names)
     matrix = confusion(probabilities, labels)
     predictions = _prediction_table(faces, rows, probabilities)
     report = EvaluationReport(
         faces={name: int(chosen.sum()) for name, chosen in subsets.items()},
         scores=scores,
-        classes=classes,
+        classes={
+            name: [{str(k): v for k, v in row.items()} for row in table.reset_index().to_dict("records")]
+            for name, table in by_class.items()
+        },
         confusion=matrix.tolist(),
         confidence_level=settings.confidence_level,
         figures={
             "confusion_matrix.png": plots.confusion(matrix, faces.class_names),
-            "class_scores.png": plots.class_scores(class_table(probabilities, labels, faces.class_names)),
+            "class_scores.png": plots.class_scores(by_class[OFFICIAL]),
             "reliability.png": _reliability(classifier, probabilities, labels, settings.calibration_bins),
             "worst_mistakes.png": _worst_mistakes(images, predictions, settings.worst_mistakes),
             "grad_cam.png": _explanations(classifier, images, labels, probabilities, faces, settings, seed),
