@@ -15,18 +15,12 @@ from typing import Any, NoReturn
 
 import yaml
 
-from configs.errors import UserError
-from configs.loading import FOLDER, flatten, load_settings
+from configs.errors import STOPPED_BY_USER, UserError
+from configs.loading import DEMO, FOLDER, flatten, load_settings, pipeline_names
 from configs.settings import ENVIRONMENT_PREFIX, Settings
 
 PROJECT = Path(__file__).resolve().parent
-STOPPED_BY_USER = 130
-
-
-def pipeline_names() -> list[str]:
-    """Return the pipelines that there are: each has a module and a YAML of its name."""
-    modules = sorted(path.stem for path in (PROJECT / "pipelines").glob("*.py"))
-    return [name for name in modules if (FOLDER / f"{name}.yaml").is_file()]
+FORMATS = ("text", "markdown", "json", "html")
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,17 +28,18 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         names = pipeline_names()
-        values = flatten(load_settings(names[0], [], {}).model_dump(mode="json"), lists=False)
+        values = flatten(load_settings([], {}).model_dump(mode="json"), lists=False)
         width = max(len(name) for name in values)
         return "\n".join(
             [
                 super().format_help(),
                 f"pipelines: {', '.join(names)}\n",
-                f"settings, with the values of configs/{names[0]}.yaml (bounds in configs/settings.py):",
+                "settings, with the values of configs/*.yaml (bounds in configs/settings.py):",
                 *(f"  --{name:<{width}}  {value}" for name, value in values.items()),
                 f"\nAlso as environment variables, for example {ENVIRONMENT_PREFIX}TRAINING__BATCH_SIZE=32.",
-                "Strongest first: command line, environment, --config files (the last first), configs/<pipeline>.yaml.",
-                "\nexit codes: 0 done, 1 unexpected error, 2 wrong settings or input, 5 invalid data, 130 Ctrl-C\n",
+                "Strongest first: command line, environment, --config files (the last first), configs/*.yaml.",
+                "\nexit codes: 0 done (training: promoted), 1 unexpected error, 2 wrong settings or input, 3 held,",
+                "4 rejected, 5 invalid data, 6 drifted, 130 Ctrl-C\n",
             ]
         )
 
@@ -66,6 +61,9 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, dict[str,
         default=[],
         help="YAML over the pipeline's own; repeatable",
     )
+    parser.add_argument("--doctor", action="store_true", help="look over this machine and say what to mend")
+    parser.add_argument("--compare", action="store_true", help="print champion, challenger and the last runs")
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of --compare")
     parser.add_argument("--debug", action="store_true", help="show stack traces and the libraries' own messages")
     options, rest = parser.parse_known_args(arguments)
     given: dict[str, Any] = {}
@@ -98,17 +96,21 @@ def parse_value(name: str, text: str) -> Any:
 
 
 def settings_or_demo(options: argparse.Namespace, given: dict[str, Any]) -> Settings:
-    """Return the settings with the data set located, or those of the demo if there is none where the YAML looks."""
+    """Return the settings with the data set located, or those of the demo if there is none where the YAML looks.
+
+    The demo is for a first look: only `--pipeline training` falls back to it.
+    """
     from vision.readers import find_dataset, locate_dataset
     from vision.weights import check_weights
 
-    settings = load_settings(options.pipeline, options.config, given)
+    settings = load_settings(options.config, given)
     dataset = settings.dataset
-    default = Path(yaml.safe_load((FOLDER / f"{options.pipeline}.yaml").read_text(encoding="utf-8"))["dataset"]["path"])
+    default = Path(yaml.safe_load((FOLDER / "training.yaml").read_text(encoding="utf-8"))["dataset"]["path"])
     if dataset.path == default:  # the YAML's own path is meant from the project, one that was given from where we are
         dataset = dataset.model_copy(update={"path": PROJECT / default})
-    if dataset.reader == "auto" and dataset.path == PROJECT / default and not find_dataset(dataset.path):
-        settings = load_settings(options.pipeline, [FOLDER / "demo.yaml", *options.config], given)
+    nothing = dataset.reader == "auto" and dataset.path == PROJECT / default and not find_dataset(dataset.path)
+    if nothing and options.pipeline == "training":
+        settings = load_settings([DEMO, *options.config], given)
         dataset = settings.dataset
         line = f"DEMO: {default}/ holds no data set, so faces are DRAWN. Train on real faces with --dataset.path PATH"
         print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)
@@ -131,20 +133,6 @@ def quiet(enabled: bool) -> Iterator[None]:
         os.close(nowhere)
 
 
-def run_tags(settings: Settings) -> dict[str, str]:
-    """Return what identifies a run besides its settings."""
-    import tensorflow as tf
-
-    dataset = settings.dataset
-    names = {"drawn": "drawn", "kaggle": dataset.kaggle_name}
-    return {
-        "dataset": names.get(dataset.reader, dataset.path.resolve().name),
-        "git_commit": git_commit(),
-        "weights": Path(settings.classifier.weights).name,
-        "device": ",".join(device.device_type for device in tf.config.list_physical_devices()),
-    }
-
-
 def git_commit() -> str:
     """Return the project's commit, marked where files differ from it, or "none" outside a git checkout."""
 
@@ -159,31 +147,68 @@ def git_commit() -> str:
         return "none"
 
 
-def run_pipeline(name: str, settings: Settings, debug: bool) -> None:
-    """Prepare environment and stack, run the pipeline and print the last lines."""
+def with_absolute_folders(settings: Settings) -> Settings:
+    """Return the settings with the folders that are meant from the project."""
+    tracking = settings.tracking
+    folders = {"reports_folder": (PROJECT / tracking.reports_folder).resolve()}
+    state = (PROJECT / settings.state_folder).resolve()
+    return settings.model_copy(update={"state_folder": state, "tracking": tracking.model_copy(update=folders)})
+
+
+def run_pipeline(name: str, settings: Settings, debug: bool) -> int:
+    """Prepare environment and stack, run the pipeline, print the last lines and return the exit code."""
     from pipelines.stack import check_writable, prepare_environment, prepare_stack
 
-    state = (PROJECT / settings.state_folder).resolve()
-    reports = (PROJECT / settings.tracking.reports_folder).resolve()
-    tracking = settings.tracking.model_copy(update={"reports_folder": reports})
-    settings = settings.model_copy(update={"state_folder": state, "tracking": tracking})
-    check_writable("state_folder", state)
-    check_writable("tracking.reports_folder", reports)
-    prepare_environment(PROJECT, state, debug)
+    settings = with_absolute_folders(settings)
+    check_writable("state_folder", settings.state_folder)
+    check_writable("tracking.reports_folder", settings.tracking.reports_folder)
+    prepare_environment(PROJECT, settings.state_folder, debug)
     with quiet(not debug):
         import keras
 
         module = importlib.import_module(f"pipelines.{name}")
     keras.config.disable_interactive_logging()
-    store = prepare_stack(state, tracking.experiment_name)
-    for package in ("steps", "vision"):
+    store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
+    for package in ("steps", "vision", "pipelines"):
         logging.getLogger(package).setLevel(logging.INFO)
     for package in ("great_expectations.data_context.types.base", "tensorflow"):  # both set their own level
         logging.getLogger(package).setLevel(logging.INFO if debug else logging.ERROR)
-    summary = module.run(settings, run_tags(settings))
-    print()
-    for key, value in {"experiment": tracking.experiment_name, **summary, "open the UI": store.ui_command}.items():
-        print(f"{key:<28}{value}")
+    outcome = module.run(settings, {"git_commit": git_commit(), "pipeline": name})
+    lines = {"experiment": settings.tracking.experiment_name, **outcome.lines, "open the UI": store.ui_command}
+    print("", *(f"{key:<28}{value}" for key, value in lines.items()), sep="\n")
+    return int(outcome.exit_code)
+
+
+def look(options: argparse.Namespace, settings: Settings, debug: bool) -> int:
+    """Print the doctor's findings or the comparison of runs; neither runs nor changes anything."""
+    from pipelines.stack import quiet_libraries
+
+    quiet_libraries(debug)
+    if options.doctor:
+        from pipelines import doctor
+
+        findings = doctor.examine(settings, PROJECT, settings.state_folder)
+        print(doctor.render(findings))
+        return UserError.exit_code if any(finding.fix for finding in findings) else 0
+    from pipelines import comparison
+    from pipelines.stores import check_stack
+
+    _, uri = check_stack(settings.state_folder)
+    print(comparison.render(comparison.compare_runs(settings, uri), options.format))
+    return 0
+
+
+def dispatch(options: argparse.Namespace, given: dict[str, Any], debug: bool) -> int:
+    """Do the one thing that the options ask for; return the exit code."""
+    if options.doctor or options.compare:
+        return look(options, with_absolute_folders(load_settings(options.config, given)), debug)
+    names = pipeline_names()
+    if options.pipeline not in names:
+        asked = f"unknown pipeline {options.pipeline!r}" if options.pipeline else "no pipeline was named"
+        raise UserError(f"{asked}; choose one with --pipeline: {', '.join(names)}")
+    needs_data = options.pipeline in ("training", "retraining")
+    settings = settings_or_demo(options, given) if needs_data else load_settings(options.config, given)
+    return run_pipeline(options.pipeline, settings, debug)
 
 
 def main(arguments: list[str]) -> int:
@@ -192,12 +217,7 @@ def main(arguments: list[str]) -> int:
     for stop in (signal.SIGTERM, signal.SIGINT):  # an orchestrator's stop is treated as Ctrl-C
         signal.signal(stop, signal.default_int_handler)
     try:
-        options, given = parse_arguments(arguments)
-        names = pipeline_names()
-        if options.pipeline not in names:
-            asked = f"unknown pipeline {options.pipeline!r}" if options.pipeline else "no pipeline was named"
-            raise UserError(f"{asked}; choose one with --pipeline: {', '.join(names)}")
-        run_pipeline(options.pipeline, settings_or_demo(options, given), debug)
+        return dispatch(*parse_arguments(arguments), debug)
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -208,7 +228,6 @@ def main(arguments: list[str]) -> int:
             traceback.print_exc()
         print("stopped; finished data steps are kept and will not run again", file=sys.stderr)
         return STOPPED_BY_USER
-    return 0
 
 
 if __name__ == "__main__":

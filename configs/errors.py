@@ -1,4 +1,6 @@
-"""Errors that a user can mend; each carries the exit code that run.py ends with."""
+"""Exit codes, and the errors that a user can mend, each with its own."""
+
+HELD, REJECTED, INVALID_DATA, DRIFTED, STOPPED_BY_USER = 3, 4, 5, 6, 130
 
 
 class UserError(Exception):
@@ -10,4 +12,4 @@ class UserError(Exception):
 class InvalidDataError(UserError):
     """The data set failed a critical check."""
 
-    exit_code = 5
+    exit_code = INVALID_DATA

@@ -13,15 +13,24 @@ from configs.errors import UserError
 from configs.settings import ENVIRONMENT_PREFIX, Settings
 
 FOLDER = Path(__file__).parent
+DEMO = FOLDER / "demo.yaml"
 
 
-def load_settings(pipeline: str, overlays: list[Path], given: dict[str, Any]) -> Settings:
-    """Merge, from weak to strong, configs/<pipeline>.yaml, `overlays`, the environment and `given`.
+def pipeline_names() -> list[str]:
+    """Return the pipelines that there are, training first: each has a module and a YAML of its name."""
+    modules = [path.stem for path in sorted(FOLDER.with_name("pipelines").glob("*.py"))]
+    found = [name for name in modules if (FOLDER / f"{name}.yaml").is_file()]
+    return sorted(found, key=lambda name: name != "training")
 
-    `given` is the command line as a nested dictionary. Raises UserError that names each wrong key, its value
+
+def load_settings(overlays: list[Path], given: dict[str, Any]) -> Settings:
+    """Merge, from weak to strong, the pipelines' YAML files, `overlays`, the environment and `given`.
+
+    Each pipeline's file holds what the others do not, so that their order does not matter. `given` is the command
+    line as a nested dictionary. Raises UserError that names each wrong key, its value
     and what is allowed.
     """
-    files = [FOLDER / f"{pipeline}.yaml", *overlays]
+    files = [*(FOLDER / f"{name}.yaml" for name in pipeline_names()), *overlays]
     for path in files:
         _check_yaml(path)
     _check_environment()

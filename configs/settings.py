@@ -11,6 +11,7 @@ ENVIRONMENT_PREFIX = "FACE_EMOTION__"
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 ClassName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9 _-]*$")]  # MLflow takes these in metric names
+Sentence = Annotated[str, Field(min_length=1)]
 Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
 Block = Literal["all", "head", "block1", "block2", "block3", "block4", "block5"]
@@ -26,6 +27,7 @@ class TrackingSettings(Section):
     experiment_name: Annotated[str, Field(min_length=1)]
     model_name: Annotated[str, Field(min_length=1)]
     reports_folder: Path
+    compared_runs: Annotated[int, Field(ge=1, le=100)]
 
 
 class DrawnSettings(Section):
@@ -172,6 +174,70 @@ class EvaluationSettings(Section):
     explained_per_class: Annotated[int, Field(ge=1, le=10)]
 
 
+class PromotionSettings(Section):
+    min_accuracy: Share
+    min_macro_f1: Share
+    min_worst_class_recall: Share
+    max_expected_calibration_error: Share
+    max_model_megabytes: Annotated[float, Field(gt=0.0)]
+    max_latency_p95_milliseconds: Annotated[float, Field(gt=0.0)]
+    better_by: Literal["accuracy", "macro_f1"]
+    min_gain: Share
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1.0)]
+    bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)]
+    latency_samples: Annotated[int, Field(ge=20, le=10_000)]
+    disagreements: Annotated[int, Field(ge=1, le=100)]
+    allow_drawn: bool
+
+
+class CardSettings(Section):
+    intended_use: tuple[Sentence, ...]
+    off_limits: tuple[Sentence, ...]
+    limits: tuple[Sentence, ...]
+
+
+class InferenceSettings(Section):
+    input: str
+    output: Path
+    model: Annotated[str, Field(min_length=1)]
+    detect: bool
+    detection_side: Annotated[int, Field(ge=64, le=20_000)]
+    scale_factor: Annotated[float, Field(gt=1.0, le=2.0)]
+    min_neighbors: Annotated[int, Field(ge=0, le=100)]
+    min_face_pixels: Annotated[int, Field(ge=8, le=5_000)]
+    margin: Annotated[float, Field(ge=0.0, le=1.0)]
+    frames_per_second: Annotated[float, Field(gt=0.0, le=1000.0)]
+    batch_size: Annotated[int, Field(ge=1, le=4096)]
+    workers: Annotated[int, Field(ge=1, le=256)]
+    confidence_threshold: Share
+    annotated_pictures: Annotated[int, Field(ge=0)]
+    max_pixels: Annotated[int, Field(ge=256, le=400_000_000)]
+    max_file_bytes: Annotated[int, Field(ge=1024, le=100_000_000_000)]
+
+
+class MonitoringSettings(Section):
+    bins: Annotated[int, Field(ge=2, le=100)]
+    max_population_stability_index: Annotated[float, Field(gt=0.0)]
+    significance: Annotated[float, Field(gt=0.0, lt=0.5)]
+    min_faces: Annotated[int, Field(ge=2)]
+
+
+class RetrainingSettings(Section):
+    only_if_drifted: bool
+    compared_faces: Annotated[int, Field(ge=100)]
+    dry_run: bool
+
+
+class RollbackSettings(Section):
+    version: Annotated[int, Field(ge=1)] | None
+    reason: Annotated[str, Field(min_length=1)]
+
+
+class BundleSettings(Section):
+    path: Path
+    max_bytes: Annotated[int, Field(ge=1024)]
+
+
 class Settings(BaseSettings):
     """Everything that can be set, read in order of precedence: command line, environment, YAML files."""
 
@@ -193,6 +259,13 @@ class Settings(BaseSettings):
     classifier: ClassifierSettings
     training: TrainingSettings
     evaluation: EvaluationSettings
+    promotion: PromotionSettings
+    card: CardSettings
+    inference: InferenceSettings
+    monitoring: MonitoringSettings
+    retraining: RetrainingSettings
+    rollback: RollbackSettings
+    bundle: BundleSettings
 
     @model_validator(mode="after")
     def sections_fit_together(self) -> Self:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from click import get_app_dir
+from filelock import FileLock
 
 from configs.errors import UserError
 
@@ -46,20 +47,20 @@ def check_writable(setting: str, folder: Path) -> None:
         ) from error
 
 
-def prepare_environment(project: Path, state: Path, debug: bool) -> None:
-    """Set the environment that ZenML, MLflow, Great Expectations and TensorFlow read when they are imported.
+def tracking_uri(state: Path) -> str:
+    """Return where our own stack tracks to: what the environment names, or the store in the state folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlflow' / 'mlflow.db'}"
 
-    Without `debug` only this project's own messages reach the console.
+
+def has_users_zenml() -> bool:
+    """Say whether the user has a ZenML of their own, by the environment or in the home folder."""
+    return any(map(os.environ.get, USERS_ZENML)) or Path(get_app_dir("zenml"), "config.yaml").is_file()
+
+
+def quiet_libraries(debug: bool) -> None:
+    """Set what ZenML, MLflow, Great Expectations and TensorFlow read when they are imported: no telemetry and,
+    without `debug`, only this project's own messages on the console.
     """
-    temporary = state / "temporary"
-    temporary.mkdir(exist_ok=True)
-    os.environ.pop("MLFLOW_RUN_ID", None)  # would make the run of another program ours
-    os.environ |= {
-        "TMPDIR": str(temporary),
-        "ZENML_CUSTOM_SOURCE_ROOT": str(project),
-        "KERAS_BACKEND": "tensorflow",
-        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
-    }
     defaults = {
         "ZENML_ANALYTICS_OPT_IN": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -73,28 +74,50 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
         "TF_CPP_MIN_LOG_LEVEL": "0" if debug else "3",
         "MPLBACKEND": "Agg",
     }
-    users_zenml = any(map(os.environ.get, USERS_ZENML)) or Path(get_app_dir("zenml"), "config.yaml").is_file()
-    if not users_zenml:
-        defaults["ZENML_CONFIG_PATH"] = str(state / OWN_ZENML)  # already on import ZenML makes its store there
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
 
+def prepare_environment(project: Path, state: Path, debug: bool) -> None:
+    """Set the environment that the libraries read when they are imported, with their files in the state folder."""
+    temporary = state / "temporary"
+    temporary.mkdir(exist_ok=True)
+    os.environ.pop("MLFLOW_RUN_ID", None)  # would make the run of another program ours
+    os.environ |= {
+        "TMPDIR": str(temporary),
+        "ZENML_CUSTOM_SOURCE_ROOT": str(project),
+        "KERAS_BACKEND": "tensorflow",
+        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
+    }
+    quiet_libraries(debug)
+    if not has_users_zenml():
+        # already on import ZenML makes its store there
+        os.environ["ZENML_CONFIG_PATH"] = str(state / OWN_ZENML)
+
+
 def prepare_stack(state: Path, experiment: str) -> Tracking:
-    """Activate the user's ZenML stack if it has an MLflow tracker, or else our own, made at the first run."""
+    """Activate the user's ZenML stack if it has an MLflow tracker, or else our own, made at the first run.
+
+    Runs that start together wait for each other here, so that one of them makes what is missing.
+    """
+    with FileLock(state / "stack.lock"):
+        return _prepare_stack(state, experiment)
+
+
+def _prepare_stack(state: Path, experiment: str) -> Tracking:
     users_tracker = _users_tracker(state / OWN_ZENML)
     if users_tracker:
         return users_tracker
     _use_own_zenml(state / OWN_ZENML)
     from zenml.client import Client
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlflow' / 'mlflow.db'}"
+    uri = tracking_uri(state)
     try:
         _activate_stack(Client(), uri, state / "artifacts")
     except ValueError as error:
         raise UserError(f"MLFLOW_TRACKING_URI {uri} is refused by ZenML: {' '.join(str(error).split())}") from error
     if uri.startswith("http"):
-        _check_server(uri)
+        check_server(uri)
     else:
         _ensure_experiment(uri, experiment, state / "mlflow" / "artifacts")
     return Tracking(uri, STACK)
@@ -156,12 +179,12 @@ def _ensure_component(client: Any, name: str, kind: Any, flavor: str, configurat
         client.update_stack_component(name, kind, configuration=configuration)
 
 
-def _check_server(uri: str) -> None:
+def check_server(uri: str, seconds: float = SERVER_SECONDS) -> None:
     """Raise UserError where no server answers; MLflow itself would try for minutes."""
     import requests
 
     try:
-        requests.get(uri, timeout=SERVER_SECONDS)
+        requests.get(uri, timeout=seconds)
     except requests.RequestException as error:
         raise UserError(f"MLFLOW_TRACKING_URI {uri}: no server answers ({type(error).__name__})") from error
 

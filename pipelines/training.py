@@ -1,33 +1,41 @@
-"""The training pipeline: from raw faces to a registered and evaluated model."""
+"""The training pipeline: from raw faces to an evaluated challenger, and to the champion if it is better."""
 
 from pathlib import Path
 
+import tensorflow as tf
 from zenml import pipeline
-from zenml.config.cache_policy import CachePolicy
 from zenml.enums import ExecutionMode
-from zenml.integrations.mlflow.flavors.mlflow_experiment_tracker_flavor import MLFlowExperimentTrackerSettings
 
+from configs.errors import HELD, REJECTED
 from configs.settings import Settings
+from pipelines.execution import Outcome, execute, output
+from pipelines.fingerprints import code_fingerprint, settings_fingerprint
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
 from steps.evaluate_model import evaluate_model
 from steps.ingest_data import ingest_data
 from steps.preprocess_data import preprocess_data
 from steps.preview_augmentation import preview_augmentation
+from steps.promote_model import promote_model
 from steps.register_model import register_model
 from steps.report_run import report_run
 from steps.train_model import train_model
 from steps.validate_data import validate_data
+from steps.write_model_card import write_model_card
 from vision.readers import source_fingerprint
 
-PROJECT = Path(__file__).resolve().parents[1]
+SECTIONS = {
+    "seed", "tracking", "dataset", "validation", "balance", "preprocessing", "augmentation", "classifier", "training",
+    "evaluation", "promotion",
+}  # fmt: skip
+EXIT_CODES = {"promoted": 0, "held": HELD, "rejected": REJECTED}
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)  # the step's own error reaches run.py
 def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
-    """Ingest, validate, analyse, preprocess, train, register, evaluate and report."""
-    seed, tracking = settings.seed, settings.tracking
-    everything = settings.model_dump(mode="json")
+    """Ingest, validate, analyse, preprocess, train, register, evaluate, promote and report."""
+    seed, tracking, state_folder = settings.seed, settings.tracking, str(settings.state_folder)
+    everything = settings.model_dump(mode="json", include=SECTIONS)
     reports_folder, checkpoints = str(tracking.reports_folder), str(settings.state_folder / "checkpoints")
 
     faces = ingest_data(settings.dataset, seed, fingerprint)
@@ -36,7 +44,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
     balance = analyze_balance(faces, settings.balance, seed, after="accept_data")
     prepared, preprocessing = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")
     augmentation = preview_augmentation(prepared, settings.augmentation, seed)
-    classifier, history = train_model(
+    classifier, history, reference = train_model(
         prepared,
         balance,
         settings.classifier,
@@ -45,8 +53,19 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
         seed,
         checkpoints,
     )
-    model_uri = register_model(classifier, prepared, tracking.model_name, tags, checkpoints)
+    model_uri = register_model(classifier, reference, prepared, tracking.model_name, tags, checkpoints)
     evaluation, _ = evaluate_model(prepared, model_uri, settings.evaluation, seed)
+    write_model_card(validation, balance, preprocessing, history, evaluation, model_uri, settings.card)
+    decision = promote_model(
+        prepared,
+        model_uri,
+        settings.promotion,
+        settings.evaluation,
+        seed,
+        state_folder,
+        reports_folder,
+        after="write_model_card",
+    )
     report_run(
         validation,
         balance,
@@ -54,6 +73,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
         augmentation,
         history,
         evaluation,
+        decision,
         model_uri,
         everything,
         tags,
@@ -62,15 +82,23 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
     )
 
 
-def run(settings: Settings, tags: dict[str, str]) -> dict[str, str]:
-    """Run the pipeline on the active stack; return what the last lines of the run say, by name."""
-    tracker = MLFlowExperimentTrackerSettings(experiment_name=settings.tracking.experiment_name)
-    # ZenML's cache looks at a step's own source; what the steps call is in vision/
-    called = [path.relative_to(PROJECT).as_posix() for path in sorted((PROJECT / "vision").rglob("*.py"))]
-    configured = training.with_options(
-        settings={"experiment_tracker": tracker}, cache_policy=CachePolicy(file_dependencies=called)
-    )
-    finished = configured(settings, tags, source_fingerprint(settings.dataset))
-    assert finished is not None  # only a schedule gives no run
-    summary: dict[str, str] = finished.steps["report_run"].outputs["summary"][0].load()
-    return summary
+def describe(settings: Settings) -> dict[str, str]:
+    """Return the tags that identify a training besides its settings."""
+    dataset = settings.dataset
+    names = {"drawn": "drawn", "kaggle": dataset.kaggle_name}
+    return {
+        "pipeline": "training",
+        "dataset": names.get(dataset.reader, dataset.path.resolve().name),
+        "weights": Path(settings.classifier.weights).name,
+        "device": ",".join(device.device_type for device in tf.config.list_physical_devices()),
+        "settings_fingerprint": settings_fingerprint(settings),
+        "code_fingerprint": code_fingerprint(),
+    }
+
+
+def run(settings: Settings, tags: dict[str, str]) -> Outcome:
+    """Run the pipeline on the active stack; the exit code says what the gate decided."""
+    tags = {**tags, **describe(settings)}
+    finished = execute(training, settings, settings, tags, source_fingerprint(settings.dataset))
+    outcome = output(finished, "promote_model", "decision").outcome
+    return Outcome(output(finished, "report_run", "summary"), EXIT_CODES[outcome])

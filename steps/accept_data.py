@@ -1,7 +1,6 @@
 """Step accept_data."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -10,7 +9,7 @@ from zenml import step
 
 from configs.errors import InvalidDataError
 from configs.loading import flatten
-from steps.tracking import log_report, run_id
+from steps.tracking import log_report, report_folder
 from vision.faces import FaceSet
 from vision.validation import ValidationReport
 
@@ -38,9 +37,7 @@ def accept_data(
             100 * check.failed_share,
         )
     if validation.critical:
-        folder = Path(reports_folder, run_id())
-        folder.mkdir(parents=True, exist_ok=True)
-        page = folder / "validation.html"
+        page = report_folder(reports_folder) / "validation.html"
         page.write_text(validation.page(), encoding="utf-8")
         raise InvalidDataError(
             f"{validation.dataset} failed {len(validation.critical)} critical data checks, so nothing was trained:\n"

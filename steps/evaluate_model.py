@@ -9,6 +9,7 @@ from zenml import step
 
 from configs.settings import EvaluationSettings
 from materializers.report_materializer import ReportMaterializer
+from steps.registry import load_model
 from steps.tracking import log_report, measured
 from vision.evaluation import EvaluationReport, evaluate_classifier
 from vision.faces import TEST, FaceSet
@@ -23,7 +24,7 @@ def evaluate_model(
     prepared: FaceSet, model_uri: str, evaluation: EvaluationSettings, seed: int
 ) -> tuple[Annotated[EvaluationReport, "evaluation_report"], Annotated[pd.DataFrame, "predictions"]]:
     """Load the registered model back from MLflow and score it on the test split."""
-    classifier = mlflow.tensorflow.load_model(model_uri)
+    classifier = load_model(model_uri).classifier
     with measured():
         report, predictions = evaluate_classifier(classifier, prepared, evaluation, seed)
     test = prepared.table.iloc[prepared.rows(TEST)]

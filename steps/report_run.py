@@ -1,6 +1,5 @@
 """Step report_run."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import mlflow
@@ -9,12 +8,13 @@ from zenml.client import Client
 from zenml.steps import get_step_context
 
 from configs.loading import flatten
-from steps.tracking import log_report, run_id
+from steps.tracking import log_report, report_folder, run_id
 from vision.augmentation import AugmentationReport
 from vision.balance import BalanceReport
 from vision.evaluation import EvaluationReport
 from vision.faces import SPLITS, UNASSIGNED
 from vision.preprocessing import PreprocessingReport
+from vision.promotion import Decision
 from vision.reports import render_page
 from vision.training import TrainingHistory
 from vision.validation import ValidationReport
@@ -30,6 +30,7 @@ def report_run(
     augmentation: AugmentationReport,
     history: TrainingHistory,
     evaluation: EvaluationReport,
+    decision: Decision,
     model_uri: str,
     settings: dict[str, Any],
     tags: dict[str, str],
@@ -71,18 +72,18 @@ def report_run(
         history=history,
         temperature=run.data.metrics["temperature"],
         evaluation=evaluation,
+        decision=decision,
         resources=resources,
         settings=flatten(settings),
         **totals,
     )
-    folder = Path(reports_folder, run.info.run_id)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = report_folder(reports_folder)
     (folder / "report.html").write_text(page, encoding="utf-8")
     mlflow.log_artifact(str(folder / "report.html"))
     described = " · ".join(f"{name} **{value}**" for name, value in headline.items())
     mlflow.set_tag("mlflow.note.content", f"{described}\n\nEverything on one page: artifact `report.html`.")
     where = {"MLflow run": run.info.run_id, "model": model_uri, "report": str(folder / "report.html")}
-    return {**where, **headline}
+    return {**where, **headline, decision.outcome: "; ".join(decision.reasons)}
 
 
 def used_resources() -> list[dict[str, Any]]:

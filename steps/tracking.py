@@ -43,11 +43,18 @@ def run_checkpoint(checkpoints_folder: str) -> Path:
     return Path(checkpoints_folder, run_id(), "best.keras")
 
 
-def log_report(report: Report, folder: str) -> None:
+def report_folder(reports_folder: str) -> Path:
+    """Return the folder of the MLflow run's reports, which is made if it is missing."""
+    folder = Path(reports_folder, run_id())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def log_report(report: Report, folder: str, facts: str = "report.json") -> None:
     """Log a report's numbers as metrics, and its facts, figures and page as artifacts under `folder`."""
     mlflow.log_metrics(report.numbers())
     with tempfile.TemporaryDirectory() as temporary:
-        Path(temporary, "report.json").write_text(json.dumps(report.facts(), indent=1), encoding="utf-8")
+        Path(temporary, facts).write_text(json.dumps(report.facts(), indent=1), encoding="utf-8")
         Path(temporary, "page.html").write_text(report.page(), encoding="utf-8")
         for name, png in report.figures.items():
             Path(temporary, name).write_bytes(png)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import keras
 import mlflow
+import pandas as pd
 from zenml import step
 
 from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
@@ -11,6 +12,7 @@ from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
 from steps.tracking import log_report, measured, run_checkpoint
 from vision.balance import BalanceReport
+from vision.drift import reference_table
 from vision.faces import FaceSet
 from vision.training import TrainingHistory, calibrate_classifier, train_classifier
 from vision.weights import weights_hash
@@ -29,8 +31,15 @@ def train_model(
     training: TrainingSettings,
     seed: int,
     checkpoints_folder: str,
-) -> tuple[Annotated[keras.Model, "classifier"], Annotated[TrainingHistory, "history"]]:
-    """Fine-tune; every epoch's metrics go to MLflow as they happen, the best epoch so far is on disk."""
+) -> tuple[
+    Annotated[keras.Model, "classifier"],
+    Annotated[TrainingHistory, "history"],
+    Annotated[pd.DataFrame, "reference"],
+]:
+    """Fine-tune; every epoch's metrics go to MLflow as they happen, the best epoch so far is on disk.
+
+    The reference says what the model learned from, for the comparison with later faces.
+    """
     with measured():
         best, history = train_classifier(
             prepared,
@@ -42,8 +51,9 @@ def train_model(
             run_checkpoint(checkpoints_folder),
             hook=lambda epoch, metrics: mlflow.log_metrics(dict(metrics), step=epoch),
         )
-        calibrated, temperature = calibrate_classifier(best, prepared, training.batch_size)
+        calibrated, temperature, probabilities = calibrate_classifier(best, prepared, training.batch_size)
     log_report(history, "training")
     mlflow.log_metric("temperature", temperature)
     mlflow.set_tags({"weights_sha256": weights_hash(classifier.weights), "precision": history.precision})
-    return calibrated, history
+    reference = reference_table(prepared, probabilities)
+    return calibrated, history, reference

@@ -1,5 +1,6 @@
 """Fixtures: the real settings made small, drawn faces, and one finished run of the whole pipeline."""
 
+import json
 import os
 import subprocess
 import sys
@@ -46,12 +47,15 @@ SMALL: dict[str, Any] = {
         ],
     },
     "evaluation": {"bootstrap_samples": 50, "explained_per_class": 1},
+    "promotion": {"min_accuracy": 0, "min_macro_f1": 0, "min_worst_class_recall": 0,
+                  "max_latency_p95_milliseconds": 60_000, "max_expected_calibration_error": 1,
+                  "bootstrap_samples": 200, "latency_samples": 20},
 }  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def small_settings() -> Settings:
-    return load_settings("training", [], SMALL)
+    return load_settings([], SMALL)
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +145,39 @@ def run_small(small_yaml: Path) -> Callable[..., FinishedRun]:
             line, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=400, check=False
         )
         return FinishedRun(done.returncode, done.stdout + done.stderr, state, reports, environment)
+
+    return run
+
+
+# several commands in one process, which imports TensorFlow once
+DRIVER = """
+import json, sys
+import run
+for arguments in json.loads(sys.argv[1]):
+    code = run.main(arguments)
+    print(f"\\x1e{code}\\x1e", flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def run_commands(small_yaml: Path) -> Callable[..., list[FinishedRun]]:
+    """Return a function that gives run.py one list of arguments after the other, with its stores in a folder."""
+
+    def run(folder: Path, *commands: list[str]) -> list[FinishedRun]:
+        _, environment, state, reports = command(folder)
+        stores = ["--state_folder", str(state), "--tracking.reports_folder", str(reports), "--config", str(small_yaml)]
+        lines = json.dumps([[*arguments, *stores] for arguments in commands])
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER, lines], env={**environment, "PYTHONPATH": str(PROJECT)}, cwd=PROJECT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        parts = done.stdout.split("\x1e")
+        outputs, codes = parts[:-1:2], parts[1::2]
+        return [
+            FinishedRun(int(code), output, state, reports, environment)
+            for output, code in zip(outputs, codes, strict=True)
+        ]
 
     return run
 

@@ -17,7 +17,7 @@ ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "fer2013.zip
 @pytest.mark.shared
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"the real FER2013 is not at {ARCHIVE}")
 def test_the_known_defects_of_fer2013_are_found_and_dropped_in_time() -> None:
-    settings = load_settings("training", [], {"dataset": {"path": str(ARCHIVE)}})
+    settings = load_settings([], {"dataset": {"path": str(ARCHIVE)}})
 
     with measure() as usage:
         faces = ingest_faces(settings.dataset, settings.seed)

@@ -56,6 +56,11 @@ def with_temperature(classifier: keras.Model, temperature: float) -> keras.Model
     return keras.Model(classifier.input, probabilities, name=classifier.name)
 
 
+def input_side(classifier: keras.Model) -> int:
+    """Return the pixels a side to which a classifier that build_classifier made resizes its faces."""
+    return int(classifier.get_layer("resize").height)
+
+
 def set_trainable(classifier: keras.Model, parts: tuple[str, ...]) -> None:
     """Make the named parts (all, head, block1 ... block5) trainable and freeze the rest."""
     for layer in classifier.layers:

@@ -114,7 +114,7 @@ def _worst_mistakes(images: Array, predictions: pd.DataFrame, count: int) -> byt
     of_label = [worst.at[row, f"probability_{label}"] for row, label in worst["label"].items()]
     rows = worst.assign(share=np.array(of_label))[["label", "share", "predicted", "confidence"]].itertuples(index=False)
     titles = ["{} {:.0%}\n→ {} {:.0%}".format(*row) for row in rows]
-    return plots.mistakes(images[worst.index.to_numpy()], titles)
+    return plots.labelled_faces(images[worst.index.to_numpy()], titles, "the model made no mistake")
 
 
 def _explanations(

@@ -69,6 +69,10 @@ class FaceSet:
         digest.update(rows.tobytes())
         return digest.hexdigest()[:32]
 
+    def take(self, rows: np.ndarray[Any, Any]) -> "FaceSet":
+        """Return the faces at the given positions, in memory."""
+        return replace(self, images=self.images[rows], table=self.table.iloc[rows].reset_index(drop=True))
+
     def with_table(self, table: pd.DataFrame) -> "FaceSet":
         """Return the same faces with another table of as many rows."""
         return replace(self, table=table.reset_index(drop=True))

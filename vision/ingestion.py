@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +21,9 @@ from vision.readers import RawFace, open_dataset
 
 CHUNK = 256  # faces that a worker decodes at a time
 CHUNK_BYTES = 32_000_000  # or fewer faces, if their files are large: it bounds the memory in flight
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no EPS: Pillow starts Ghostscript for it
 SMALL_SET = 2000  # below this many faces, starting worker processes takes longer than they save
+Image.MAX_IMAGE_PIXELS = None  # settings say what is too large, and Pillow's warning cannot be silenced in a thread
 
 
 def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
@@ -104,19 +105,28 @@ def decode_face(
         return payload, "L"
     if isinstance(payload, str):
         return _parse_pixels(payload, max_pixels), "L"
+    image, mode = decode_image(payload, max_pixels)
+    return np.asarray(image.convert("L")), mode
+
+
+def decode_image(payload: bytes, max_pixels: int, section: str = "dataset") -> tuple[Image.Image, str]:
+    """Return an encoded image, upright and of 8 bits a channel, and the original's mode.
+
+    Raises ValueError where there is no image or one of more than `max_pixels`, which is not decoded, and Pillow's
+    errors for damaged ones. `section` is that of the settings with the limit.
+    """
     if not payload:
         raise ValueError("the file is empty (0 bytes)")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the stricter rule
-        with open_image(payload) as image:
-            if image.width * image.height > max_pixels:
-                raise ValueError(f"{image.width}x{image.height} pixels, more than dataset.max_pixels {max_pixels}")
-            mode = image.mode
-            upright = ImageOps.exif_transpose(image)
-            if mode.startswith(("I", "F")):
-                levels = np.asarray(upright, dtype=np.float64)
-                return np.asarray(np.clip(levels / full_scale(mode, levels) * 255, 0, 255), dtype=np.uint8), mode
-            return np.asarray(upright.convert("L")), mode
+    with open_image(payload) as image:
+        if image.width * image.height > max_pixels:
+            raise ValueError(f"{image.width}x{image.height} pixels, more than {section}.max_pixels {max_pixels}")
+        mode = image.mode
+        upright = ImageOps.exif_transpose(image)
+        if mode.startswith(("I", "F")):
+            levels = np.asarray(upright, dtype=np.float64)
+            scaled = np.clip(levels / full_scale(mode, levels) * 255, 0, 255)
+            return Image.fromarray(scaled.astype(np.uint8)), mode
+        return upright, mode
 
 
 def full_scale(mode: str, levels: np.ndarray[Any, Any]) -> float:
@@ -129,7 +139,7 @@ def full_scale(mode: str, levels: np.ndarray[Any, Any]) -> float:
 def open_image(payload: bytes) -> Image.Image:
     """Read an image's header. Raises ValueError where it is none, and Pillow's errors where it is damaged."""
     try:
-        return Image.open(io.BytesIO(payload))
+        return Image.open(io.BytesIO(payload), formats=FORMATS)
     except UnidentifiedImageError as error:  # its own text names a memory address
         raise ValueError(f"no image: the file starts with {payload[:8]!r}") from error
 
@@ -149,15 +159,22 @@ def _parse_pixels(text: str, max_pixels: int) -> np.ndarray[Any, Any]:
 
 def describe_face(pixels: np.ndarray[Any, Any]) -> dict[str, Any]:
     """Measure (height, width) uint8 grey levels at their original size, as columns of the table."""
-    mean, deviation = cv2.meanStdDev(pixels)
     return {
         "width": pixels.shape[1],
         "height": pixels.shape[0],
+        **measure_levels(pixels),
+        "exact_hash": hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32],
+        "perceptual_hash": str(imagehash.phash(Image.fromarray(pixels))),
+    }
+
+
+def measure_levels(pixels: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Return mean, standard_deviation and sharpness (variance of the Laplacian) of (height, width) uint8 levels."""
+    mean, deviation = cv2.meanStdDev(pixels)
+    return {
         "mean": float(mean[0, 0]),
         "standard_deviation": float(deviation[0, 0]),
         "sharpness": float(cv2.Laplacian(pixels, cv2.CV_64F).var()),
-        "exact_hash": hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32],
-        "perceptual_hash": str(imagehash.phash(Image.fromarray(pixels))),
     }
 
 

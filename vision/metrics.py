@@ -57,14 +57,18 @@ def bootstrap_intervals(
     # resampling n faces with replacement is one multinomial draw of the confusion matrix
     draws = random.multinomial(len(labels), counts / len(labels), size=settings.bootstrap_samples)
     matrices = draws.reshape(-1, classes, classes)
-    hits = np.einsum("bii->bi", matrices)
-    support, chosen = matrices.sum(axis=2), matrices.sum(axis=1)
-    f1 = 2 * hits / np.maximum(support + chosen, 1)
     present = np.unique(labels)
-    samples = {"accuracy": hits.sum(axis=1) / len(labels), "macro_f1": f1[:, present].mean(axis=1)}
+    accuracy = np.einsum("bii->b", matrices) / len(labels)
+    samples = {"accuracy": accuracy, "macro_f1": f1_of_matrices(matrices)[:, present].mean(axis=1)}
     tail = (1 - settings.confidence_level) / 2
     ends = {"low": tail, "high": 1 - tail}
     return {f"{name}_{end}": float(np.quantile(v, q)) for name, v in samples.items() for end, q in ends.items()}
+
+
+def f1_of_matrices(matrices: Array) -> Array:
+    """Return (n, classes) F1 scores for (n, classes, classes) confusion matrices; 0 for a class that never occurs."""
+    hits = np.einsum("bii->bi", matrices)
+    return np.asarray(2 * hits / np.maximum(matrices.sum(axis=2) + matrices.sum(axis=1), 1))
 
 
 def class_table(probabilities: Array, labels: Array, class_names: Sequence[str]) -> pd.DataFrame:

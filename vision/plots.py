@@ -179,6 +179,46 @@ def confusion(matrix: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes
     return _png(figure)
 
 
+def confusion_pair(
+    champion: np.ndarray[Any, Any], challenger: np.ndarray[Any, Any], class_names: Sequence[str]
+) -> bytes:
+    """Draw two (classes, classes) confusion matrices as shares of the true class, and second minus first."""
+    old, new = (m / np.maximum(m.sum(axis=1, keepdims=True), 1) for m in (champion, challenger))
+    figure, axes = _figure(13, 4.8, 1, 3)
+    widest = max(0.1, float(np.abs(new - old).max()))
+    share = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1, "fmt": ".0%"}
+    change = {"cmap": DIVERGING, "vmin": -widest, "vmax": widest, "fmt": "+.0%"}
+    panels = [("champion", old, share), ("challenger", new, share), ("challenger minus champion", new - old, change)]
+    for axis, (title, values, style) in zip(axes, panels, strict=True):
+        with matplotlib.rc_context(STYLE):
+            sns.heatmap(
+                values, annot=True, ax=axis, square=True, annot_kws={"fontsize": 8},
+                cbar_kws={"label": "share of the true class", "shrink": 0.75},
+                xticklabels=list(class_names), yticklabels=list(class_names), **style,
+            )  # fmt: skip
+        axis.set(xlabel="predicted", ylabel="true", title=title)
+        axis.tick_params(axis="x", rotation=45)
+        axis.tick_params(axis="y", rotation=0)
+    return _png(figure)
+
+
+def class_changes(champion: pd.DataFrame, challenger: pd.DataFrame) -> bytes:
+    """Draw the F1 of each class for both models; tables are indexed by class and have `f1` and `count`."""
+    both = pd.DataFrame({"champion": champion["f1"], "challenger": challenger["f1"]})
+    long = both.rename_axis("class").reset_index().melt("class", var_name="model", value_name="F1")
+    figure, axis = _figure(10, 3.6)
+    with matplotlib.rc_context(STYLE):
+        sns.barplot(long, x="class", y="F1", hue="model", palette=PALETTE[:2], ax=axis)
+    for position, (old, new) in enumerate(both.itertuples(index=False)):
+        axis.annotate(f"{new - old:+.3f}", (position, max(old, new) + 0.02), ha="center", fontsize=9)
+    labels = [f"{name}\n(n={count:,})" for name, count in challenger["count"].items()]
+    axis.set_xticks(range(len(labels)), labels)
+    axis.set_title("F1 by class, and its change", loc="left")
+    axis.set(xlabel="", ylim=(0, 1.1))
+    axis.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+    return _png(figure)
+
+
 def reliability(curves: Mapping[str, pd.DataFrame], errors: Mapping[str, float], bins: int) -> bytes:
     """Draw accuracy against confidence by bin, and the faces in each bin, for each named set of predictions.
 
@@ -217,11 +257,60 @@ def class_scores(table: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def mistakes(images: Sequence[np.ndarray[Any, Any]], titles: Sequence[str]) -> bytes:
-    """Draw the wrongly classified faces that the model was surest of."""
+def distributions(
+    reference: pd.DataFrame, current: pd.DataFrame, titles: Mapping[str, str], labels: Mapping[str, str]
+) -> bytes:
+    """Draw, for each column that `titles` names, its distribution in both tables: filled and outlined.
+
+    Numbers are histograms on common edges, anything else bars of shares. Missing values are left out; the
+    outermost half per cent at either end counts into the first and the last bar.
+    """
+    rows = -(-len(titles) // 3)
+    figure, axes = _figure(12, 3.8 * rows, rows, 3, squeeze=False)
+    figure.set_layout_engine("constrained", hspace=0.06)
+    for axis in axes.flat[len(titles) :]:
+        axis.set_axis_off()
+    for axis, (column, title) in zip(axes.flat, titles.items(), strict=False):
+        both = {"reference": reference[column].dropna(), "new faces": current[column].dropna()}
+        if numeric := pd.api.types.is_numeric_dtype(both["reference"]):
+            edges = _edges(both["reference"], both["new faces"])
+            width, places = np.diff(edges), edges[:-1]
+            counts = [np.histogram(v.clip(edges[0], edges[-1]), edges)[0] for v in both.values()]
+        else:
+            names = sorted({*both["reference"], *both["new faces"]})
+            width, places = np.full(len(names), 0.8), np.arange(len(names)) - 0.4
+            counts = [v.value_counts().reindex(names, fill_value=0).to_numpy() for v in both.values()]
+            axis.set_xticks(range(len(names)), names, rotation=30)
+        shares = [count / count.sum() for count in counts]
+        of_reference, of_current = (f"{name} (n = {len(values):,})" for name, values in both.items())
+        axis.bar(places, shares[0], width, align="edge", color=PALETTE[0], alpha=0.45, label=of_reference)
+        outlined: dict[str, Any] = {"edgecolor": "black", "linestyle": "--", "linewidth": 1.4, "label": of_current}
+        if numeric:
+            axis.stairs(shares[1], edges, **outlined)
+        else:
+            axis.bar(places, shares[1], width, align="edge", fill=False, **outlined)
+        highest = max(share.max() for share in shares)
+        axis.set(title=title, xlabel=labels[column], ylabel="share of faces")
+        axis.set_ylim(0, 1.35 * highest)  # the legend stands above the bars
+        axis.set_yticks([tick for tick in axis.get_yticks() if tick <= 1.1 * highest])
+        axis.yaxis.set_major_formatter(lambda share, position: f"{100 * share:g}%")
+        axis.grid(visible=False, axis="x")
+        axis.legend(fontsize=8, loc="upper right")
+    return _png(figure)
+
+
+def _edges(reference: pd.Series, current: pd.Series, bins: int = 25) -> np.ndarray[Any, Any]:
+    ends = [values.quantile(q) for values in (reference, current) for q in (0.005, 0.995)]
+    low, high = float(min(ends)), float(max(ends))
+    around = 0.1 * max(abs(low), 1.0) if low == high else 0.0  # of a constant
+    return np.linspace(low - around, high + around, bins + 1)
+
+
+def labelled_faces(images: Sequence[np.ndarray[Any, Any]], titles: Sequence[str], if_none: str) -> bytes:
+    """Draw faces with a title each, or the sentence `if_none` where there are none."""
     if not len(images):
         figure, axis = _figure(5, 0.8)
-        axis.text(0.5, 0.5, "the model made no mistake", ha="center", va="center")
+        axis.text(0.5, 0.5, if_none, ha="center", va="center")
         axis.set_axis_off()
         return _png(figure)
     return _grid(images, titles, 8)
@@ -241,4 +330,37 @@ def explanations(
         _show(plain, images[position], title)
         _show(heated, images[position], "looked at")
         heated.imshow(heat[position], cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+    return _png(figure)
+
+
+def class_color(position: int) -> tuple[int, int, int]:
+    """Return the colour of a class by its position, as red, green and blue of 0-255; -1 is `uncertain`, and grey."""
+    colors = [PALETTE[index] for index in (0, 1, 2, 3, 4, 8, 9, 5, 6)]
+    red, green, blue = PALETTE[7] if position < 0 else colors[position % len(colors)]
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def emotion_counts(counts: Mapping[str, int], class_names: Sequence[str]) -> bytes:
+    """Draw how many faces show each emotion; a name that is no class, such as `uncertain`, is grey."""
+    total = max(sum(counts.values()), 1)
+    codes = [class_names.index(name) if name in class_names else -1 for name in counts]
+    colors = [np.array(class_color(code)) / 255 for code in codes]
+    figure, axis = _figure(10, 3.4)
+    bars = axis.bar(list(counts), list(counts.values()), color=colors)
+    axis.bar_label(bars, [f"{count:,} ({count / total:.1%})" for count in counts.values()], fontsize=8)
+    axis.set(title="Faces by emotion", ylabel="faces")
+    axis.grid(visible=False, axis="x")
+    axis.margins(y=0.15)
+    return _png(figure)
+
+
+def confidence_histogram(counts: np.ndarray[Any, Any], threshold: float) -> bytes:
+    """Draw the faces by the probability of their most likely emotion; `counts` are of equal bins from 0 to 1."""
+    edges = np.linspace(0.0, 1.0, len(counts) + 1)
+    figure, axis = _figure(10, 3.2)
+    axis.stairs(counts, edges, fill=True, color=PALETTE[0])
+    axis.axvline(threshold, color="black", linestyle="--", linewidth=1.2, label=f"below {threshold:g}: uncertain")
+    axis.set(title="Confidence", xlabel="probability of the most likely emotion", ylabel="faces", xlim=(0, 1))
+    axis.set_ylim(0, 1.1 * max(int(counts.max()), 1))
+    axis.legend(fontsize=8, loc="upper left")
     return _png(figure)

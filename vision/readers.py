@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import lzma
 import os
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -89,9 +90,35 @@ def walk(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names)
 
 
-def too_large(size: int, settings: DatasetSettings) -> ValueError:
-    """Return the error of a file that is not even read."""
-    return ValueError(f"{size} bytes, more than dataset.max_file_bytes {settings.max_file_bytes}")
+def too_large(size: int, limit: int, section: str = "dataset") -> ValueError:
+    """Return the error of a file that is not even read; `section` is that of the settings with the limit."""
+    return ValueError(f"{size} bytes, more than {section}.max_file_bytes {limit}")
+
+
+def read_file(path: Path, limit: int, section: str = "dataset") -> bytes | Exception:
+    """Return what a file holds, or the reason why it was not read."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return ValueError("not a regular file")  # reading a pipe would wait for ever
+        return path.read_bytes() if status.st_size <= limit else too_large(status.st_size, limit, section)
+    except OSError as error:
+        return error
+
+
+def image_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the images of a zip file, in its own order."""
+    return [member for member in archive.infolist() if not member.is_dir() and is_image(_member_path(member))]
+
+
+def read_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int, section: str = "dataset"
+) -> bytes | Exception:
+    """Return what a zip's member holds, or the reason why it was not read; the others may still be good."""
+    try:
+        return archive.read(member) if member.file_size <= limit else too_large(member.file_size, limit, section)
+    except (*DAMAGED_ARCHIVE, RuntimeError, OSError) as error:  # RuntimeError: it is encrypted
+        return error
 
 
 def read_folder(settings: DatasetSettings, seed: int) -> Reading:
@@ -106,12 +133,7 @@ def read_folder(settings: DatasetSettings, seed: int) -> Reading:
             # the root's own name counts, so that `--dataset.path faces/train` is still training data
             named = PurePosixPath(root.resolve().name, path.relative_to(root).as_posix())
             source = path.relative_to(root).as_posix()
-            try:
-                size = path.stat().st_size
-                payload = path.read_bytes() if size <= settings.max_file_bytes else too_large(size, settings)
-                yield RawFace(source, *label_and_split(named), payload)
-            except OSError as error:
-                yield RawFace(source, *label_and_split(named), error)
+            yield RawFace(source, *label_and_split(named), read_file(path, settings.max_file_bytes))
 
     return Reading(root.name, "folder", len(paths), faces())
 
@@ -131,7 +153,7 @@ def read_archive(settings: DatasetSettings, seed: int) -> Reading:
 
 def _read_zip(path: Path, settings: DatasetSettings) -> Reading:
     with zipfile.ZipFile(path) as archive:
-        members = [m for m in archive.infolist() if not m.is_dir() and is_image(_member_path(m))]
+        members = image_members(archive)
     if not members:
         raise UserError(
             f"dataset.path {path} holds no images (a CSV in it must be unpacked first); expected {EXPECTED}"
@@ -140,12 +162,7 @@ def _read_zip(path: Path, settings: DatasetSettings) -> Reading:
     def faces() -> Iterator[RawFace]:
         with zipfile.ZipFile(path) as archive:
             for member in members:
-                payload: bytes | Exception
-                try:
-                    small = member.file_size <= settings.max_file_bytes
-                    payload = archive.read(member) if small else too_large(member.file_size, settings)
-                except (*DAMAGED_ARCHIVE, RuntimeError, OSError) as error:
-                    payload = error  # a damaged or encrypted member is a row, the others are still good
+                payload = read_member(archive, member, settings.max_file_bytes)
                 yield RawFace(member.filename, *label_and_split(_member_path(member)), payload)
 
     return Reading(path.name, "archive", len(members), faces())
@@ -166,7 +183,7 @@ def _read_tar(path: Path, settings: DatasetSettings) -> Reading:
                     file = archive.extractfile(member)
                     assert file is not None  # only members that are no files give None
                     small = member.size <= settings.max_file_bytes
-                    payload = file.read() if small else too_large(member.size, settings)
+                    payload = file.read() if small else too_large(member.size, settings.max_file_bytes)
                     yield RawFace(member.name, *label_and_split(name), payload)
                 _check_end(archive, path)
         except (*DAMAGED_ARCHIVE, OSError) as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from pydantic import TypeAdapter
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,10 +38,10 @@ class Report:
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Fill an HTML template of vision/templates; every value is escaped, pictures are put in as data."""
+    """Fill a template of vision/templates; in HTML every value is escaped, pictures are put in as data."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -11,9 +11,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import softmax
 from tqdm import tqdm
 
-from configs.errors import UserError
+from configs.errors import STOPPED_BY_USER, UserError
 from configs.settings import AugmentationSettings, ClassifierSettings, PhaseSettings, TrainingSettings
 from vision import plots
 from vision.augmentation import Layers, build_augmentation
@@ -34,7 +35,7 @@ EpochHook = Callable[[int, Mapping[str, float]], object]
 class TrainingStoppedError(UserError):
     """Ctrl-C in the middle of training."""
 
-    exit_code = 130
+    exit_code = STOPPED_BY_USER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,11 +282,17 @@ def _train_phase(
     model.fit(training, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, verbose=0)
 
 
-def calibrate_classifier(classifier: keras.Model, faces: FaceSet, batch_size: int) -> tuple[keras.Model, float]:
-    """Fit a temperature on the validation split; return the model with it, giving probabilities, and its value."""
+def calibrate_classifier(
+    classifier: keras.Model, faces: FaceSet, batch_size: int
+) -> tuple[keras.Model, float, np.ndarray]:
+    """Fit a temperature on the validation split.
+
+    Return the model with it, which gives probabilities, its value, and the (n, classes) probabilities of that split.
+    """
     rows = faces.rows(VALIDATION)
-    temperature = fit_temperature(predict(classifier, faces.images[rows], batch_size), faces.labels[rows])
-    return with_temperature(classifier, temperature), temperature
+    logits = predict(classifier, faces.images[rows], batch_size)
+    temperature = fit_temperature(logits, faces.labels[rows])
+    return with_temperature(classifier, temperature), temperature, softmax(logits / temperature, axis=1)
 
 
 def learning_rate(phase: PhaseSettings, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:

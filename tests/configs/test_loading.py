@@ -28,9 +28,9 @@ def overlay(folder: Path, text: str) -> Path:
 
 
 def test_an_overlay_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
-    plain = load_settings("training", [], {})
+    plain = load_settings([], {})
 
-    changed = load_settings("training", [overlay(tmp_path, "training: {batch_size: 7}")], {})
+    changed = load_settings([overlay(tmp_path, "training: {batch_size: 7}")], {})
 
     assert changed.training.batch_size == 7
     assert changed.training.model_copy(update={"batch_size": plain.training.batch_size}) == plain.training
@@ -43,7 +43,7 @@ def test_the_environment_wins_over_yaml_and_the_command_line_over_both(
     monkeypatch.setenv("FACE_EMOTION__SEED", "2")
     monkeypatch.setenv("FACE_EMOTION__TRAINING__BATCH_SIZE", "8")
 
-    settings = load_settings("training", [path], {"training": {"batch_size": "9"}})
+    settings = load_settings([path], {"training": {"batch_size": "9"}})
 
     assert (settings.seed, settings.training.batch_size) == (2, 9)
 
@@ -51,7 +51,7 @@ def test_the_environment_wins_over_yaml_and_the_command_line_over_both(
 def test_the_later_overlay_wins(tmp_path: Path) -> None:
     (tmp_path / "second.yaml").write_text("seed: 2", encoding="utf-8")
 
-    settings = load_settings("training", [overlay(tmp_path, "seed: 1"), tmp_path / "second.yaml"], {})
+    settings = load_settings([overlay(tmp_path, "seed: 1"), tmp_path / "second.yaml"], {})
 
     assert settings.seed == 2
 
@@ -77,7 +77,7 @@ def test_the_later_overlay_wins(tmp_path: Path) -> None:
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(given: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        load_settings("training", [], given)
+        load_settings([], given)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_unknown_environment_variable_is_refused(name: str, said: str, monkey
     monkeypatch.setenv(name, "3")
 
     with pytest.raises(UserError) as raised:
-        load_settings("training", [], {})
+        load_settings([], {})
 
     assert said in str(raised.value)
 
@@ -100,7 +100,7 @@ def test_a_list_in_the_environment_that_is_no_json_is_named(monkeypatch: pytest.
     monkeypatch.setenv("FACE_EMOTION__DATASET__CLASS_NAMES", "happy,sad")
 
     with pytest.raises(UserError, match=r"dataset.*written as JSON"):
-        load_settings("training", [], {})
+        load_settings([], {})
 
 
 @pytest.mark.parametrize("text", ["1: 2", "a: [", "- a list", "!!python/object/apply:os.getcwd []", "seed: [1, 2"])
@@ -108,7 +108,7 @@ def test_a_broken_overlay_is_refused_with_its_path(text: str, tmp_path: Path) ->
     path = overlay(tmp_path, text)
 
     with pytest.raises(UserError, match=str(path)):
-        load_settings("training", [path], {})
+        load_settings([path], {})
 
 
 def test_flatten_names_nested_values_as_the_command_line_does() -> None:

@@ -29,7 +29,7 @@ def run(finished_run: FinishedRun, client: mlflow.MlflowClient) -> Any:
 def test_each_yaml_compiles(overlays: list[Path]) -> None:
     from pipelines.training import training
 
-    training.prepare(load_settings("training", overlays, {}), {"dataset": "x"}, "fingerprint")
+    training.prepare(load_settings(overlays, {}), {"dataset": "x"}, "fingerprint")
 
     steps = list(training.invocations)
     assert steps.index("ingest_data") < steps.index("accept_data") < steps.index("train_model")
@@ -112,7 +112,7 @@ def test_the_registered_model_predicts_as_the_run_measured(
     file = client.download_artifacts(run.info.run_id, "evaluation/predictions.json", str(tmp_path))
     table = pd.read_json(file, orient="split")
     uri = finished_run.last_lines()["model"]
-    settings = load_settings("training", [], SMALL)
+    settings = load_settings([], SMALL)
     from vision.ingestion import ingest_faces
 
     faces = ingest_faces(settings.dataset, settings.seed)

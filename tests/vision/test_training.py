@@ -138,7 +138,7 @@ def test_a_cosine_warms_up_to_the_learning_rate_and_ends_at_zero() -> None:
 def test_calibration_lowers_the_negative_log_likelihood_on_validation(trained: Any, prepared: FaceSet) -> None:
     rows = prepared.rows(VALIDATION)
 
-    calibrated, temperature = calibrate_classifier(trained[0], prepared, batch_size=32)
+    calibrated, temperature, probabilities = calibrate_classifier(trained[0], prepared, batch_size=32)
 
     logits = predict(trained[0], prepared.images[rows], 32).astype(np.float64)
     probabilities = predict(calibrated, prepared.images[rows], 32)

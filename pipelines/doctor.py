@@ -1,0 +1,197 @@
+"""The doctor: looks at all that a run needs, changes nothing, and says how to mend what is wrong."""
+
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import yaml
+
+from configs.errors import UserError
+from configs.loading import FOLDER
+from configs.settings import Settings
+from pipelines.stores import (
+    REINSTALL,
+    Finding,
+    check_artifacts,
+    check_folder,
+    check_stack,
+    check_store,
+    nearest,
+    one_line,
+    why_silent,
+)
+from vision.readers import find_dataset, locate_dataset, open_dataset, walk
+from vision.weights import IMAGENET, RANDOM, WAY_OUT, check_weights, weights_hash
+
+PACKAGES = ("zenml", "mlflow", "tensorflow", "keras", "great-expectations", "numpy", "pandas", "opencv-python")
+# A run on FER2013 leaves 0.5 GB: three copies of an 80 MB model (checkpoint, ZenML, MLflow), two of the faces of 84 MB
+# each, and its figures. This is enough for about ten.
+NEEDED_BYTES = 5_000_000_000
+TENSORFLOW_SECONDS = 60  # TensorFlow loads in about 6 s; from a cold or slow disk it takes several times that
+DOWNLOADS = "https://storage.googleapis.com"  # where Keras has its ImageNet weights
+DEVICE = """
+import json, sys, tensorflow
+from vision.training import resolve_precision
+devices = [device.device_type for device in tensorflow.config.list_physical_devices()]
+print(json.dumps([devices, resolve_precision(sys.argv[1])]))
+"""
+
+
+def examine(settings: Settings, project: Path, state: Path) -> list[Finding]:
+    """Look at everything that a run needs; nothing is made or changed, and nothing waits for a dead network."""
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        device = beside.submit(check_device, settings.training.precision, project)  # TensorFlow loads meanwhile
+        experiment, reports = settings.tracking.experiment_name, project / settings.tracking.reports_folder
+        stack, uri = check_stack(state)
+        return [
+            check_python(project),
+            check_packages(project),
+            device.result(),
+            check_dataset(settings, project),
+            check_weights_file(settings.classifier.weights),
+            check_folder("state folder", state, "set --state_folder to a folder that can be written"),
+            check_folder("reports folder", reports, "set --tracking.reports_folder to a folder that can be written"),
+            check_disk(state),
+            stack,
+            check_store(uri, experiment),
+            check_artifacts(uri, experiment, state),
+        ]
+
+
+def render(findings: list[Finding]) -> str:
+    """Return aligned lines that start with ok or WRONG; the fix stands below what is wrong."""
+    width = max(len(finding.subject) for finding in findings)
+    lines = []
+    for finding in findings:
+        state = "WRONG" if finding.fix else "ok"
+        lines.append(f"{state:<6}{finding.subject:<{width}}  {one_line(finding.found)}")
+        if finding.fix:
+            lines.append(f"{'':<{8 + width}}fix: {one_line(finding.fix)}")
+    return "\n".join(lines)
+
+
+def check_python(project: Path) -> Finding:
+    """Compare the Python that runs this with what pyproject.toml asks for."""
+    found = f"{platform.python_version()} on {platform.platform()}"
+    try:
+        asked = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    except (OSError, ValueError, KeyError) as error:
+        return Finding("Python", f"{found}; pyproject.toml cannot be read: {error}", "git checkout -- pyproject.toml")
+    floor, cap = (tuple(map(int, bound)) for bound in re.findall(r"(\d+)\.(\d+)", asked))
+    if floor <= sys.version_info[:2] < cap:
+        return Finding("Python", found)
+    return Finding("Python", f"{found}; needed: {asked}", f"{REINSTALL} PYTHON=/path/to/python{floor[0]}.{floor[1]}")
+
+
+def check_packages(project: Path) -> Finding:
+    """Compare the installed versions of the main packages with requirements.lock."""
+    try:
+        lock = (project / "requirements.lock").read_text(encoding="utf-8")
+    except OSError as error:
+        return Finding("packages", f"requirements.lock cannot be read: {error}", "git checkout -- requirements.lock")
+    pins = re.findall(r"^([\w.-]+)==([^\s;\\]+)", lock, re.MULTILINE)
+    installed, wrong = [], []
+    for package in PACKAGES:
+        pinned = [pin for name, pin in pins if name == package]  # several where the platform decides
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            found = "missing"
+        installed.append(f"{package} {found}")
+        if found not in pinned:
+            wrong.append(f"{package} {found} instead of {' or '.join(pinned) or 'none'}")
+    return Finding("packages", ", ".join(wrong or installed), REINSTALL if wrong else "")
+
+
+def check_device(precision: str, project: Path) -> Finding:
+    """Load TensorFlow in a process of its own, which may crash or hang, and ask it what it computes on."""
+    try:
+        with tempfile.TemporaryDirectory() as home:  # for the caches of Keras and Matplotlib
+            quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "PYTHONDONTWRITEBYTECODE": "1"}
+            done = subprocess.run(
+                [sys.executable, "-c", DEVICE, precision],
+                cwd=project,
+                env={**os.environ, **quiet, "KERAS_HOME": home, "MPLCONFIGDIR": home},
+                capture_output=True,
+                text=True,
+                timeout=TENSORFLOW_SECONDS,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        return Finding("device", f"TensorFlow did not load within {TENSORFLOW_SECONDS} s", REINSTALL)
+    except OSError as error:
+        return Finding("device", f"no process can be started: {error}", "set TMPDIR to a folder that can be written")
+    if done.returncode:
+        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        return Finding("device", f"TensorFlow cannot be loaded: {reason}", REINSTALL)
+    devices, resolved = json.loads(done.stdout.splitlines()[-1])
+    return Finding("device", f"{', '.join(devices)}; training computes in {resolved}")
+
+
+def check_dataset(settings: Settings, project: Path) -> Finding:
+    """Find the data set and its form as training would; a folder's images are counted, not decoded."""
+    dataset = settings.dataset
+    default = Path(yaml.safe_load((FOLDER / "training.yaml").read_text(encoding="utf-8"))["dataset"]["path"])
+    if dataset.path == default:  # meant from the project, as in run.py
+        dataset = dataset.model_copy(update={"path": project / default})
+    if dataset.reader == "drawn":
+        return Finding("data set", f"{dataset.drawn.faces} faces, drawn by the program")
+    if dataset.reader == "kaggle":
+        missing = importlib.util.find_spec("kagglehub") is None
+        found = f"{dataset.kaggle_name} from Kaggle, by {'the missing ' if missing else ''}kagglehub"
+        return Finding("data set", found, f"{sys.executable} -m pip install kagglehub" if missing else "")
+    fix = "set --dataset.path to a folder of class folders, a .zip or .tar.gz of them, or a Kaggle CSV"
+    try:
+        if dataset.reader == "auto" and dataset.path == project / default and not find_dataset(dataset.path):
+            nothing = f"no data set in {default}/: training would run the demo on drawn faces"
+            return Finding("data set", nothing, f"put one into {default}/, or {fix}")
+        located = locate_dataset(dataset)
+        reading = open_dataset(located, settings.seed)
+        files = [located.path] if located.path.is_file() else walk(located.path)
+        size = sum(os.path.getsize(path) for path in files if os.path.exists(path))
+    except (UserError, OSError) as error:
+        return Finding("data set", str(error), fix)
+    count = f"{reading.count:,} images, " if reading.count is not None else ""
+    return Finding("data set", f"{reading.form} {located.path}: {count}{size / 1e6:,.1f} MB")
+
+
+def check_weights_file(weights: str) -> Finding:
+    """Say which file the backbone would start from; for ImageNet's, whether it is here or can be downloaded."""
+    try:
+        check_weights(weights)
+        if weights == RANDOM:
+            return Finding("weights", "none: the network starts from random weights")
+        digest = weights_hash(weights)
+        if weights != IMAGENET:
+            with Path(weights).open("rb") as file:
+                if file.read(4) != b"\x89HDF":
+                    return Finding("weights", f"{weights} is no HDF5 file", WAY_OUT)
+    except UserError as error:
+        return Finding("weights", str(error).partition(";")[0], WAY_OUT)
+    except FileNotFoundError:  # of ImageNet's; other files were looked for above
+        if silence := why_silent(DOWNLOADS):
+            return Finding("weights", f"imagenet is not downloaded yet, and {silence}", WAY_OUT)
+        return Finding("weights", "imagenet, which the first training downloads (80 MB)")
+    except OSError as error:
+        return Finding("weights", f"{weights} cannot be read: {error.strerror}", WAY_OUT)
+    return Finding("weights", f"{weights}, SHA-256 {digest[:12]}…")
+
+
+def check_disk(state: Path) -> Finding:
+    """Compare the free space where the state folder is with what runs need."""
+    free = shutil.disk_usage(nearest(state)).free
+    found = f"{free / 1e9:,.1f} GB free for {state}, {NEEDED_BYTES / 1e9:g} GB needed for about ten runs"
+    if free >= NEEDED_BYTES:
+        return Finding("disk", found)
+    missing = (NEEDED_BYTES - free) / 1e9
+    return Finding("disk", found, f"free {missing:,.1f} GB there, or set --state_folder to a folder on another disk")

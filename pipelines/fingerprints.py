@@ -1,0 +1,31 @@
+"""Fingerprints: what decides a model besides its data, so that retraining knows when nothing has changed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from configs.settings import Settings
+from vision.weights import IMAGENET, weights_hash
+
+PROJECT = Path(__file__).resolve().parents[1]
+LEARNED_FROM = {"seed", "dataset", "preprocessing", "balance", "augmentation", "classifier", "training"}
+SAID_BY_THE_DATA = ("path", "reader", "workers", "kaggle_name")  # where faces come from does not change what is learned
+CODE = ("vision/**/*.py", "steps/*.py", "configs/*.py", "pipelines/training.py", "requirements.lock")
+
+
+def settings_fingerprint(settings: Settings) -> str:
+    """Hash the settings that decide what a model learns; of weights in a file, their content."""
+    chosen = settings.model_dump(mode="json", include=LEARNED_FROM)
+    for name in SAID_BY_THE_DATA:
+        del chosen["dataset"][name]
+    weights = settings.classifier.weights
+    chosen["classifier"]["weights"] = weights if weights == IMAGENET else weights_hash(weights)
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def code_fingerprint() -> str:
+    """Hash the code that trains and the versions that it runs with."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in CODE for path in PROJECT.glob(pattern)):
+        digest.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:32]

@@ -1,0 +1,34 @@
+"""The inference pipeline: the champion's predictions for every face in pictures."""
+
+from pathlib import Path
+
+from zenml import pipeline
+from zenml.enums import ExecutionMode
+
+from configs.settings import Settings
+from pipelines.execution import Outcome, execute, output
+from steps.predict_pictures import predict_pictures
+
+
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
+def inference(settings: Settings, tags: dict[str, str]) -> None:
+    """One step."""
+    predict_pictures(settings.inference, settings.tracking.model_name, tags)
+
+
+def run(settings: Settings, tags: dict[str, str]) -> Outcome:
+    """Run the pipeline on the active stack."""
+    return Outcome(summarize(execute(inference, settings, settings, tags)))
+
+
+def summarize(finished: object) -> dict[str, str]:
+    """Return what the last lines say of the step predict_pictures."""
+    report = output(finished, "predict_pictures", "inference_report")
+    folder = Path(output(finished, "predict_pictures", "predictions_folder"))
+    return {
+        "model": output(finished, "predict_pictures", "model_uri"),
+        "pictures": f"{report.pictures} ({report.unreadable} unreadable, {report.without_face} without a face)",
+        "faces": f"{report.faces} ({report.uncertain} uncertain)",
+        "predictions": str(folder / "predictions.parquet"),
+        "summary": str(folder / "summary.html"),
+    }

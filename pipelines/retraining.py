@@ -1,0 +1,62 @@
+"""The retraining pipeline: training with a beginning that asks whether there is anything to train for."""
+
+import logging
+from pathlib import Path
+
+from zenml import pipeline
+from zenml.enums import ExecutionMode
+
+from configs.errors import UserError
+from configs.settings import Settings
+from pipelines import training
+from pipelines.doctor import examine, render
+from pipelines.execution import Outcome, execute, output
+from steps.accept_data import accept_data
+from steps.ingest_data import ingest_data
+from steps.preprocess_data import preprocess_data
+from steps.review_champion import NOTHING_TO_DO, review_champion
+from steps.validate_data import validate_data
+from vision.readers import source_fingerprint
+
+logger = logging.getLogger(__name__)
+
+PROJECT = Path(__file__).resolve().parents[1]
+SECTIONS = {"seed", "tracking", "dataset", "validation", "preprocessing", "monitoring", "retraining"}
+
+
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
+def retraining(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
+    """Ingest, validate and preprocess as training does, which then finds these steps in the cache; review."""
+    seed, tracking = settings.seed, settings.tracking
+    faces = ingest_data(settings.dataset, seed, fingerprint)
+    validation = validate_data(faces, settings.validation)
+    shown = settings.model_dump(mode="json", include=SECTIONS)
+    accept_data(faces, validation, shown, tags, str(tracking.reports_folder))
+    prepared, _ = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")
+    review_champion(
+        prepared,
+        tracking.model_name,
+        tags,
+        settings.retraining,
+        settings.monitoring,
+        settings.evaluation.batch_size,
+        seed,
+    )
+
+
+def run(settings: Settings, tags: dict[str, str]) -> Outcome:
+    """Look over the machine, review the champion, and train if there is reason to."""
+    findings = examine(settings, PROJECT, settings.state_folder)
+    logger.info("doctor:\n%s", render(findings))
+    wrong = [finding for finding in findings if finding.fix]
+    if wrong:
+        raise UserError(f"the doctor found what must be mended first:\n{render(wrong)}")
+    described = {**tags, **training.describe(settings), "pipeline": "retraining"}
+    finished = execute(retraining, settings, settings, described, source_fingerprint(settings.dataset))
+    verdict, reason = (output(finished, "review_champion", name) for name in ("verdict", "reason"))
+    if settings.retraining.dry_run and verdict != NOTHING_TO_DO:
+        return Outcome({"dry run": f"would {verdict}", "reason": reason})
+    if verdict == NOTHING_TO_DO:
+        return Outcome({verdict: reason})
+    trained = training.run(settings, tags)
+    return Outcome({"trained because": reason, **trained.lines}, trained.exit_code)

@@ -1,0 +1,30 @@
+"""Step compare_faces."""
+
+from pathlib import Path
+from typing import Annotated
+
+import mlflow
+import pandas as pd
+from zenml import step
+
+from configs.settings import MonitoringSettings
+from materializers.report_materializer import ReportMaterializer
+from steps import registry
+from steps.tracking import log_report, report_folder
+from vision.drift import PROPERTIES, DriftReport, measure_drift
+
+
+@step(experiment_tracker=True, enable_cache=False, output_materializers={"drift_report": ReportMaterializer})
+def compare_faces(
+    predictions_folder: str, model_uri: str, monitoring: MonitoringSettings, reports_folder: str
+) -> tuple[Annotated[DriftReport, "drift_report"], Annotated[str, "page"]]:
+    """Compare the predicted faces with what the model was trained on."""
+    reference = registry.load_reference(registry.find_version(model_uri))
+    predictions = pd.read_parquet(Path(predictions_folder, "predictions.parquet"))
+    faces = predictions[predictions["face"] >= 0].drop(columns="emotion").rename(columns={"most_likely": "emotion"})
+    report = measure_drift(reference, faces[list(PROPERTIES)], monitoring)
+    log_report(report, "drift")
+    mlflow.set_tag("drifted", ", ".join(report.drifted_properties) or "nothing")
+    page = report_folder(reports_folder) / "drift.html"
+    page.write_text(report.page(), encoding="utf-8")
+    return report, str(page)

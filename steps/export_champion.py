@@ -1,0 +1,62 @@
+"""Step export_champion."""
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import mlflow
+from zenml import step
+
+from steps import registry
+from vision.bundles import (
+    CARDS,
+    DECISION,
+    FORMAT,
+    LABELS,
+    METRICS,
+    MODEL,
+    REFERENCE,
+    About,
+    probe,
+    read_bundle,
+    write_bundle,
+    write_json,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@step(experiment_tracker=True, enable_cache=False)
+def export_champion(
+    model_name: str, bundle_path: str, max_bytes: int, tags: dict[str, str]
+) -> Annotated[dict[str, str], "summary"]:
+    """Write the champion with all that belongs to it as one file, and read it back as an import would."""
+    champion = registry.champion_of(model_name)
+    model = registry.load_model(champion.uri)
+    run = mlflow.get_run(champion.run_id)
+    path = Path(bundle_path)
+    with tempfile.TemporaryDirectory() as temporary, tempfile.TemporaryDirectory() as again:
+        folder = Path(temporary)
+        shutil.copyfile(model.file, folder / MODEL)
+        write_json(folder / LABELS, list(model.class_names))
+        write_json(folder / METRICS, run.data.metrics)
+        registry.load_reference(champion).to_parquet(folder / REFERENCE, index=False)
+        for name, artifact in {DECISION: registry.DECISION, **{card: card for card in CARDS}}.items():
+            shutil.copyfile(registry.fetch(champion, artifact), folder / name)
+        about = About(
+            format=FORMAT,
+            name=model_name,
+            version=champion.number,
+            exported_at=registry.now(),
+            temperature=run.data.metrics["temperature"],
+            tags=dict(champion.tags),
+            probe=probe(model.classifier).tolist(),
+        )
+        write_bundle(path, folder, about)
+        read_bundle(path, Path(again), max_bytes)
+    mlflow.set_tags({**tags, "exported_version": champion.number})
+    megabytes = path.stat().st_size / 1e6
+    logger.info("version %s is exported to %s (%.0f MB) and was read back", champion.number, path, megabytes)
+    return {"champion": f"version {champion.number}", "bundle": str(path), "size": f"{megabytes:.0f} MB"}

@@ -1,0 +1,33 @@
+"""Step predict_pictures."""
+
+from typing import Annotated
+
+import mlflow
+from zenml import step
+
+from configs.settings import InferenceSettings
+from materializers.report_materializer import ReportMaterializer
+from steps import registry
+from steps.tracking import log_report
+from vision.inference import InferenceReport, job_folder
+from vision.inference import predict_pictures as predict_all
+from vision.pictures import open_pictures
+
+
+@step(experiment_tracker=True, enable_cache=False, output_materializers={"inference_report": ReportMaterializer})
+def predict_pictures(
+    inference: InferenceSettings, model_name: str, tags: dict[str, str]
+) -> tuple[
+    Annotated[InferenceReport, "inference_report"], Annotated[str, "predictions_folder"], Annotated[str, "model_uri"]
+]:
+    """Find and predict the faces of every picture; files go to the job's folder, counts to MLflow."""
+    pictures = open_pictures(inference)
+    uri = inference.model
+    if uri == registry.CHAMPION:
+        uri = registry.champion_of(model_name).uri
+    model = registry.load_model(uri)
+    folder = job_folder(inference, pictures, model.version)
+    mlflow.set_tags({**tags, "model": uri, "input": pictures.name, "predictions": str(folder)})
+    report = predict_all(model.classifier, model.class_names, model.version, pictures, inference, folder)
+    log_report(report, "inference")
+    return report, str(folder), uri

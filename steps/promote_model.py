@@ -1,0 +1,98 @@
+"""Step promote_model."""
+
+import logging
+from typing import Annotated
+
+import mlflow
+import numpy as np
+from zenml import step
+
+from configs.settings import EvaluationSettings, PromotionSettings
+from materializers.report_materializer import ReportMaterializer
+from steps import registry
+from steps.tracking import log_report, report_folder
+from vision.classifier import predict
+from vision.faces import TEST, TRAIN, FaceSet
+from vision.promotion import PROMOTED, Contender, Decision, decide, measure_latency
+
+logger = logging.getLogger(__name__)
+
+
+@step(experiment_tracker=True, enable_cache=False, output_materializers={"decision": ReportMaterializer})
+def promote_model(
+    prepared: FaceSet,
+    model_uri: str,
+    promotion: PromotionSettings,
+    evaluation: EvaluationSettings,
+    seed: int,
+    state_folder: str,
+    reports_folder: str,
+) -> Annotated[Decision, "decision"]:
+    """Score champion and challenger on the same test faces; move the alias if the challenger is better."""
+    name, version = model_uri.removeprefix("models:/").split("/")
+    test = prepared.take(prepared.rows(TEST))
+    challenger = measure_model(registry.load_model(model_uri), test, promotion, evaluation)
+    moved = False
+    while not moved:
+        decision = judge(name, challenger, prepared, test, promotion, evaluation, seed)
+        tags = {"decision": decision.outcome, "decision_reason": "; ".join(decision.reasons)}
+        logger.info("version %s is %s: %s", version, decision.outcome, tags["decision_reason"])
+        mlflow.set_tags(tags)
+        log_report(decision, "promotion", facts="decision.json")
+        (report_folder(reports_folder) / "decision.md").write_text(decision.markdown(), encoding="utf-8")
+        if decision.outcome != PROMOTED:
+            registry.tag_version(name, version, tags)
+            break
+        promoted = {**tags, registry.PROMOTED_AT: registry.now(), registry.PREVIOUS: decision.champion or "none"}
+        try:
+            registry.move_champion(name, version, decision.champion, promoted, state_folder)
+            moved = True
+        except registry.ChampionMovedError:
+            logger.warning("another run changed the champion meanwhile; comparing with the new one")
+    return decision
+
+
+def measure_model(
+    model: registry.LoadedModel, test: FaceSet, promotion: PromotionSettings, evaluation: EvaluationSettings
+) -> Contender:
+    """Predict the test faces and measure what the floors ask for, in the order of the test set's classes."""
+    if set(model.class_names) != set(test.class_names):
+        raise registry.ModelError(
+            f"version {model.version} knows {', '.join(model.class_names)}, the test faces are "
+            f"{', '.join(test.class_names)}: the two cannot be compared; set tracking.model_name to another name"
+        )
+    order = [model.class_names.index(name) for name in test.class_names]
+    probabilities = predict(model.classifier, test.images, evaluation.batch_size)[:, order]
+    if not np.isfinite(probabilities).all():
+        raise registry.ModelError(f"version {model.version} gives probabilities that are no numbers")
+    latency = measure_latency(model.classifier, test.images[0], promotion.latency_samples)
+    return Contender(model.version, probabilities, model.megabytes, latency)
+
+
+def judge(
+    name: str,
+    challenger: Contender,
+    prepared: FaceSet,
+    test: FaceSet,
+    promotion: PromotionSettings,
+    evaluation: EvaluationSettings,
+    seed: int,
+) -> Decision:
+    """Compare with whichever version is the champion now. Raises ModelError where that cannot be loaded."""
+    holder = registry.find_alias(name, registry.CHAMPION)
+    hashes = prepared.table["exact_hash"]
+    learned = set(hashes.iloc[prepared.rows(TRAIN)])
+    champion = None
+    if holder:
+        try:
+            model = registry.load_model(holder.uri)
+            champion = measure_model(model, test, promotion, evaluation)
+        except registry.ModelError as error:
+            raise registry.ModelError(
+                f"the champion is needed for the comparison, so nothing was promoted: {error}. Restore it, or go back "
+                "with --pipeline rollback --rollback.version N"
+            ) from error
+        reference = registry.load_reference(holder)
+        learned |= set(reference["exact_hash"][reference["split"] == TRAIN])
+    seen = test.table["exact_hash"].isin(learned).to_numpy()
+    return decide(challenger, champion, test, seen, promotion, evaluation, seed)

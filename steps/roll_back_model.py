@@ -1,0 +1,54 @@
+"""Step roll_back_model."""
+
+import logging
+from typing import Annotated
+
+import mlflow
+from zenml import step
+
+from configs.settings import RollbackSettings
+from steps import registry
+
+logger = logging.getLogger(__name__)
+
+
+@step(experiment_tracker=True, enable_cache=False)
+def roll_back_model(
+    model_name: str, rollback: RollbackSettings, tags: dict[str, str], state_folder: str
+) -> Annotated[dict[str, str], "summary"]:
+    """Give the alias champion back to the champion before, or to the version that was asked for, if it loads."""
+    current = registry.find_alias(model_name, registry.CHAMPION)
+    if rollback.version is None and current is None:
+        registry.champion_of(model_name)  # raises: there is nothing to go back from
+    target = str(rollback.version) if rollback.version else (current.tags if current else {}).get(registry.PREVIOUS)
+    if target in (None, "none"):
+        raise registry.ModelError(
+            f"version {current.number if current else '?'} of {model_name} had no champion before it; name one with "
+            "--rollback.version N"
+        )
+    check_target(model_name, str(target), current.number if current else None)
+    when = registry.now()
+    if current:
+        registry.tag_version(
+            model_name, current.number, {"rolled_back_at": when, "rolled_back_reason": rollback.reason}
+        )
+    restored = {"restored_at": when, "restored_reason": rollback.reason}
+    registry.move_champion(model_name, str(target), current.number if current else None, restored, state_folder)
+    before = f"version {current.number}" if current else "none"
+    mlflow.set_tags({**tags, "rollback_from": before, "rollback_to": f"version {target}", **restored})
+    mlflow.set_tag("mlflow.note.content", f"Champion: {before} → version {target}. Reason: {rollback.reason}")
+    logger.info("the champion was %s and is now version %s; reason: %s", before, target, rollback.reason)
+    return {"champion before": before, "champion now": f"version {target}", "reason": rollback.reason}
+
+
+def check_target(model_name: str, version: str, current: str | None) -> None:
+    """Raise ModelError where the version is the champion, was never one, or cannot be loaded."""
+    if version == current:
+        raise registry.ModelError(f"version {version} of {model_name} is the champion already")
+    found = registry.find_version(f"models:/{model_name}/{version}")
+    if registry.PROMOTED_AT not in found.tags:
+        raise registry.ModelError(
+            f"rollback.version {version} of {model_name} never was champion; only the gate of --pipeline training "
+            "promotes"
+        )
+    registry.load_model(found.uri)

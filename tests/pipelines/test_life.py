@@ -1,0 +1,164 @@
+"""A model's whole life through run.py, on drawn faces and two real SQLite MLflow stores."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs.loading import load_settings
+from tests.conftest import SMALL, FinishedRun
+from vision.ingestion import ingest_faces
+
+NAME = "face-emotion-classifier"
+EPOCHS = {"learning_rate": 0.002, "schedule": "cosine", "warmup_epochs": 0, "patience": 30}
+BETTER = [
+    "--training.phases", json.dumps([{**EPOCHS, "name": "all", "trainable": ["all"], "epochs": 14}]),
+    "--classifier.batch_norm_blocks", "[1, 2, 3, 4, 5]", "--augmentation.rotation_degrees", "0",
+    "--augmentation.shift", "0",
+]  # fmt: skip
+TRAIN = ["--pipeline", "training", "--promotion.allow_drawn", "true"]
+
+
+@dataclass(frozen=True)
+class Life:
+    """The commands' outcomes by name, and the folders of the two stores."""
+
+    steps: dict[str, FinishedRun]
+    first: Path
+    second: Path
+    bundle: Path
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the faces of another drawn set, and one file that is no picture."""
+    folder = tmp_path_factory.mktemp("crops")
+    settings = load_settings([], {**SMALL, "seed": 7})
+    for number, image in enumerate(ingest_faces(settings.dataset, seed=7).images):
+        cv2.imwrite(str(folder / f"{number:03d}.png"), image)
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bright(crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the same faces, each 60 grey levels brighter."""
+    folder = tmp_path_factory.mktemp("bright")
+    for path in crops.glob("[0-9]*.png"):
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(int) + 60
+        cv2.imwrite(str(folder / path.name), np.clip(image, 0, 255).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def life(
+    run_commands: Callable[..., list[FinishedRun]],
+    tmp_path_factory: pytest.TempPathFactory,
+    crops: Path,
+    bright: Path,
+) -> Life:
+    first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
+    bundle = first / "champion.zip"
+    predict = ["--inference.detect", "false", "--inference.output", str(second / "predictions"), "--inference.input"]
+    here = {
+        "first": TRAIN,
+        "the same again": TRAIN,
+        "better": [*TRAIN, *BETTER],
+        "rollback": ["--pipeline", "rollback", "--rollback.reason", "a test"],
+        "forward": ["--pipeline", "rollback", "--rollback.version", "3"],
+        "export": ["--pipeline", "export", "--bundle.path", str(bundle)],
+    }
+    there = {
+        "import": ["--pipeline", "import", "--bundle.path", str(bundle)],
+        "import again": ["--pipeline", "import", "--bundle.path", str(bundle)],
+        "predict": ["--pipeline", "inference", *predict, str(crops)],
+        "predict again": ["--pipeline", "inference", *predict, str(crops)],
+        "monitor": ["--pipeline", "monitoring", *predict, str(crops)],
+        "monitor bright": ["--pipeline", "monitoring", *predict, str(bright)],
+        "retrain": ["--pipeline", "retraining", *BETTER],
+    }
+    done = {
+        **dict(zip(here, run_commands(first, *here.values()), strict=True)),
+        **dict(zip(there, run_commands(second, *there.values()), strict=True)),
+    }
+    return Life(done, first, second, bundle)
+
+
+def champion(store: FinishedRun) -> mlflow.entities.model_registry.ModelVersion:
+    return mlflow.MlflowClient(store.tracking_uri).get_model_version_by_alias(NAME, "champion")
+
+
+def test_every_step_ends_with_its_code(life: Life) -> None:
+    codes = {name: done.code for name, done in life.steps.items()}
+
+    assert codes == {
+        "first": 0, "the same again": 3, "better": 0, "rollback": 0, "forward": 0, "export": 0, "import": 0,
+        "import again": 0, "predict": 0, "predict again": 0, "monitor": 0, "monitor bright": 6, "retrain": 0,
+    }, "\n".join(done.output for done in life.steps.values())  # fmt: skip
+    assert not [name for name, done in life.steps.items() if "Traceback" in done.output]
+
+
+def test_the_gate_says_what_it_decided_and_rollback_what_it_did(life: Life) -> None:
+    assert life.steps["first"].last_lines()["promoted"] == "there is no champion, and every floor is kept"
+    assert "macro_f1 +0.0000 against champion version 1" in life.steps["the same again"].last_lines()["held"]
+    assert "against champion version 1" in life.steps["better"].last_lines()["promoted"]
+    back, forward = life.steps["rollback"].last_lines(), life.steps["forward"].last_lines()
+    assert (back["champion before"], back["champion now"]) == ("version 3", "version 1")
+    assert (forward["champion before"], forward["champion now"]) == ("version 1", "version 3")
+    version = champion(life.steps["export"])
+    assert str(version.version) == "3"
+    assert version.tags["previous_champion"] == "1"
+    assert len(version.tags["data_fingerprint"]) == 32
+
+
+def test_every_registered_version_has_a_model_card(life: Life) -> None:
+    client = mlflow.MlflowClient(life.steps["export"].tracking_uri)
+
+    for version in client.search_model_versions(f"name='{NAME}'"):
+        files = {file.path for file in client.list_artifacts(version.run_id)}
+        assert {"model_card.md", "model_card.html", "report.html"} <= files
+        assert f"{NAME}, version {version.version}" in version.description
+
+
+def test_an_imported_champion_is_the_exported_one(life: Life) -> None:
+    before, after = champion(life.steps["export"]), champion(life.steps["import"])
+
+    assert str(after.version) == "1"
+    assert after.tags["imported_from"] == f"{NAME} version 3"
+    kept = ("data_fingerprint", "settings_fingerprint", "code_fingerprint", "dataset", "promoted_at", "decision")
+    assert {name: after.tags[name] for name in kept} == {name: before.tags[name] for name in kept}
+    old = mlflow.MlflowClient(life.steps["export"].tracking_uri).get_run(before.run_id).data.metrics
+    new = mlflow.MlflowClient(life.steps["import"].tracking_uri).get_run(after.run_id).data.metrics
+    assert new["test/accuracy"] == old["test/accuracy"]
+    assert "imported before" in life.steps["import again"].last_lines()["champion"]
+
+
+def test_the_imported_champion_predicts_every_picture_once(life: Life, crops: Path) -> None:
+    table = pd.read_parquet(life.steps["predict"].last_lines()["predictions"])
+
+    assert sorted(table["source"]) == sorted(path.name for path in crops.iterdir())
+    assert table.set_index("source").loc["broken.png", "error"]
+    assert set(table["model_version"].dropna()) == {"1"}
+    again = life.steps["predict again"].last_lines()["predictions"]
+    assert again == life.steps["predict"].last_lines()["predictions"]
+    # the faces are of the kind that it was trained on, so it mostly knows them
+    settings = load_settings([], {**SMALL, "seed": 7})
+    labels = ingest_faces(settings.dataset, seed=7).table["label"]
+    known = table[table["error"] == ""].sort_values("source")
+    assert (known["most_likely"].to_numpy() == labels.to_numpy()).mean() > 0.5
+
+
+def test_monitoring_tells_like_faces_from_brighter_ones(life: Life) -> None:
+    assert life.steps["monitor"].last_lines()["drifted"] == "nothing"
+    assert "brightness" in life.steps["monitor bright"].last_lines()["drifted"]
+    assert Path(life.steps["monitor bright"].last_lines()["drift page"]).is_file()
+
+
+def test_retraining_finds_that_nothing_changed_since_the_imported_champion(life: Life) -> None:
+    assert "are those that champion version 1 was trained with" in life.steps["retrain"].last_lines()["nothing to do"]

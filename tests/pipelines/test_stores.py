@@ -1,0 +1,363 @@
+import base64
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import mlflow
+import pytest
+
+from pipelines import stores
+from pipelines.stack import OWN_ZENML, USERS_ZENML
+from pipelines.stores import check_artifacts, check_folder, check_stack, check_store
+from tests.conftest import PROJECT
+
+EXPERIMENT = "face-emotion"
+USERS_STACK = """
+from zenml.client import Client
+from zenml.enums import StackComponentType as kind
+client = Client()
+server = {"tracking_uri": "http://me:secret@127.0.0.1:5999", "tracking_token": "x"}
+client.create_stack_component("mine", "mlflow", kind.EXPERIMENT_TRACKER, server)
+parts = {kind.ORCHESTRATOR: "default", kind.ARTIFACT_STORE: "default", kind.EXPERIMENT_TRACKER: "mine"}
+client.create_stack("mine", parts)
+client.activate_stack("mine")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*USERS_ZENML, "MLFLOW_TRACKING_URI", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(stores, "DATABASE_SECONDS", 0.3)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of the installed MLflow with one experiment and a run."""
+    path = tmp_path_factory.mktemp("made") / "mlflow.db"
+    client = mlflow.MlflowClient(f"sqlite:///{path}")
+    number = client.create_experiment(EXPERIMENT, artifact_location=(path.parent / "artifacts").as_uri())
+    client.create_run(number)
+    return path
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "store" / "mlflow.db"
+    path.parent.mkdir()
+    shutil.copyfile(made, path)
+    return path
+
+
+def uri_of(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def change(path: Path, *commands: str) -> None:
+    database = sqlite3.connect(path, isolation_level=None)
+    for line in commands:
+        database.execute(line)
+    database.close()
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size, path.read_bytes()) for path in files}
+
+
+def test_a_good_store_is_described(store: Path) -> None:
+    finding = check_store(uri_of(store), EXPERIMENT)
+
+    assert finding.fix == ""
+    assert "; 1 runs in the experiment face-emotion" in finding.found
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_looking_at_a_store_changes_no_file(journal: str, store: Path) -> None:
+    change(store, f"PRAGMA journal_mode = {journal}")
+    before = snapshot(store.parent)
+
+    finding = check_store(uri_of(store), EXPERIMENT)
+    check_artifacts(uri_of(store), EXPERIMENT, store.parent)
+
+    assert finding.fix == ""
+    assert snapshot(store.parent) == before
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    finding = check_store(uri_of(tmp_path / "state" / "mlflow" / "mlflow.db"), EXPERIMENT)
+
+    assert finding.fix == ""
+    assert "which the first run makes" in finding.found
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_store_where_no_folder_can_be_made_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    assert "cannot be written" in check_store(uri_of(tmp_path / "file" / "mlflow.db"), EXPERIMENT).found
+
+
+def damage_the_middle(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096 : len(content) // 2] = b"\xff" * (len(content) // 2 - 4096)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(damage_the_middle, id="pages overwritten"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:50_000]), id="cut off"),
+        pytest.param(lambda path: path.write_text("this is no database" * 100), id="no database"),
+    ],
+)
+def test_a_damaged_store_has_a_way_out(damage: Callable[[Path], object], store: Path) -> None:
+    damage(store)
+
+    finding = check_store(uri_of(store), EXPERIMENT)
+
+    assert "is damaged" in finding.found
+    for way in ("restore a backup", f"mv {store} {store}.damaged", "--pipeline export", "--pipeline import"):
+        assert way in finding.fix
+    assert check_artifacts(uri_of(store), EXPERIMENT, store.parent).subject == "MLflow artifacts"
+
+
+@pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
+def test_a_store_that_another_process_holds_is_locked(lock: str, store: Path) -> None:
+    other = sqlite3.connect(store, isolation_level=None)
+    other.execute(f"BEGIN {lock}")
+    try:
+        finding = check_store(uri_of(store), EXPERIMENT)
+    finally:
+        other.close()
+
+    assert finding.found == f"{store} is locked by another process"
+    assert f"fuser {store}" in finding.fix
+
+
+def test_a_store_that_cannot_be_written_is_wrong(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+
+    assert check_store(uri_of(store), EXPERIMENT).fix == f"chmod u+rw {store}"
+
+
+def test_an_older_schema_is_upgraded_and_a_newer_one_is_not(store: Path) -> None:
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    older = list(script.walk_revisions())[5].revision
+    change(store, f"UPDATE alembic_version SET version_num = '{older}'")
+    behind = check_store(uri_of(store), EXPERIMENT)
+    change(store, "UPDATE alembic_version SET version_num = 'feedfeedfeed'")
+    ahead = check_store(uri_of(store), EXPERIMENT)
+
+    assert f"schema {older}" in behind.found
+    assert behind.fix.endswith(f"mlflow db upgrade {uri_of(store)}")
+    assert "schema feedfeedfeed, which MLflow" in ahead.found
+    assert "db upgrade" not in ahead.fix
+
+
+def test_a_database_of_another_program_is_no_store(tmp_path: Path) -> None:
+    change(tmp_path / "other.db", "CREATE TABLE books (title TEXT)")
+
+    assert "has schema none" in check_store(uri_of(tmp_path / "other.db"), EXPERIMENT).found
+
+
+def test_a_deleted_experiment_is_restored_by_the_command_that_is_named(store: Path) -> None:
+    change(store, f"UPDATE experiments SET lifecycle_stage = 'deleted' WHERE name = '{EXPERIMENT}'")
+
+    finding = check_store(uri_of(store), EXPERIMENT)
+
+    assert finding.found == "the experiment face-emotion was deleted"
+    assert finding.fix.startswith(f"MLFLOW_TRACKING_URI={uri_of(store)} {sys.executable} -m mlflow experiments restore")
+
+
+def test_a_uri_of_no_known_kind_is_wrong() -> None:
+    assert "is neither a server nor a database" in check_store("nowhere", EXPERIMENT).found
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers as an MLflow server would, or with an error."""
+
+    status = 200
+    experiment: dict[str, str] = {}  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        asked = "get-by-name" in self.path
+        self.send_response(self.status if asked else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"experiment": self.experiment} if asked else {}).encode())
+
+    def log_message(self, format: str, *values: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    server = HTTPServer(("127.0.0.1", 0), Server)
+    Thread(target=server.serve_forever, daemon=True).start()
+
+    def answer(stage: str, status: int = 200) -> str:
+        monkeypatch.setattr(Server, "status", status)
+        told = {"experiment_id": "7", "name": EXPERIMENT, "lifecycle_stage": stage}
+        monkeypatch.setattr(Server, "experiment", told)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield answer
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_is_asked_for_the_experiment(serve: Callable[..., str]) -> None:
+    assert check_store(serve("active"), EXPERIMENT).fix == ""
+    assert "restore --experiment-id 7" in check_store(serve("deleted"), EXPERIMENT).fix
+    assert "MLFLOW_TRACKING_USERNAME" in check_store(serve("", status=401), EXPERIMENT).fix
+
+
+def test_a_silent_server_is_found_out_soon_and_its_password_stays_unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = time.monotonic()
+    with HTTPServer(("127.0.0.1", 0), Server) as never_serving:
+        monkeypatch.setattr(stores, "NETWORK_SECONDS", 0.5)
+        finding = check_store(f"http://me:secret@127.0.0.1:{never_serving.server_port}", EXPERIMENT)
+
+    assert "no server answers at http://127.0.0.1" in finding.found
+    assert "secret" not in finding.found + finding.fix
+    assert time.monotonic() - started < 5
+
+
+def test_artifacts_of_a_project_that_was_moved_are_missed(store: Path) -> None:
+    change(store, f"UPDATE experiments SET artifact_location = 'file:///moved%20away' WHERE name = '{EXPERIMENT}'")
+
+    finding = check_artifacts(uri_of(store), EXPERIMENT, store.parent)
+
+    assert finding.found.startswith("/moved away, where the experiment face-emotion keeps them, is gone")
+
+
+def test_a_folder_is_judged_by_the_nearest_that_exists(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    assert check_folder("it", tmp_path / "a" / "b", "mend").fix == ""
+    assert check_folder("it", tmp_path / "file" / "b", "mend").fix == "mend"
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.fixture(scope="module")
+def users_zenml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ZenML folder of the user's own, whose active stack tracks to an MLflow server."""
+    folder = tmp_path_factory.mktemp("users-zenml")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "ZENML_CONFIG_PATH": str(folder / "config")}
+    done = subprocess.run(
+        [sys.executable, "-c", USERS_STACK], cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False,
+        env={**environment, "ZENML_ANALYTICS_OPT_IN": "false", "ZENML_CUSTOM_SOURCE_ROOT": str(PROJECT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / "config"
+
+
+@pytest.fixture
+def zenml(users_zenml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which is the active one; returns its database."""
+    folder = tmp_path / "zenml"
+    shutil.copytree(users_zenml, folder)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace(str(users_zenml), str(folder)))
+    monkeypatch.setenv("ZENML_CONFIG_PATH", str(folder))
+    return folder / "local_stores" / "default_zen_store" / "zenml.db"
+
+
+def test_before_the_first_run_the_stack_will_be_made(tmp_path: Path) -> None:
+    finding, uri = check_stack(tmp_path / "state")
+
+    assert finding.fix == ""
+    assert "which the first run makes" in finding.found
+    assert uri == f"sqlite:///{tmp_path / 'state' / 'mlflow' / 'mlflow.db'}"
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_users_active_stack_says_where_runs_are_tracked(zenml: Path, tmp_path: Path) -> None:
+    before = snapshot(tmp_path)
+
+    finding, uri = check_stack(tmp_path / "state")
+
+    assert finding.found == "your active stack mine, which tracks to http://127.0.0.1:5999"
+    assert uri == "http://me:secret@127.0.0.1:5999"
+    assert snapshot(tmp_path) == before
+
+
+def test_a_users_stack_without_a_tracker_is_passed_over(zenml: Path, tmp_path: Path) -> None:
+    change(
+        zenml,
+        "DELETE FROM stack_composition WHERE component_id IN (SELECT id FROM stack_component WHERE name = 'mine')",
+    )
+
+    finding, uri = check_stack(tmp_path / "state")
+
+    assert finding.found == "face_emotion; your active stack mine has no experiment tracker"
+    assert uri.endswith("/state/mlflow/mlflow.db")
+
+
+def test_a_users_tracker_of_another_kind_is_wrong(zenml: Path, tmp_path: Path) -> None:
+    change(zenml, "UPDATE stack_component SET flavor = 'wandb' WHERE name = 'mine'")
+
+    assert "tracks with wandb" in check_stack(tmp_path / "state")[0].found
+
+
+def test_our_own_stack_is_found_in_the_state_folder(
+    zenml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ZENML_CONFIG_PATH")
+    own = tmp_path / "state" / OWN_ZENML
+    own.parent.mkdir()
+    shutil.move(zenml.parents[2], own)
+    (own / "config.yaml").unlink()
+    database = own / "local_stores" / "default_zen_store" / "zenml.db"
+    told = base64.b64encode(b'{"tracking_uri": "http://elsewhere"}').decode()
+    change(
+        database,
+        "UPDATE stack SET name = 'face_emotion' WHERE name = 'mine'",
+        f"UPDATE stack_component SET configuration = '{told}' WHERE name = 'mine'",
+    )
+
+    finding, uri = check_stack(tmp_path / "state")
+
+    assert finding.found == f"face_emotion, in {database}"
+    assert uri.endswith("/state/mlflow/mlflow.db")  # where the next run points the tracker
+
+
+def test_a_damaged_zenml_store_loses_no_runs(zenml: Path, tmp_path: Path) -> None:
+    zenml.write_text("this is no database" * 100)
+
+    finding, _ = check_stack(tmp_path / "state")
+
+    assert f"mv {zenml} {zenml}.damaged" in finding.fix
+    assert "MLflow keeps runs and models" in finding.fix
+
+
+def test_a_damaged_zenml_configuration_is_named(zenml: Path, tmp_path: Path) -> None:
+    config = zenml.parents[2] / "config.yaml"
+    config.write_text("store: [")
+
+    assert f"mv {config} {config}.damaged" in check_stack(tmp_path / "state")[0].fix
+
+
+def test_a_zenml_server_that_is_silent_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with HTTPServer(("127.0.0.1", 0), Server) as closed:
+        url = f"http://127.0.0.1:{closed.server_port}"
+    monkeypatch.setenv("ZENML_STORE_URL", url)
+
+    finding, uri = check_stack(tmp_path / "state")
+
+    assert finding.found == f"no server answers at {url}"
+    assert uri == ""

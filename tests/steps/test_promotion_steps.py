@@ -1,0 +1,227 @@
+"""The registry's steps on a real SQLite MLflow store, with toy models instead of trained ones."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+
+from configs.settings import Settings
+from steps import registry
+from steps.promote_model import promote_model
+from steps.roll_back_model import roll_back_model
+from tests.conftest import PROJECT
+from vision.drift import reference_table
+from vision.faces import TEST, VALIDATION, FaceSet
+
+NAME = "emotions"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("store")
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.create_experiment("life", artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment("life")
+    yield folder
+    mlflow.set_tracking_uri(None)
+
+
+def know(faces: FaceSet, share: float) -> keras.Model:
+    """A linear classifier that has learned a share of the test faces by heart, and the rest wrongly."""
+    rows = faces.rows(TEST)
+    pixels = faces.images[rows].reshape(len(rows), -1) / 255
+    labels = faces.labels[rows].copy()
+    wrong = np.random.default_rng(0).permutation(len(rows)) >= share * len(rows)
+    labels[wrong] = (labels[wrong] + 1) % 7
+    side = faces.images.shape[1]
+    inputs = keras.Input((None, None, 1), name="faces")
+    x = keras.layers.Resizing(side, side, name="resize")(inputs)
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(x))
+    x = keras.layers.Dense(7, use_bias=False, name="logits")(x)
+    model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x))
+    weights = np.linalg.lstsq(pixels, np.eye(7)[labels] * 8)[0]  # exact: there are fewer faces than pixels
+    model.get_layer("logits").set_weights([weights])
+    return model
+
+
+@pytest.fixture
+def register(store: Path, prepared: FaceSet) -> Callable[[float], str]:
+    """Return a function that registers a toy model as its own run; it gives the version's URI."""
+
+    def run(share: float) -> str:
+        with mlflow.start_run():
+            validation = np.full((len(prepared.rows(VALIDATION)), 7), 1 / 7)
+            registry.log_reference(reference_table(prepared, validation))
+            return registry.log_classifier(know(prepared, share), prepared.class_names, NAME)
+
+    return run
+
+
+@pytest.fixture
+def gate(store: Path, prepared: FaceSet, small_settings: Settings) -> Callable[..., Any]:
+    """Return a function that puts a version through the gate in a run of its own."""
+
+    def run(uri: str, **changes: Any) -> Any:
+        promotion = small_settings.promotion.model_copy(update={"allow_drawn": True, **changes})
+        with mlflow.start_run():
+            return promote_model.entrypoint(
+                prepared, uri, promotion, small_settings.evaluation, 1, str(store), str(store / "reports")
+            )
+
+    return run
+
+
+def champion() -> str | None:
+    found = registry.find_alias(NAME, registry.CHAMPION)
+    return found.number if found else None
+
+
+def test_a_model_lives_through_promotion_holding_rejection_and_rollback(
+    register: Callable[[float], str], gate: Callable[..., Any], store: Path, small_settings: Settings
+) -> None:
+    assert registry.find_alias(NAME, registry.CHAMPION) is None
+
+    assert gate(register(0.4), allow_drawn=False).outcome == "held"
+    assert champion() is None
+    assert gate(register(0.5), min_accuracy=0.6).outcome == "rejected"
+    assert champion() is None
+    assert gate(register(0.5)).outcome == "promoted"
+    assert champion() == "3"
+    assert gate(register(0.4)).outcome == "held"
+    assert champion() == "3"
+    assert gate(register(1.0)).outcome == "promoted"
+    assert champion() == "5"
+
+    version = registry.find_version(f"models:/{NAME}/5")
+    assert version.tags["previous_champion"] == "3"
+    assert version.tags["decision"] == "promoted"
+    assert version.tags["promoted_at"].endswith("+00:00")
+
+    def roll_back(**asked: Any) -> Any:
+        with mlflow.start_run():
+            return roll_back_model.entrypoint(NAME, small_settings.rollback.model_copy(update=asked), {}, str(store))
+
+    said = roll_back(reason="happy faces look sad")
+    assert champion() == "3"
+    assert said["champion now"] == "version 3"
+    assert mlflow.last_active_run().data.tags["restored_reason"] == "happy faces look sad"
+    assert registry.find_version(f"models:/{NAME}/5").tags["rolled_back_reason"] == "happy faces look sad"
+
+    from zenml.client import Client
+
+    stages = {found.name: str(found.stage) for found in Client().list_model_versions(NAME).items}
+    assert stages == {"mlflow-3": "production", "mlflow-5": "archived"}
+
+    for version_number, problem in [(3, "is the champion already"), (4, "never was champion"), (99, "no registered")]:
+        with pytest.raises(registry.ModelError, match=problem):
+            roll_back(version=version_number)
+    with pytest.raises(registry.ModelError, match="had no champion before it"):
+        roll_back()
+    roll_back(version=5)
+    assert champion() == "5"
+
+
+def test_the_decision_is_in_mlflow_and_in_the_reports(
+    register: Callable[[float], str], gate: Callable[..., Any], store: Path
+) -> None:
+    decision = gate(register(0.3))
+
+    (run,) = mlflow.search_runs(max_results=1, output_format="list")
+    assert decision.outcome == run.data.tags["decision"] == "held"
+    files = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id, "promotion")}
+    assert files == {
+        f"promotion/{name}"
+        for name in (
+            "decision.json", "page.html", "class_changes.png", "confusion_matrices.png", "disagreements.png",
+        )
+    }  # fmt: skip
+    assert run.data.metrics["latency_p95_milliseconds"] > 0
+    assert run.data.metrics["promotion/macro_f1_gain"] == pytest.approx(decision.gains[1].gain)
+    assert "held" in (store / "reports" / run.info.run_id / "decision.md").read_text(encoding="utf-8")
+
+
+def test_a_champion_that_cannot_be_loaded_stops_the_gate(
+    register: Callable[[float], str], gate: Callable[..., Any], store: Path
+) -> None:
+    holder = registry.champion_of(NAME)
+    file = registry.load_model(holder.uri).file
+    content = file.read_bytes()
+    challenger = register(1.0)
+    try:
+        file.write_bytes(content[: len(content) // 2])
+        with pytest.raises(registry.ModelError, match=r"nothing was promoted.*cannot be loaded.*--pipeline rollback"):
+            gate(challenger)
+    finally:
+        file.write_bytes(content)
+
+    assert champion() == holder.number
+
+
+def test_a_champion_that_another_run_made_meanwhile_is_compared_with_too(
+    register: Callable[[float], str], gate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = register(0.9), register(1.0)
+    number = first.rsplit("/", 1)[-1]
+    mlflow.MlflowClient().set_registered_model_alias(NAME, registry.CHAMPION, "3")  # half of the faces known
+    move = registry.move_champion
+
+    def move_after_another(*arguments: Any) -> None:
+        monkeypatch.setattr(registry, "move_champion", move)
+        mlflow.MlflowClient().set_registered_model_alias(NAME, registry.CHAMPION, second.rsplit("/", 1)[-1])
+        move(*arguments)
+
+    monkeypatch.setattr(registry, "move_champion", move_after_another)
+
+    decision = gate(first)
+
+    assert decision.outcome == "held"
+    assert decision.champion == second.rsplit("/", 1)[-1] == champion()
+    assert registry.find_version(f"models:/{NAME}/{number}").tags["decision"] == "held"
+
+
+MOVE = """
+import itertools, sys, mlflow
+from steps import registry
+uri, name, folder, *numbers = sys.argv[1:]
+mlflow.set_tracking_uri(uri)
+for count, number in enumerate(itertools.cycle(numbers)):
+    if count == 2:
+        print("ready", flush=True)
+    holder = registry.find_alias(name, registry.CHAMPION)
+    if holder.number != number:
+        tags = {registry.PROMOTED_AT: registry.now(), registry.PREVIOUS: holder.number}
+        registry.move_champion(name, number, holder.number, tags, folder)
+"""
+
+
+def test_a_kill_at_any_moment_of_a_promotion_leaves_exactly_one_champion(store: Path) -> None:
+    uri = mlflow.get_tracking_uri()
+    mlflow.MlflowClient().set_registered_model_alias(NAME, registry.CHAMPION, "3")
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "ZENML_CONFIG_PATH": os.environ["ZENML_CONFIG_PATH"]}
+    random = np.random.default_rng(0)
+    for _ in range(2):
+        with subprocess.Popen(
+            [sys.executable, "-c", MOVE, uri, NAME, str(store), "3", "5"],
+            cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            while (line := process.stdout.readline()) != "ready\n":
+                assert line, "it ended before it moved anything"
+            time.sleep(random.uniform(0.3, 1.0))
+            assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
+
+        found = registry.champion_of(NAME)
+        assert found.number in ("3", "5")
+        assert registry.PROMOTED_AT in found.tags
+        assert registry.PREVIOUS in found.tags
+    registry.load_model(registry.champion_of(NAME).uri)
