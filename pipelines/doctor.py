@@ -53,10 +53,8 @@ def examine(settings: Settings, project: Path, state: Path) -> list[Finding]:
         device = beside.submit(check_device, settings.training.precision, project)  # TensorFlow loads meanwhile
         experiment, reports = settings.tracking.experiment_name, project / settings.tracking.reports_folder
         stack, uri = check_stack(state)
-        return [
-            check_python(project),
-            check_packages(project),
-            device.result(),
+        machine = [check_python(project), check_packages(project)]
+        rest = [
             check_dataset(settings, project),
             check_weights_file(settings.classifier.weights),
             check_folder("state folder", state, "set --state_folder to a folder that can be written"),
@@ -66,6 +64,7 @@ def examine(settings: Settings, project: Path, state: Path) -> list[Finding]:
             check_store(uri, experiment),
             check_artifacts(uri, experiment, state),
         ]
+        return [*machine, device.result(), *rest]
 
 
 def render(findings: list[Finding]) -> str:

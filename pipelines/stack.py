@@ -185,7 +185,7 @@ def check_server(uri: str, seconds: float = SERVER_SECONDS) -> None:
 
     try:
         requests.get(uri, timeout=seconds)
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:  # ValueError: of some impossible names of servers
         raise UserError(f"MLFLOW_TRACKING_URI {uri}: no server answers ({type(error).__name__})") from error
 
 
