@@ -2,27 +2,35 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-INSTALLED := $(VENV)/installed
+# named by the lock's content: a cache or a fresh clone changes times, not what is installed
+INSTALLED := $(VENV)/installed-$(word 1,$(shell cksum < requirements.lock))
 STORE := $(if $(MLFLOW_TRACKING_URI),$(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/.state/mlflow/mlflow.db)
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test check ui clean lock
+.PHONY: help setup train compare doctor test check ui clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv and install the locked dependencies
 
-$(INSTALLED): requirements.lock
+$(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version); set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@rm -f $(VENV)/installed-*
 	@touch $(INSTALLED)
 
 train: setup ## train on data/, or on drawn faces if that is empty (ARGS="--dataset.path PATH")
-	$(RUN) run.py --pipeline training $(ARGS)
+	@$(RUN) run.py --pipeline training $(ARGS) || { code=$$?; [ $$code -eq 3 ] || exit $$code; echo "(exit code 3: held; see the README)"; }
+
+compare: setup ## champion, challenger and the last runs as a table
+	@$(RUN) run.py --compare $(ARGS)
+
+doctor: setup ## look over this machine and say what to mend
+	@$(RUN) run.py --doctor $(ARGS)
 
 test: setup ## run the tests (no network needed)
 	$(RUN) -m pytest $(ARGS)

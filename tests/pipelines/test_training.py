@@ -36,7 +36,7 @@ def test_each_yaml_compiles(overlays: list[Path]) -> None:
 
 
 def test_a_whole_run_ends_well_and_says_where_everything_is(finished_run: FinishedRun) -> None:
-    assert finished_run.code == 0, finished_run.output
+    assert finished_run.code == 3, finished_run.output  # held: drawn faces are never promoted
     lines = finished_run.last_lines()
     assert set(lines) >= {
         "experiment",
@@ -66,6 +66,8 @@ def test_drawn_faces_are_tagged_so_that_nothing_takes_them_for_real(run: Any, cl
     assert version.tags["dataset"] == "drawn"
     assert run.data.tags["weights"] == "none"
     assert run.data.tags["weights_sha256"] == "random"
+    assert "the faces are drawn" in run.data.tags["decision_reason"]
+    assert version.aliases == ["challenger"]
 
 
 def test_the_run_has_settings_metrics_and_lineage(run: Any) -> None:
@@ -99,10 +101,12 @@ def test_figures_predictions_and_report_are_in_mlflow(run: Any, client: mlflow.M
         "predictions.json",
     } <= artifacts("evaluation")
     assert {"learning_curves.png"} <= artifacts("training")
+    assert artifacts("promotion") == {"decision.json", "page.html"}  # there is no champion to compare with
+    assert artifacts("reference") == {"reference.parquet"}
     assert {"page.html"} <= artifacts("validation")
     assert {"sample_faces.png", "class_counts.png"} <= artifacts("balance")
     assert {"augmentation.png"} <= artifacts("augmentation")
-    assert "report.html" in artifacts("")
+    assert {"report.html", "model_card.md", "model_card.html"} <= artifacts("")
 
 
 def test_the_registered_model_predicts_as_the_run_measured(
@@ -147,7 +151,7 @@ def test_the_second_run_takes_data_steps_from_the_cache_and_measures_the_same(
 ) -> None:
     again = run_small(finished_run.state.parent)
 
-    assert again.code == 0, again.output
+    assert again.code == 3, again.output
     assert "ingest_data: done" not in again.output
     second = client.get_run(again.last_lines()["MLflow run"])
     for name in (

@@ -1,0 +1,155 @@
+"""The workflows: parsed, and the retraining job's own commands run on this machine."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import PROJECT, SMALL
+
+WORKFLOWS = PROJECT / ".github" / "workflows"
+# stands in for GitHub's command line: `release list` and `release download` look into a folder of releases
+GH = """#!/usr/bin/env bash
+set -euo pipefail
+case "$1 $2" in
+  "release list") ls -t "$RELEASES" | head -n 1 ;;
+  "release download") cp "$RELEASES/$3/champion.zip" champion.zip ;;
+  *) echo "unexpected: gh $*" >&2; exit 64 ;;
+esac
+"""
+CONDITIONS: dict[str, Callable[[dict[str, str]], bool]] = {
+    "always()": lambda environment: True,
+    "env.MLFLOW_TRACKING_URI == ''": lambda environment: not environment.get("MLFLOW_TRACKING_URI"),
+}
+
+
+def workflow(name: str) -> dict[str, Any]:
+    text = (WORKFLOWS / f"{name}.yml").read_text(encoding="utf-8")
+    return {str(key): value for key, value in yaml.safe_load(text).items()}  # YAML reads the key `on` as true
+
+
+@pytest.mark.parametrize("name", ["ci", "retrain"])
+def test_each_job_has_a_time_limit_and_no_more_rights_than_it_needs(name: str) -> None:
+    content = workflow(name)
+
+    assert content["permissions"] == {"contents": "read"}
+    assert content["concurrency"]["group"]
+    for job, described in content["jobs"].items():
+        assert described["timeout-minutes"] <= 300
+        assert described.get("permissions", {}) == ({"contents": "write"} if job == "release" else {})
+    assert "|| true" not in (WORKFLOWS / f"{name}.yml").read_text(encoding="utf-8")
+    assert "continue-on-error" not in (WORKFLOWS / f"{name}.yml").read_text(encoding="utf-8")
+
+
+def test_retraining_runs_weekly_or_by_hand_and_one_at_a_time() -> None:
+    content = workflow("retrain")
+
+    (schedule,) = content["True"]["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* \d", schedule["cron"])
+    assert set(content["True"]["workflow_dispatch"]["inputs"]) == {"config", "dry_run"}
+    assert content["concurrency"] == {"group": "retrain", "cancel-in-progress": False}
+
+
+def test_no_input_or_secret_is_pasted_into_a_script() -> None:
+    scripts = [step["run"] for name in ("ci", "retrain") for job in workflow(name)["jobs"].values()
+               for step in job["steps"] if "run" in step]  # fmt: skip
+
+    assert len(scripts) >= 6
+    assert not [script for script in scripts if "${{" in script]
+
+
+class Machine:
+    """A fresh clone with an empty HOME, as a runner gives one, and the folder of releases that outlives it."""
+
+    def __init__(self, folder: Path, releases: Path, config: Path) -> None:
+        self.folder = folder
+        tools = folder / "tools"
+        tools.mkdir(parents=True)
+        (tools / "gh").write_text(GH, encoding="utf-8")
+        (tools / "gh").chmod(0o755)
+        clone = ["git", "clone", "--quiet", str(PROJECT), str(folder / "clone")]
+        subprocess.run(clone, check=True, capture_output=True, timeout=60)
+        # what is not committed yet is tested too
+        changed = subprocess.run(
+            ["git", "ls-files", "--modified", "--others", "--exclude-standard", "--deduplicate"],
+            cwd=PROJECT, capture_output=True, text=True, check=True,
+        ).stdout.split()  # fmt: skip
+        for name in changed:
+            if (PROJECT / name).is_file():
+                (folder / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(PROJECT / name, folder / "clone" / name)
+        (folder / "clone" / ".venv").symlink_to(Path(sys.prefix))  # the cache
+        (folder / "home").mkdir()
+        self.environment = {
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "HOME": str(folder / "home"),
+            "RELEASES": str(releases),
+            "CONFIG": str(config),
+            "DRY_RUN": "false",
+            "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
+            "GITHUB_OUTPUT": str(folder / "output"),
+        }
+
+    def retrain(self) -> tuple[bool, str]:
+        """Run each `run:` of the job in order; return whether it was green, and all that was said."""
+        green, said = True, ""
+        for step in workflow("retrain")["jobs"]["retrain"]["steps"]:
+            condition = step.get("if", "")
+            wanted = CONDITIONS[condition](self.environment) if condition in CONDITIONS else not condition
+            if "run" not in step or not wanted or not (green or condition == "always()"):
+                continue
+            done = subprocess.run(
+                ["bash", "-e", "-o", "pipefail", "-c", step["run"]],
+                cwd=self.folder / "clone", env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, timeout=600, check=False,
+            )  # fmt: skip
+            said += f"--- {step['name']}\n{done.stdout}"
+            green = green and done.returncode == 0
+        return green, said
+
+    def released(self) -> bool:
+        output = self.folder / "output"
+        return output.exists() and "exported=true" in output.read_text(encoding="utf-8")
+
+
+def test_retraining_twice_meets_its_first_champion(tmp_path: Path) -> None:
+    config = tmp_path / "small.yaml"
+    promotion = {**SMALL["promotion"], "allow_drawn": True}
+    config.write_text(yaml.safe_dump({**SMALL, "promotion": promotion}), encoding="utf-8")
+    releases = tmp_path / "releases"
+    releases.mkdir()
+
+    first = Machine(tmp_path / "first", releases, config)
+    green, said = first.retrain()
+
+    assert green, said
+    assert "There is no released champion yet" in said
+    assert "promoted  " in said
+    assert "## Version 1: promoted" in (tmp_path / "first" / "summary.md").read_text(encoding="utf-8")
+    assert first.released()
+    (releases / "champion-1").mkdir()
+    shutil.copyfile(tmp_path / "first" / "clone" / "release" / "champion.zip", releases / "champion-1" / "champion.zip")
+
+    second = Machine(tmp_path / "second", releases, config)
+    green, said = second.retrain()
+
+    assert green, said
+    assert "champion                    version 1" in said
+    assert "data, settings and code are those that champion version 1 was trained with" in said
+    assert not second.released()
+
+    config.write_text(yaml.safe_dump({**SMALL, "seed": 3, "promotion": {**promotion, "min_accuracy": 0.99}}))
+    third = Machine(tmp_path / "third", releases, config)
+    green, said = third.retrain()
+
+    assert not green
+    assert "::error::Rejected" in said
+    assert "## Version 2: rejected" in (tmp_path / "third" / "summary.md").read_text(encoding="utf-8")
+    assert not third.released()
