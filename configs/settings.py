@@ -203,7 +203,7 @@ class InferenceSettings(Section):
     detect: bool
     detection_side: Annotated[int, Field(ge=64, le=20_000)]
     scale_factor: Annotated[float, Field(gt=1.0, le=2.0)]
-    min_neighbors: Annotated[int, Field(ge=0, le=100)]
+    min_neighbors: Annotated[int, Field(ge=1, le=100)]
     min_face_pixels: Annotated[int, Field(ge=8, le=5_000)]
     margin: Annotated[float, Field(ge=0.0, le=1.0)]
     frames_per_second: Annotated[float, Field(gt=0.0, le=1000.0)]

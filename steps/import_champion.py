@@ -7,9 +7,9 @@ from typing import Annotated
 
 import keras
 import mlflow
-import pandas as pd
 from zenml import step
 
+from configs.settings import ClassName
 from steps import registry
 from vision.bundles import CARDS, DECISION, LABELS, METRICS, MODEL, REFERENCE, check_probe, read_bundle, read_json
 
@@ -40,11 +40,16 @@ def import_champion(
         except Exception as error:  # Keras, h5py and zipfile each raise their own
             raise registry.ModelError(f"bundle.path {path}: its model cannot be loaded: {error}") from error
         check_probe(classifier, about, path)
-        class_names = read_json(folder / LABELS, list[str])
+        class_names = read_json(folder / LABELS, list[ClassName])
+        if len(class_names) != classifier.output_shape[-1]:
+            raise registry.ModelError(
+                f"bundle.path {path} has {len(class_names)} class names for {classifier.output_shape[-1]} outputs"
+            )
+        reference = registry.read_reference(folder / REFERENCE)
         metrics = read_json(folder / METRICS, dict[str, float])
         mlflow.set_tags({**about.tags, **tags, **origin})
         mlflow.log_metrics(metrics)
-        registry.log_reference(pd.read_parquet(folder / REFERENCE))
+        registry.log_reference(reference)
         mlflow.log_artifact(str(folder / DECISION), Path(registry.DECISION).parent.as_posix())
         for card in CARDS:
             mlflow.log_artifact(str(folder / card))

@@ -23,6 +23,7 @@ from zenml.exceptions import EntityExistsError
 
 from configs.errors import UserError
 from vision.classifier import input_side
+from vision.drift import PROPERTIES
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,18 @@ def fetch(version: RegisteredVersion, artifact: str) -> Path:
 
 def load_reference(version: RegisteredVersion) -> pd.DataFrame:
     """Return what vision.drift.reference_table wrote of the version's training. Raises ModelError without it."""
-    return pd.read_parquet(fetch(version, REFERENCE))
+    return read_reference(fetch(version, REFERENCE))
+
+
+def read_reference(file: Path) -> pd.DataFrame:
+    """Read a reference. Raises ModelError where it is none."""
+    try:
+        reference = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file.name} cannot be read: {error}") from error
+    if missing := {"split", "exact_hash", *PROPERTIES} - set(reference.columns):
+        raise ModelError(f"{file.name} lacks the columns {', '.join(sorted(missing))}")
+    return reference
 
 
 def now() -> str:

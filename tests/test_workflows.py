@@ -93,6 +93,9 @@ class Machine:
             "RELEASES": str(releases),
             "CONFIG": str(config),
             "DRY_RUN": "false",
+            "MLFLOW_TRACKING_URI": "",  # as GitHub sets a secret that there is not
+            "MLFLOW_TRACKING_USERNAME": "",
+            "MLFLOW_TRACKING_PASSWORD": "",
             "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
             "GITHUB_OUTPUT": str(folder / "output"),
         }
@@ -145,11 +148,29 @@ def test_retraining_twice_meets_its_first_champion(tmp_path: Path) -> None:
     assert "data, settings and code are those that champion version 1 was trained with" in said
     assert not second.released()
 
-    config.write_text(yaml.safe_dump({**SMALL, "seed": 3, "promotion": {**promotion, "min_accuracy": 0.99}}))
-    third = Machine(tmp_path / "third", releases, config)
-    green, said = third.retrain()
 
-    assert not green
-    assert "::error::Rejected" in said
-    assert "## Version 2: rejected" in (tmp_path / "third" / "summary.md").read_text(encoding="utf-8")
-    assert not third.released()
+@pytest.mark.parametrize(
+    ("code", "green", "said"),
+    [
+        (0, True, ""),
+        (3, True, "::notice::Held"),
+        (4, False, "::error::Rejected"),
+        (5, False, "::error::The data failed"),
+        (2, False, "::error::Retraining ended with code 2"),
+    ],
+)
+def test_the_exit_code_decides_whether_the_job_is_green(code: int, green: bool, said: str, tmp_path: Path) -> None:
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\nexit {code}\n", encoding="utf-8")
+    python.chmod(0o755)
+    (step,) = [step for step in workflow("retrain")["jobs"]["retrain"]["steps"] if step.get("id") == "retrain"]
+
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", step["run"]],
+        cwd=tmp_path, env={"PATH": os.environ["PATH"], "CONFIG": "x", "DRY_RUN": "false"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode == 0) == green
+    assert done.stdout.startswith(said)

@@ -94,9 +94,9 @@ class InferenceReport(Report):
 class Examined:
     """A picture after reading: its faces as the model takes them, or why there are none.
 
-    `boxes` is (n, 4) in the picture's pixels, `faces` (n, side, side) uint8, `sizes` the shorter sides of the crops.
-    `levels` are brightness, contrast and sharpness of each face.
-    `picture` is RGB in the size for annotation, `scale` of its size to the original; None if it is not wanted.
+    `boxes` is (n, 4) in the picture's pixels, `faces` (n, side, side) uint8, `sizes` the shorter sides of the crops,
+    `levels` brightness, contrast and sharpness of each face. `picture` is RGB in the size that is annotated, `scale`
+    times the original, or None where it is not wanted.
     """
 
     source: str
@@ -154,7 +154,6 @@ def predict_pictures(
     `classifier` turns grey levels of 0-255 into probabilities. An interrupted job goes on with the first part that is
     missing; a finished one is only reported. Raises UserError where the folder is another job's or in use.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder):
         job = _open_job(folder, pictures, settings, model_version)
         report = _finished(folder)
@@ -183,12 +182,16 @@ def _job_key(settings: InferenceSettings, pictures: Pictures, model_version: str
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the folder; the lock goes with the process."""
+    """Make the folder and keep other processes out of it; the lock goes with the process."""
     try:
-        with FileLock(folder / LOCK, timeout=0):
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout as error:
         raise UserError(f"{folder} is in use: another run works on the same pictures; wait until it ends") from error
+    except OSError as error:
+        raise UserError(f"inference.output: {folder} cannot be written: {error.strerror}") from error
+    with held:
+        yield
 
 
 def _open_job(folder: Path, pictures: Pictures, settings: InferenceSettings, model_version: str) -> Job:

@@ -15,7 +15,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.settings import InferenceSettings
-from vision.readers import DAMAGED_ARCHIVE, image_members, is_image, read_file, read_member, walk
+from vision.readers import DAMAGED_ARCHIVE, IMAGE_SUFFIXES, image_members, is_image, read_file, read_member, walk
 
 Payload = bytes | np.ndarray[Any, Any] | Exception
 
@@ -62,15 +62,15 @@ def open_pictures(settings: InferenceSettings) -> Pictures:
     given = settings.input.strip()
     if not given:
         raise UserError(f"inference.input is empty; name {EXPECTED} with --inference.input")
-    path = Path(given).expanduser()
     try:
+        path = Path(given).expanduser()
         if path.is_dir():
             return _open_folder(path, settings)
         if path.is_file():
             return _open_file(path, settings)
         if path.exists():
             raise UserError(f"inference.input {given} is neither a file nor a folder; expected {EXPECTED}")
-    except (OSError, ValueError) as error:  # ValueError: a null character
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: a null character; RuntimeError: ~nobody
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"inference.input {given!r} cannot be read: {reason}") from error
     if glob.has_magic(given):
@@ -84,9 +84,9 @@ def plain_name(text: str, length: int) -> str:
 
 
 def _open_file(path: Path, settings: InferenceSettings) -> Pictures:
-    if is_image(PurePosixPath(path.name)):
-        return _of_files(path.name, "picture", path.parent, [path.name], settings)
     suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return _of_files(path.name, "picture", path.parent, [path.name], settings)
     if suffix == ".zip":
         return _open_zip(path, settings)
     if suffix in VIDEO_SUFFIXES:
@@ -103,8 +103,9 @@ def _open_folder(root: Path, settings: InferenceSettings) -> Pictures:
 
 
 def _open_glob(pattern: Path, settings: InferenceSettings) -> Pictures:
-    found = [name for name in glob.glob(str(pattern), recursive=True) if is_image(PurePosixPath(Path(name).name))]
-    names = sorted(name for name in found if os.path.isfile(name) and not _is_output(Path(name), settings))
+    found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]
+    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
+    names = sorted(str(path) for path in images if not _is_output(path, settings))
     if not names:
         raise UserError(f"inference.input {settings.input.strip()} matches no pictures; expected {EXPECTED}")
     return _of_files("-".join(pattern.parts[-2:]), "glob", Path(), names, settings)

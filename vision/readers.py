@@ -73,7 +73,7 @@ def label_and_split(path: PurePosixPath) -> tuple[str, str]:
 
 def is_image(path: PurePosixPath) -> bool:
     """Say whether the name is one of an image, and not one that an operating system left behind."""
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    hidden = any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in path.parts)
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 

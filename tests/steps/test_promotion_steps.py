@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import pytest
 from configs.settings import Settings
 from steps import registry
 from steps.promote_model import promote_model
+from steps.review_champion import review_champion
 from steps.roll_back_model import roll_back_model
 from tests.conftest import PROJECT
+from vision.classifier import predict
 from vision.drift import reference_table
 from vision.faces import TEST, VALIDATION, FaceSet
 
@@ -59,9 +62,10 @@ def register(store: Path, prepared: FaceSet) -> Callable[[float], str]:
 
     def run(share: float) -> str:
         with mlflow.start_run():
-            validation = np.full((len(prepared.rows(VALIDATION)), 7), 1 / 7)
+            classifier = know(prepared, share)
+            validation = predict(classifier, prepared.images[prepared.rows(VALIDATION)], batch_size=32)
             registry.log_reference(reference_table(prepared, validation))
-            return registry.log_classifier(know(prepared, share), prepared.class_names, NAME)
+            return registry.log_classifier(classifier, prepared.class_names, NAME)
 
     return run
 
@@ -186,6 +190,48 @@ def test_a_champion_that_another_run_made_meanwhile_is_compared_with_too(
     assert decision.outcome == "held"
     assert decision.champion == second.rsplit("/", 1)[-1] == champion()
     assert registry.find_version(f"models:/{NAME}/{number}").tags["decision"] == "held"
+
+
+FINGERPRINTS = {"settings_fingerprint": "s", "code_fingerprint": "c"}
+
+
+@pytest.fixture
+def review(store: Path, prepared: FaceSet, small_settings: Settings) -> Callable[..., tuple[str, str]]:
+    """Return a function that reviews the champion, which was trained on `prepared`, against other data."""
+    holder = registry.champion_of(NAME)
+    registry.tag_version(NAME, holder.number, {**FINGERPRINTS, "data_fingerprint": prepared.fingerprint})
+
+    def run(faces: FaceSet, name: str = NAME, drifted: bool = False, **tags: str) -> tuple[str, str]:
+        retraining = small_settings.retraining.model_copy(update={"only_if_drifted": drifted})
+        with mlflow.start_run():
+            verdict: tuple[str, str] = review_champion.entrypoint(
+                faces, name, {**FINGERPRINTS, **tags}, retraining, small_settings.monitoring, 32, 1
+            )
+        return verdict
+
+    return run
+
+
+def test_retraining_has_nothing_to_do_while_data_settings_and_code_are_the_champions(
+    review: Callable[..., tuple[str, str]], prepared: FaceSet
+) -> None:
+    assert review(prepared)[0] == "nothing to do"
+    assert review(prepared, settings_fingerprint="other") == ("train", "settings changed since champion version 9")
+    assert review(prepared.take(np.arange(100)), code_fingerprint="x")[1].startswith("data and code changed")
+    assert review(prepared, name="nobody") == ("train", "nobody has no champion")
+
+
+def test_changed_data_is_not_enough_where_retraining_asks_for_drift(
+    review: Callable[..., tuple[str, str]], prepared: FaceSet
+) -> None:
+    fewer = prepared.take(np.arange(len(prepared) - 1))
+    brighter = replace(fewer, images=np.clip(fewer.images.astype(int) + 70, 0, 255).astype(np.uint8))
+
+    assert review(fewer)[0] == "train"
+    assert review(fewer, drifted=True)[0] == "nothing to do"
+    verdict, reason = review(brighter, drifted=True)
+    assert verdict == "train"
+    assert "brightness" in reason
 
 
 MOVE = """
