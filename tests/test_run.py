@@ -99,6 +99,13 @@ def test_a_path_that_was_named_is_never_replaced_by_the_demo(tmp_path: Path, mon
         settings_for(tmp_path, monkeypatch, "--dataset.path", "nowhere")
 
 
+def test_only_training_falls_back_to_drawn_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PROJECT", tmp_path)
+
+    with pytest.raises(UserError, match=r"dataset\.path .*data does not exist"):
+        run.settings_or_demo(*run.parse_arguments(["--pipeline", "retraining"]))
+
+
 @pytest.mark.parametrize(("name", "setting"), [("state", "state_folder"), ("reports", "tracking.reports_folder")])
 def test_a_folder_that_cannot_be_made_is_named(name: str, setting: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("a file, where a folder should be")
