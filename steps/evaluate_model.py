@@ -1,5 +1,7 @@
 """Step evaluate_model."""
 
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import mlflow
@@ -30,5 +32,9 @@ def evaluate_model(
     test = prepared.table.iloc[prepared.rows(TEST)]
     mlflow.log_input(from_pandas(test, name=prepared.name, digest=prepared.fingerprint), context="test")
     log_report(report, "evaluation")
+    with tempfile.TemporaryDirectory() as temporary:
+        picture = Path(temporary, "confusion_matrix.png")
+        picture.write_bytes(report.figures[picture.name])
+        mlflow.log_artifact(str(picture))  # again, at the top: MLflow's comparison of runs shows no folders
     mlflow.log_table(predictions, "evaluation/predictions.json")
     return report, predictions

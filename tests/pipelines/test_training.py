@@ -106,7 +106,7 @@ def test_figures_predictions_and_report_are_in_mlflow(run: Any, client: mlflow.M
     assert {"page.html"} <= artifacts("validation")
     assert {"sample_faces.png", "class_counts.png"} <= artifacts("balance")
     assert {"augmentation.png"} <= artifacts("augmentation")
-    assert {"report.html", "model_card.md", "model_card.html"} <= artifacts("")
+    assert {"report.html", "model_card.md", "model_card.html", "confusion_matrix.png"} <= artifacts("")
 
 
 def test_the_registered_model_predicts_as_the_run_measured(
