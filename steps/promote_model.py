@@ -32,8 +32,7 @@ def promote_model(
     name, version = model_uri.removeprefix("models:/").split("/")
     test = prepared.take(prepared.rows(TEST))
     challenger = measure_model(registry.load_model(model_uri), test, promotion, evaluation)
-    moved = False
-    while not moved:
+    while True:
         decision = judge(name, challenger, prepared, test, promotion, evaluation, seed)
         tags = {"decision": decision.outcome, "decision_reason": "; ".join(decision.reasons)}
         logger.info("version %s is %s: %s", version, decision.outcome, tags["decision_reason"])
@@ -42,14 +41,13 @@ def promote_model(
         (report_folder(reports_folder) / "decision.md").write_text(decision.markdown(), encoding="utf-8")
         if decision.outcome != PROMOTED:
             registry.tag_version(name, version, tags)
-            break
+            return decision
         promoted = {**tags, registry.PROMOTED_AT: registry.now(), registry.PREVIOUS: decision.champion or "none"}
         try:
             registry.move_champion(name, version, decision.champion, promoted, state_folder)
-            moved = True
+            return decision
         except registry.ChampionMovedError:
             logger.warning("another run changed the champion meanwhile; comparing with the new one")
-    return decision
 
 
 def measure_model(

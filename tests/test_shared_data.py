@@ -8,7 +8,7 @@ import pytest
 from configs.loading import load_settings
 from vision.ingestion import ingest_faces
 from vision.preprocessing import preprocess_faces
-from vision.resources import measure
+from vision.resources import MEGABYTE, measure, resident_bytes
 from vision.validation import validate_faces
 
 ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "fer2013.zip"
@@ -19,6 +19,7 @@ ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "fer2013.zip
 def test_the_known_defects_of_fer2013_are_found_and_dropped_in_time() -> None:
     settings = load_settings([], {"dataset": {"path": str(ARCHIVE)}})
 
+    before = resident_bytes() / MEGABYTE  # of the tests that this process ran
     with measure() as usage:
         faces = ingest_faces(settings.dataset, settings.seed)
         report = validate_faces(faces, settings.validation)
@@ -36,4 +37,4 @@ def test_the_known_defects_of_fer2013_are_found_and_dropped_in_time() -> None:
     assert not hashes["validation"] & hashes["test"]
     assert np.bincount(prepared.labels[prepared.rows("test")]).tolist() == [466, 56, 496, 891, 604, 652, 414]
     assert usage.seconds < 60
-    assert usage.peak_memory_mb < 3000
+    assert usage.peak_memory_mb - before < 2000  # imports hold about 1 GB beside it
