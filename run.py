@@ -157,18 +157,19 @@ def with_absolute_folders(settings: Settings) -> Settings:
 
 def run_pipeline(name: str, settings: Settings, debug: bool) -> int:
     """Prepare environment and stack, run the pipeline, print the last lines and return the exit code."""
-    from pipelines.stack import check_writable, prepare_environment, prepare_stack
+    from pipelines.stack import check_writable, prepare_environment, prepare_stack, start_lock
 
     settings = with_absolute_folders(settings)
     check_writable("state_folder", settings.state_folder)
     check_writable("tracking.reports_folder", settings.tracking.reports_folder)
     prepare_environment(PROJECT, settings.state_folder, debug)
-    with quiet(not debug):
-        import keras
+    with start_lock(settings.state_folder):
+        with quiet(not debug):
+            import keras
 
-        module = importlib.import_module(f"pipelines.{name}")
-    keras.config.disable_interactive_logging()
-    store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
+            module = importlib.import_module(f"pipelines.{name}")
+        keras.config.disable_interactive_logging()
+        store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
     for package in ("steps", "vision", "pipelines"):
         logging.getLogger(package).setLevel(logging.INFO)
     for package in ("great_expectations.data_context.types.base", "tensorflow"):  # both set their own level

@@ -95,16 +95,16 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
         os.environ["ZENML_CONFIG_PATH"] = str(state / OWN_ZENML)
 
 
-def prepare_stack(state: Path, experiment: str) -> Tracking:
-    """Activate the user's ZenML stack if it has an MLflow tracker, or else our own, made at the first run.
+def start_lock(state: Path) -> FileLock:
+    """Return the lock under which a run imports ZenML and prepares the stack.
 
-    Runs that start together wait for each other here, so that one of them makes what is missing.
+    Runs that start together wait for each other, so that one of them makes the stores that are missing.
     """
-    with FileLock(state / "stack.lock"):
-        return _prepare_stack(state, experiment)
+    return FileLock(state / "start.lock")
 
 
-def _prepare_stack(state: Path, experiment: str) -> Tracking:
+def prepare_stack(state: Path, experiment: str) -> Tracking:
+    """Activate the user's ZenML stack if it has an MLflow tracker, or else our own, made at the first run."""
     users_tracker = _users_tracker(state / OWN_ZENML)
     if users_tracker:
         return users_tracker

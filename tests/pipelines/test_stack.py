@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, command
 
 OPEN = """
 import sys
@@ -92,3 +92,18 @@ def test_the_users_active_stack_is_used_if_it_has_a_tracker(tmp_path: Path) -> N
     done = python(OPEN, tmp_path / "home", str(tmp_path / "state"))
 
     assert done.stdout.split() == ["http://127.0.0.1:5999", "mine", "2", "mine"], done.stderr
+
+
+def test_runs_that_start_together_on_an_empty_store_do_not_hinder_each_other(tmp_path: Path) -> None:
+    line, environment, *_ = command(tmp_path, "--pipeline", "rollback")
+    started = [
+        subprocess.Popen(
+            line, env=environment, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(2)
+    ]
+
+    said = [process.communicate(timeout=200)[0] for process in started]
+
+    assert [process.returncode for process in started] == [2, 2], said
+    assert all("error: face-emotion-classifier has no champion" in output for output in said), said
