@@ -132,7 +132,7 @@ def _of_files(name: str, form: str, root: Path, names: list[str], settings: Infe
 def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
     try:
         archive = zipfile.ZipFile(path)  # stays open: reading the list of 100,000 members takes a second
-    except (*DAMAGED_ARCHIVE, NotImplementedError) as error:
+    except (*DAMAGED_ARCHIVE, RuntimeError) as error:
         raise UserError(
             f"inference.input {path} is no readable zip file ({error}); was it copied or downloaded completely?"
         ) from error
