@@ -41,7 +41,7 @@ class ModelError(UserError):
     """A registered model that cannot be used; what it was needed for does not happen."""
 
 
-class ChampionMovedError(Exception):
+class ChampionMovedError(ModelError):
     """Another run moved the alias meanwhile."""
 
 
@@ -201,7 +201,7 @@ def move_champion(name: str, version: str, expected: str | None, tags: Mapping[s
     with FileLock(Path(state_folder, LOCK)):
         current = find_alias(name, CHAMPION)
         if (current.number if current else None) != expected:
-            raise ChampionMovedError
+            raise ChampionMovedError(f"another run changed the champion of {name} meanwhile; look with --compare")
         tag_version(name, version, tags)
         mlflow.MlflowClient().set_registered_model_alias(name, CHAMPION, version)
         mirror_stage(name, version, CHAMPION)

@@ -1,7 +1,7 @@
 """Step review_champion."""
 
 import logging
-from typing import Annotated
+from typing import Annotated, Any
 
 import mlflow
 import numpy as np
@@ -13,8 +13,9 @@ from steps import registry
 from steps.tracking import log_report
 from vision.classifier import predict
 from vision.drift import DriftReport, face_properties, measure_drift
-from vision.faces import TRAIN, FaceSet
+from vision.faces import TRAIN, VALIDATION, FaceSet
 
+Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 
 TRAIN_NOW, NOTHING_TO_DO = "train", "nothing to do"
@@ -41,19 +42,18 @@ def review_champion(
         verdict = NOTHING_TO_DO
         reason = f"data, settings and code are those that champion version {champion.number} was trained with"
     elif changed == ["data"] and retraining.only_if_drifted:
-        drift = measure_training_drift(
-            registry.load_model(champion.uri),
-            registry.load_reference(champion),
-            prepared,
-            retraining.compared_faces,
-            monitoring,
-            batch_size,
-            seed,
-        )
-        log_report(drift, "drift")
-        verdict = TRAIN_NOW if drift.drifted else NOTHING_TO_DO
-        found = ", ".join(drift.drifted_properties) or "no property"
-        reason = f"the data differs from that of champion version {champion.number}, and {found} has drifted"
+        reference = registry.load_reference(champion)
+        rows = find_new_faces(prepared, reference)
+        verdict, reason = NOTHING_TO_DO, f"{len(rows)} faces are new to champion version {champion.number}"
+        if len(rows) < monitoring.min_faces:
+            reason = f"{reason}, fewer than monitoring.min_faces, which is {monitoring.min_faces}"
+        else:
+            chosen = np.sort(np.random.default_rng(seed).permutation(rows)[: retraining.compared_faces])
+            model = registry.load_model(champion.uri)
+            drift = measure_new_faces(model, reference, prepared.take(chosen), monitoring, batch_size)
+            log_report(drift, "drift")
+            verdict = TRAIN_NOW if drift.drifted else NOTHING_TO_DO
+            reason = f"{reason}, and {', '.join(drift.drifted_properties) or 'no property'} has drifted"
     else:
         verdict, reason = TRAIN_NOW, f"{' and '.join(changed)} changed since champion version {champion.number}"
     mlflow.set_tags({"verdict": verdict, "verdict_reason": reason, "data_fingerprint": prepared.fingerprint})
@@ -61,21 +61,27 @@ def review_champion(
     return verdict, reason
 
 
-def measure_training_drift(
+def find_new_faces(prepared: FaceSet, reference: pd.DataFrame) -> Array:
+    """Return the positions of training and validation faces that the champion was not trained on.
+
+    It is surer of those that it was trained on, which would look like drift.
+    """
+    learned = reference["exact_hash"][reference["split"] == TRAIN]
+    table = prepared.table
+    return np.flatnonzero(table["split"].isin([TRAIN, VALIDATION]) & ~table["exact_hash"].isin(learned))
+
+
+def measure_new_faces(
     champion: registry.LoadedModel,
     reference: pd.DataFrame,
-    prepared: FaceSet,
-    count: int,
+    faces: FaceSet,
     monitoring: MonitoringSettings,
     batch_size: int,
-    seed: int,
 ) -> DriftReport:
-    """Compare a sample of the new training faces with what the champion was trained on."""
-    rows = np.random.default_rng(seed).permutation(prepared.rows(TRAIN))[:count]
-    sample = prepared.take(np.sort(rows))
-    probabilities = predict(champion.classifier, sample.images, batch_size)
-    sizes = sample.table[["width", "height"]].min(axis=1).to_numpy()
-    current = face_properties(sample.images, sizes).assign(
+    """Compare faces, and what the champion says of them, with what it was trained on."""
+    probabilities = predict(champion.classifier, faces.images, batch_size)
+    sizes = faces.table[["width", "height"]].min(axis=1).to_numpy()
+    current = face_properties(faces.images, sizes).assign(
         emotion=np.array(champion.class_names)[probabilities.argmax(axis=1)], confidence=probabilities.max(axis=1)
     )
     return measure_drift(reference, current, monitoring)

@@ -17,24 +17,24 @@ def roll_back_model(
     model_name: str, rollback: RollbackSettings, tags: dict[str, str], state_folder: str
 ) -> Annotated[dict[str, str], "summary"]:
     """Give the alias champion back to the champion before, or to the version that was asked for, if it loads."""
-    current = registry.find_alias(model_name, registry.CHAMPION)
-    if rollback.version is None and current is None:
-        registry.champion_of(model_name)  # raises: there is nothing to go back from
-    target = str(rollback.version) if rollback.version else (current.tags if current else {}).get(registry.PREVIOUS)
-    if target in (None, "none"):
-        raise registry.ModelError(
-            f"version {current.number if current else '?'} of {model_name} had no champion before it; name one with "
-            "--rollback.version N"
-        )
-    check_target(model_name, str(target), current.number if current else None)
+    if rollback.version:
+        current, target = registry.find_alias(model_name, registry.CHAMPION), str(rollback.version)
+    else:
+        current = registry.champion_of(model_name)
+        target = current.tags.get(registry.PREVIOUS, "none")
+        if target == "none":
+            raise registry.ModelError(
+                f"version {current.number} of {model_name} had no champion before it; name one with "
+                "--rollback.version N"
+            )
+    number = current.number if current else None
+    check_target(model_name, target, number)
     when = registry.now()
-    if current:
-        registry.tag_version(
-            model_name, current.number, {"rolled_back_at": when, "rolled_back_reason": rollback.reason}
-        )
     restored = {"restored_at": when, "restored_reason": rollback.reason}
-    registry.move_champion(model_name, str(target), current.number if current else None, restored, state_folder)
-    before = f"version {current.number}" if current else "none"
+    registry.move_champion(model_name, target, number, restored, state_folder)
+    if number:
+        registry.tag_version(model_name, number, {"rolled_back_at": when, "rolled_back_reason": rollback.reason})
+    before = f"version {number}" if number else "none"
     mlflow.set_tags({**tags, "rollback_from": before, "rollback_to": f"version {target}", **restored})
     mlflow.set_tag("mlflow.note.content", f"Champion: {before} → version {target}. Reason: {rollback.reason}")
     logger.info("the champion was %s and is now version %s; reason: %s", before, target, rollback.reason)

@@ -225,10 +225,13 @@ def test_changed_data_is_not_enough_where_retraining_asks_for_drift(
     review: Callable[..., tuple[str, str]], prepared: FaceSet
 ) -> None:
     fewer = prepared.take(np.arange(len(prepared) - 1))
-    brighter = replace(fewer, images=np.clip(fewer.images.astype(int) + 70, 0, 255).astype(np.uint8))
+    images = np.clip(fewer.images.astype(int) + 70, 0, 255).astype(np.uint8)
+    brighter = replace(fewer, images=images, table=fewer.table.assign(exact_hash="new " + fewer.table["exact_hash"]))
 
     assert review(fewer)[0] == "train"
-    assert review(fewer, drifted=True)[0] == "nothing to do"
+    verdict, reason = review(fewer, drifted=True)
+    assert verdict == "nothing to do"
+    assert "36 faces are new" in reason  # the validation faces; those that it was trained on do not count
     verdict, reason = review(brighter, drifted=True)
     assert verdict == "train"
     assert "brightness" in reason
