@@ -51,5 +51,5 @@ clean: ## remove the environment, all runs and reports (not data/)
 	rm -rf $(VENV) .state reports
 
 lock: ## resolve pyproject.toml into requirements.lock (needs uv)
-	uv pip compile pyproject.toml --extra dev --extra kaggle --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra kaggle --extra onnx --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
