@@ -117,7 +117,7 @@ class AugmentationSettings(Section):
     rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)]
     shift: Annotated[float, Field(ge=0.0, le=0.5)]
     zoom: Annotated[float, Field(ge=0.0, le=0.5)]
-    random_crop: Annotated[int, Field(ge=0, le=512)]
+    random_crop: bool
     brightness: Share
     contrast: Share
     erasing: Share
@@ -125,8 +125,9 @@ class AugmentationSettings(Section):
 
 
 class ClassifierSettings(Section):
-    backbone: Literal["vgg19"]
+    backbone: Literal["vgg19", "vgg_compact"]
     weights: Annotated[str, Field(min_length=1)]
+    crop_size: Annotated[int, Field(ge=0, le=512)]
     batch_norm_blocks: tuple[Annotated[int, Field(ge=1, le=5)], ...]
     pooling: Literal["average", "max", "flatten"]
     head_batch_norm: bool
@@ -151,22 +152,36 @@ class PhaseSettings(Section):
         return self
 
 
+class DistillationSettings(Section):
+    teacher: Annotated[str, Field(min_length=1)]
+    weight: Share
+    temperature: Annotated[float, Field(gt=0.0, le=20.0)]
+
+
 class TrainingSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"]
+    devices: Literal["one", "all"]
     batch_size: Annotated[int, Field(ge=2, le=4096)]
     optimizer: Literal["adamw", "sgd"]
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
     label_smoothing: Probability
-    imbalance: Literal["none", "class_weight", "oversample"]
+    ema_momentum: Probability
+    imbalance: Literal["none", "class_weight", "oversample", "focal", "balanced_softmax"]
     class_weights: Literal["inverse_frequency", "effective_number"]
+    focal_gamma: Annotated[float, Field(gt=0.0, le=10.0)]
+    logit_adjustment: Annotated[float, Field(gt=0.0, le=10.0)]
+    distillation: DistillationSettings
+    cached_views: Annotated[int, Field(ge=0, le=1000)]
+    cache_gigabytes: Annotated[float, Field(gt=0.0)]
     monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"]
     plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)]
     plateau_patience: Annotated[int, Field(ge=1, le=100)]
-    phases: Annotated[tuple[PhaseSettings, ...], Field(min_length=1)]
+    phases: tuple[PhaseSettings, ...]
 
 
 class EvaluationSettings(Section):
     batch_size: Annotated[int, Field(ge=1, le=4096)]
+    test_time_augmentation: Literal["none", "flip", "ten_crop"]
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     bootstrap_samples: Annotated[int, Field(ge=10, le=100_000)]
     confidence_level: Annotated[float, Field(gt=0.5, lt=1.0)]
@@ -269,12 +284,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def sections_fit_together(self) -> Self:
-        kept, side, crop = self.dataset.image_size, self.preprocessing.image_size, self.augmentation.random_crop
+        kept, side, crop = self.dataset.image_size, self.preprocessing.image_size, self.classifier.crop_size
         if side > kept:
             raise ValueError(f"preprocessing.image_size is {side}, allowed: 32 to dataset.image_size, which is {kept}")
-        if crop > side:
-            allowed = f"0 (off) to preprocessing.image_size, which is {side}"
-            raise ValueError(f"augmentation.random_crop is {crop}, allowed: {allowed}")
+        if crop and not 32 <= crop < side:
+            allowed = f"0 (off), or 32 to below preprocessing.image_size, which is {side}"
+            raise ValueError(f"classifier.crop_size is {crop}, allowed: {allowed}")
+        if not crop and (self.augmentation.random_crop or self.evaluation.test_time_augmentation == "ten_crop"):
+            raise ValueError(
+                "augmentation.random_crop and evaluation.test_time_augmentation ten_crop move the part of the face "
+                "that the network sees; classifier.crop_size is 0 (all of it): set it to fewer pixels than the face has"
+            )
         if self.augmentation.mixup and self.training.imbalance == "class_weight":
             raise ValueError(
                 "augmentation.mixup with training.imbalance class_weight would weight a mixture as one of its classes; "

@@ -43,7 +43,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
     accept_data(faces, validation, everything, tags, reports_folder)
     balance = analyze_balance(faces, settings.balance, seed, after="accept_data")
     prepared, preprocessing = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")
-    augmentation = preview_augmentation(prepared, settings.augmentation, seed)
+    augmentation = preview_augmentation(prepared, settings.augmentation, settings.classifier.crop_size, seed)
     classifier, history, reference = train_model(
         prepared,
         balance,
@@ -52,6 +52,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
         settings.training,
         seed,
         checkpoints,
+        str(settings.state_folder / "features"),
     )
     model_uri = register_model(classifier, reference, prepared, tracking.model_name, tags, checkpoints)
     evaluation, _ = evaluate_model(prepared, model_uri, settings.evaluation, seed)

@@ -13,8 +13,8 @@ from vision.faces import FaceSet
 
 @step(output_materializers=ReportMaterializer)
 def preview_augmentation(
-    prepared: FaceSet, augmentation: AugmentationSettings, seed: int
+    prepared: FaceSet, augmentation: AugmentationSettings, crop_size: int, seed: int
 ) -> Annotated[AugmentationReport, "augmentation_report"]:
     """Show faces before and after augmentation; training applies it inside its graph."""
     with measured():
-        return preview_faces(prepared, augmentation, seed)
+        return preview_faces(prepared, augmentation, crop_size, seed)

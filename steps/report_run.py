@@ -49,8 +49,13 @@ def report_run(
     mlflow.log_metrics(totals)
     run = mlflow.get_run(run_id())
     scores = evaluation.scores["test"]
+    averaged = {}
+    if evaluation.views != "none":
+        views = evaluation.views.replace("_", "-")
+        averaged[f"  with {views}"] = f"{evaluation.scores['test_tta']['accuracy']:.2%}"
     headline = {
         "test accuracy": f"{scores['accuracy']:.2%}",
+        **averaged,
         "test macro-F1": f"{scores['macro_f1']:.2%}",
         "worst class recall": f"{scores['worst_class_recall']:.2%}",
         "expected calibration error": f"{scores['expected_calibration_error']:.4f}",

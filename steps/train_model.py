@@ -1,5 +1,6 @@
 """Step train_model."""
 
+from pathlib import Path
 from typing import Annotated
 
 import keras
@@ -10,12 +11,14 @@ from zenml import step
 from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
+from steps.registry import load_model
 from steps.tracking import log_report, measured, run_checkpoint
 from vision.balance import BalanceReport
+from vision.classifier import load_classifier
 from vision.drift import reference_table
 from vision.faces import FaceSet
 from vision.training import TrainingHistory, calibrate_classifier, train_classifier
-from vision.weights import weights_hash
+from vision.weights import RANDOM, weights_hash
 
 
 @step(
@@ -31,6 +34,7 @@ def train_model(
     training: TrainingSettings,
     seed: int,
     checkpoints_folder: str,
+    features_folder: str,
 ) -> tuple[
     Annotated[keras.Model, "classifier"],
     Annotated[TrainingHistory, "history"],
@@ -40,6 +44,7 @@ def train_model(
 
     The reference says what the model learned from, for the comparison with later faces.
     """
+    teacher = load_teacher(training.distillation.teacher)
     with measured():
         best, history = train_classifier(
             prepared,
@@ -49,6 +54,8 @@ def train_model(
             training,
             seed,
             run_checkpoint(checkpoints_folder),
+            Path(features_folder),
+            teacher=teacher,
             hook=lambda epoch, metrics: mlflow.log_metrics(dict(metrics), step=epoch),
         )
         calibrated, temperature, probabilities = calibrate_classifier(best, prepared, training.batch_size)
@@ -57,3 +64,12 @@ def train_model(
     mlflow.set_tags({"weights_sha256": weights_hash(classifier.weights), "precision": history.precision})
     reference = reference_table(prepared, probabilities)
     return calibrated, history, reference
+
+
+def load_teacher(teacher: str) -> keras.Model | None:
+    """Return the classifier that a setting names: none, a registered models:/NAME/VERSION, or a .keras file."""
+    if teacher == RANDOM:
+        return None
+    if teacher.startswith("models:/"):
+        return load_model(teacher).classifier
+    return load_classifier(Path(teacher), "training.distillation.teacher")

@@ -26,14 +26,14 @@ class AugmentationReport(Report):
     settings: dict[str, float]
 
 
-def _random_crop(pixels: float, side: int, seed: int) -> Layers:
-    # shifting by up to half the margin, then cutting the middle out, crops each image at its own place;
-    # Keras's RandomCrop cuts a whole batch at one place
-    margin = (side - pixels) / 2 / side
+def _random_crop(margin: float, side: int, seed: int) -> Layers:
+    # The classifier cuts the middle out of what it is given, so a shift by whole pixels crops each face at its own
+    # place; Keras's RandomCrop cuts a whole batch at one place. Half a pixel more makes all places equally likely.
+    reach = (margin + 0.49) / side
     return [
-        keras.layers.RandomTranslation(margin, margin, fill_mode="nearest", seed=seed, dtype="float32"),
-        keras.layers.CenterCrop(int(pixels), int(pixels), dtype="float32"),
-        keras.layers.Resizing(side, side, dtype="float32"),
+        keras.layers.RandomTranslation(
+            reach, reach, fill_mode="nearest", interpolation="nearest", seed=seed, dtype="float32"
+        )
     ]
 
 
@@ -61,35 +61,45 @@ AUGMENTATIONS: dict[str, Callable[[float, int, int], Layers]] = {
 }
 
 
-def build_augmentation(settings: AugmentationSettings, side: int, seed: int) -> Layers:
-    """Return the layers that the settings switch on.
+def build_augmentation(settings: AugmentationSettings, side: int, crop_size: int, seed: int) -> Layers:
+    """Return the layers that the settings switch on, for faces of which the network sees the middle `crop_size` pixels.
 
     Each takes {"images": (n, side, side, 1) float32 of 0-255, "labels": (n, classes) float32} and
-    `training`, and gives back the same; mixup also mixes the labels.
+    `training`, and gives back the same; mixup also mixes the labels. 0 for `crop_size` means all of the face.
     """
     layers: Layers = []
     for position, (name, build) in enumerate(AUGMENTATIONS.items()):
         amount = float(getattr(settings, name))
         if amount:
-            layers += build(amount, side, seed + position)
+            layers += build((side - crop_size) // 2 if name == "random_crop" else amount, side, seed + position)
     return layers
 
 
-def preview_faces(faces: FaceSet, settings: AugmentationSettings, seed: int) -> AugmentationReport:
-    """Augment a few training faces twice each and draw them under the originals."""
+def preview_faces(faces: FaceSet, settings: AugmentationSettings, crop_size: int, seed: int) -> AugmentationReport:
+    """Augment a few training faces twice each and draw what the network sees of them under the originals."""
     rows = np.random.default_rng(seed).permutation(faces.rows(TRAIN))[:EXAMPLES]
     originals = faces.images[np.sort(rows)]
-    layers = build_augmentation(settings, originals.shape[1], seed)
-    versions = [augment(originals, layers), augment(originals, layers)]
+    side = originals.shape[1]
+    layers = build_augmentation(settings, side, crop_size, seed)
+    margin = (side - (crop_size or side)) // 2
+    middle = slice(margin, margin + (crop_size or side))
+    versions = [augment(originals, layers)[:, middle, middle] for _ in range(2)]
     return AugmentationReport(
         settings={name: float(getattr(settings, name)) for name in AUGMENTATIONS},
         figures={"augmentation.png": plots.augmentation(originals, versions)},
     )
 
 
-def augment(images: np.ndarray[Any, Any], layers: Layers) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return (n, side, side) uint8 faces as training would see them."""
-    data: Any = {"images": images[..., None].astype(np.float32), "labels": np.zeros((len(images), 1), np.float32)}
+def apply(layers: Layers, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Return the backend's {"images", "labels"} after the layers, for (n, side, side, 1) float32 images."""
+    data: dict[str, Any] = {"images": images, "labels": labels}
     for layer in layers:
         data = layer(data, training=True)
-    return np.asarray(np.clip(keras.ops.convert_to_numpy(data["images"])[..., 0], *GREY_LEVELS), dtype=np.uint8)
+    return data
+
+
+def augment(images: np.ndarray[Any, Any], layers: Layers) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return (n, side, side) uint8 faces as training would see them."""
+    labels = np.zeros((len(images), 1), np.float32)
+    changed = apply(layers, images[..., None].astype(np.float32), labels)["images"]
+    return np.asarray(np.clip(keras.ops.convert_to_numpy(changed)[..., 0], *GREY_LEVELS), dtype=np.uint8)

@@ -10,10 +10,13 @@ from configs.errors import UserError
 from vision.weights import IMAGENET, RANDOM, WAY_OUT, check_weights
 
 BN_MOMENTUM = 0.9  # Keras's 0.99 needs some 500 batches to follow; an epoch may have fewer than 50
+COMPACT_CHANNELS = (32, 64, 128, 256)  # a block each, of two convolutions
+
+Append = Callable[[Any], Any]
 
 
-def vgg19(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dtype: str) -> Callable[[Any], Any]:
-    """Return a function that appends VGG-19's convolutions to (n, side, side, 3) float32 RGB of 0-255.
+def vgg19(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dtype: str) -> Append:
+    """Return a function that appends VGG-19's convolutions to (n, side, side, 1) float32 grey levels of 0-255.
 
     Architecture: Simonyan & Zisserman 2014. Blocks in `batch_norm_blocks` normalise between each convolution
     and its ReLU, with the given kernels kept. Layers are named block1_conv1, block1_conv1_bn, ...
@@ -21,7 +24,8 @@ def vgg19(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dtype: st
     source = _load_vgg19(side, weights)
 
     def append(pixels: Any) -> Any:
-        x = keras.applications.vgg19.preprocess_input(pixels)
+        x = keras.layers.Concatenate(name="gray_to_rgb")([pixels] * 3)
+        x = keras.applications.vgg19.preprocess_input(x)
         copies = []
         for layer in source.layers[1:]:
             block = int(layer.name[len("block")])
@@ -30,15 +34,45 @@ def vgg19(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dtype: st
                 continue
             convolution = keras.layers.Conv2D(layer.filters, 3, padding="same", name=layer.name, dtype=dtype)
             copies.append((convolution, layer))
-            x = convolution(x)
-            if block in batch_norm_blocks:
-                x = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"{layer.name}_bn", dtype=dtype)(x)
-            x = keras.layers.ReLU(name=f"{layer.name}_relu", dtype=dtype)(x)
+            x = _normalise_and_activate(convolution(x), layer.name, block in batch_norm_blocks, dtype)
         for convolution, layer in copies:
             convolution.set_weights(layer.get_weights())
         return x
 
     return append
+
+
+def vgg_compact(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dtype: str) -> Append:
+    """Return a function that appends a small VGG of 1.2 million weights to (n, side, side, 1) grey levels of 0-255.
+
+    Four blocks of two 3x3 convolutions, each with batch normalisation (Ioffe & Szegedy 2015) whatever
+    `batch_norm_blocks` says; it is trained from scratch. Raises UserError for other weights than none.
+    """
+    if weights != RANDOM:
+        raise UserError(
+            f"classifier.weights {weights} is not for vgg_compact, which is trained from scratch; set it to none, or "
+            "to the .keras file of a whole classifier"
+        )
+
+    def append(pixels: Any) -> Any:
+        x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaled_levels")(pixels)
+        for block, channels in enumerate(COMPACT_CHANNELS, start=1):
+            for number in (1, 2):
+                name = f"block{block}_conv{number}"
+                x = keras.layers.Conv2D(
+                    channels, 3, padding="same", kernel_initializer="he_normal", name=name, dtype=dtype
+                )(x)
+                x = _normalise_and_activate(x, name, True, dtype)
+            x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool", dtype=dtype)(x)
+        return x
+
+    return append
+
+
+def _normalise_and_activate(x: Any, name: str, batch_norm: bool, dtype: str) -> Any:
+    if batch_norm:
+        x = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"{name}_bn", dtype=dtype)(x)
+    return keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(x)
 
 
 def _load_vgg19(side: int, weights: str) -> keras.Model:
@@ -62,4 +96,7 @@ def _load_vgg19(side: int, weights: str) -> keras.Model:
         raise UserError(f"classifier.weights {weights} does not fit VGG-19: {reason}; {WAY_OUT}") from error
 
 
-BACKBONES: dict[str, Callable[[int, str, tuple[int, ...], str], Callable[[Any], Any]]] = {"vgg19": vgg19}
+BACKBONES: dict[str, Callable[[int, str, tuple[int, ...], str], Append]] = {
+    "vgg19": vgg19,
+    "vgg_compact": vgg_compact,
+}

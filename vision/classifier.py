@@ -1,10 +1,16 @@
 """The classifier: raw grey levels in, everything that the network needs done inside, logits out."""
 
+import math
+from pathlib import Path
+from typing import Any
+
 import keras
 import numpy as np
 
+from configs.errors import UserError
 from configs.settings import ClassifierSettings
 from vision.backbones import BACKBONES, BN_MOMENTUM
+from vision.weights import RANDOM, WAY_OUT, is_classifier_file
 
 FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"
 POOLINGS = {
@@ -19,14 +25,21 @@ def build_classifier(
 ) -> keras.Model:
     """Build a model from (n, height, width, 1) grey levels of 0-255 to (n, classes) float32 logits.
 
-    Faces of any size are resized to `side`; grayscale becomes RGB and is normalised as the backbone's weights
-    expect. `dtype` is a Keras dtype policy; `weights` replaces `settings.weights`. Raises UserError where
-    the weights cannot be loaded.
+    Faces of any size are resized to `side`, of which the network sees the middle `crop_size` pixels;
+    normalisation is as the backbone's weights expect. `dtype` is a Keras dtype policy; `weights` replaces
+    `settings.weights`. Raises UserError where the weights cannot be loaded.
     """
+    weights = weights or settings.weights
+    whole = is_classifier_file(weights)
     faces = keras.Input((None, None, 1), name="faces")
-    pixels = keras.layers.Resizing(side, side, antialias=True, name="resize")(faces)
-    x = keras.layers.Concatenate(name="gray_to_rgb")([pixels] * 3)
-    x = BACKBONES[settings.backbone](side, weights or settings.weights, settings.batch_norm_blocks, dtype)(x)
+    x = keras.layers.Resizing(side, side, antialias=True, name="resize")(faces)
+    seen = settings.crop_size or side
+    if seen < side:
+        before = (side - seen) // 2
+        after = side - seen - before
+        x = keras.layers.Cropping2D(((before, after), (before, after)), name="crop")(x)
+    backbone = BACKBONES[settings.backbone]
+    x = backbone(seen, RANDOM if whole else weights, settings.batch_norm_blocks, dtype)(x)
     x = POOLINGS[settings.pooling](name="head_pooling", dtype=dtype)(x)
     if settings.head_batch_norm:
         x = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, name="head_bn", dtype=dtype)(x)
@@ -43,7 +56,70 @@ def build_classifier(
     logits = keras.layers.Dense(
         classes, kernel_regularizer=keras.regularizers.L2(settings.l2), name="head_logits", dtype="float32"
     )(x)
-    return keras.Model(faces, logits, name="face_emotion_classifier")
+    classifier = keras.Model(faces, logits, name="face_emotion_classifier")
+    if whole:
+        _copy_weights(classifier, weights)
+    return classifier
+
+
+def _copy_weights(classifier: keras.Model, file: str) -> None:
+    """Take over the weights of a saved classifier, layer by layer. Raises UserError where one is missing or differs."""
+    saved = load_classifier(Path(file), "classifier.weights")
+    for layer in classifier.layers:
+        if not layer.weights:
+            continue
+        try:
+            layer.set_weights(saved.get_layer(layer.name).get_weights())
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"classifier.weights {file} does not fit the classifier that the settings describe, at the layer "
+                f"{layer.name}: {reason}; set classifier.* as they were in its training"
+            ) from error
+
+
+def load_classifier(file: Path, setting: str) -> keras.Model:
+    """Load a saved classifier in Keras's safe mode. Raises UserError, which names `setting`, where that fails."""
+    try:
+        return keras.saving.load_model(file, safe_mode=True)
+    except Exception as error:  # Keras, h5py and zipfile each raise their own
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{setting} {file} is no classifier that can be loaded: {reason}; {WAY_OUT}") from error
+
+
+def settle_batch_norm(classifier: keras.Model, images: np.ndarray[Any, Any]) -> None:
+    """Set inserted batch normalisation so that it changes nothing yet, on (n, height, width) uint8 faces.
+
+    An inserted layer would otherwise shift and scale every channel that the kernels after it were learned on.
+    Here its statistics are those of the faces and its scale and offset undo them, but for one factor a layer: the
+    root mean square of the activations becomes 1, as training from scratch has it. ReLU and pooling pass such a
+    factor on, and the next convolution's bias is divided by it. So the features are those of the network without
+    batch normalisation, times one constant. (The idea is that of Net2Net, Chen et al. 2016: change the
+    architecture, keep the function.)
+    """
+    convolutions = [layer for layer in classifier.layers if isinstance(layer, keras.layers.Conv2D)]
+    names = {layer.name for layer in classifier.layers}
+    for layer in convolutions:
+        if f"{layer.name}_bn" in names:
+            inserted = classifier.get_layer(f"{layer.name}_bn")
+            ones, zeros = np.ones(layer.filters), np.zeros(layer.filters)
+            inserted.set_weights([ones, zeros, zeros, ones - inserted.epsilon])  # passes everything on
+    outputs = keras.Model(classifier.input, [layer.output for layer in convolutions])
+    found = outputs.predict_on_batch(images[..., None].astype(np.float32))
+    scale = 1.0
+    for layer, output in zip(convolutions, found, strict=True):
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel, bias / scale])
+        if f"{layer.name}_bn" not in names:
+            continue
+        normalise = classifier.get_layer(f"{layer.name}_bn")
+        values = np.asarray(output, dtype=np.float64)
+        mean, variance = values.mean(axis=(0, 1, 2)), values.var(axis=(0, 1, 2))
+        level = math.sqrt(np.square(np.maximum(values, 0.0)).mean()) or 1.0
+        moving_mean, moving_variance = mean / scale, variance / scale**2
+        gamma = np.sqrt(moving_variance + normalise.epsilon) * scale / level
+        normalise.set_weights([gamma, mean / level, moving_mean, moving_variance])
+        scale = level
 
 
 def with_temperature(classifier: keras.Model, temperature: float) -> keras.Model:
@@ -62,9 +138,19 @@ def input_side(classifier: keras.Model) -> int:
 
 
 def set_trainable(classifier: keras.Model, parts: tuple[str, ...]) -> None:
-    """Make the named parts (all, head, block1 ... block5) trainable and freeze the rest."""
+    """Make the named parts (all, head, block1 ... block5) trainable and freeze the rest.
+
+    Raises UserError for a part that the classifier does not have.
+    """
+    part_of = {layer.name: layer.name.split("_")[0] for layer in classifier.layers}
+    known = {"all", *(part_of[layer.name] for layer in classifier.layers if layer.weights)}
+    if missing := sorted(set(parts) - known):
+        raise UserError(
+            f"training.phases: trainable {', '.join(missing)} is no part of this backbone; it has "
+            f"{', '.join(sorted(known))}"
+        )
     for layer in classifier.layers:
-        layer.trainable = "all" in parts or layer.name.split("_")[0] in parts
+        layer.trainable = "all" in parts or part_of[layer.name] in parts
 
 
 def predict(classifier: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:

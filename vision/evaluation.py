@@ -16,15 +16,21 @@ from vision.faces import TEST, FaceSet
 from vision.metrics import class_table, confusion, score_predictions
 from vision.preprocessing import IN_TRAINING
 from vision.reports import Report
+from vision.views import predict_views
 
 Array = np.ndarray[Any, Any]
 OFFICIAL, CLEAN = "test", "test_clean"
+AVERAGED = "_tta"  # ends the name of scores with test-time augmentation
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationReport(Report):
-    """Scores on all test faces (`test`) and on those that were never training faces (`test_clean`)."""
+    """Scores on all test faces (`test`) and on those that were never training faces (`test_clean`).
 
+    With test-time augmentation there are `test_tta` and `test_clean_tta` besides; `views` is its name.
+    """
+
+    views: str
     faces: dict[str, int]
     scores: dict[str, dict[str, float]]
     classes: dict[str, list[dict[str, Any]]]
@@ -55,14 +61,23 @@ def evaluate_classifier(
     probabilities = predict(classifier, images, settings.batch_size)
     clean = ~faces.table[IN_TRAINING].to_numpy(dtype=bool)[rows]
     subsets = {OFFICIAL: np.ones(len(rows), dtype=bool), CLEAN: clean}
-    scores, by_class = {}, {}
-    for name, chosen in subsets.items():
-        if chosen.any():
-            scores[name] = score_predictions(probabilities[chosen], labels[chosen], settings, seed)
-            by_class[name] = class_table(probabilities[chosen], labels[chosen], faces.class_names)
+    subsets = {name: chosen for name, chosen in subsets.items() if chosen.any()}
+    views = settings.test_time_augmentation
+    versions = {"": probabilities}
+    if views != "none":
+        versions[AVERAGED] = predict_views(classifier, images, settings.batch_size, views)
+    scores = {
+        name + version: score_predictions(predicted[chosen], labels[chosen], settings, seed)
+        for version, predicted in versions.items()
+        for name, chosen in subsets.items()
+    }
+    by_class = {
+        name: class_table(probabilities[chosen], labels[chosen], faces.class_names) for name, chosen in subsets.items()
+    }
     matrix = confusion(probabilities, labels)
     predictions = _prediction_table(faces, rows, probabilities)
     report = EvaluationReport(
+        views=views,
         faces={name: int(chosen.sum()) for name, chosen in subsets.items()},
         scores=scores,
         classes={

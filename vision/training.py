@@ -2,10 +2,10 @@
 
 import logging
 import math
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,33 @@ from tqdm import tqdm
 from configs.errors import STOPPED_BY_USER, UserError
 from configs.settings import AugmentationSettings, ClassifierSettings, PhaseSettings, TrainingSettings
 from vision import plots
-from vision.augmentation import Layers, build_augmentation
+from vision.augmentation import AUGMENTATIONS, Layers, apply, build_augmentation
+from vision.batches import FaceBatches, count_classes
 from vision.calibration import fit_temperature
-from vision.classifier import BFLOAT16, FLOAT32, build_classifier, predict, set_trainable, with_temperature
+from vision.classifier import (
+    BFLOAT16,
+    FLOAT32,
+    build_classifier,
+    predict,
+    set_trainable,
+    settle_batch_norm,
+    with_temperature,
+)
+from vision.devices import make_deterministic, resolve_precision, use_devices
 from vision.faces import TRAIN, VALIDATION, FaceSet
+from vision.features import FeatureStore, cache_features, split_classifier
+from vision.losses import build_loss
 from vision.reports import Report
+from vision.weights import RANDOM, is_classifier_file
 
 logger = logging.getLogger(__name__)
 
+Array = np.ndarray[Any, Any]
 OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
-    "adamw": lambda rate, decay: keras.optimizers.AdamW(rate, weight_decay=decay),
-    "sgd": lambda rate, decay: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay or None),
+    "adamw": keras.optimizers.AdamW,
+    "sgd": partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
 }
+SETTLING_FACES = 256  # from which the statistics of inserted batch normalisation come
 EpochHook = Callable[[int, Mapping[str, float]], object]
 
 
@@ -60,47 +75,6 @@ class TrainingHistory(Report):
         }
 
 
-class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches out of the memory-mapped faces, drawn anew every epoch where `shuffle` is a generator.
-
-    Yields ({"images": (n, side, side, 1) float32, "labels": (n, classes) float32}, labels, weights (n,) float32).
-    """
-
-    def __init__(
-        self,
-        faces: FaceSet,
-        split: str,
-        batch_size: int,
-        shuffle: np.random.Generator | None = None,
-        class_weights: np.ndarray | None = None,
-        oversample: bool = False,
-    ) -> None:
-        super().__init__(workers=1)
-        self.faces, self.batch_size, self.shuffle = faces, batch_size, shuffle
-        self.rows = faces.rows(split)
-        weights = np.ones(len(faces.class_names)) if class_weights is None else class_weights
-        of_row = weights[faces.labels[self.rows]]
-        self.chances = of_row / of_row.sum() if oversample else None
-        self.weights = np.ones(len(self.rows)) if oversample else of_row
-        self.order = np.arange(len(self.rows))
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.rows) / self.batch_size)
-
-    def on_epoch_end(self) -> None:
-        if self.shuffle is not None:
-            count = len(self.rows)
-            self.order = self.shuffle.choice(count, count, replace=self.chances is not None, p=self.chances)
-
-    def __getitem__(self, position: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        chosen = self.order[position * self.batch_size : (position + 1) * self.batch_size]
-        rows = self.rows[chosen]
-        images = self.faces.images[rows][..., None].astype(np.float32)
-        labels = np.eye(len(self.faces.class_names), dtype=np.float32)[self.faces.labels[rows]]
-        return {"images": images, "labels": labels}, labels, self.weights[chosen].astype(np.float32)
-
-
 class AugmentedClassifier(keras.Model):  # type: ignore[misc]
     """Augments, then classifies; its labels go through augmentation too, since mixup changes them."""
 
@@ -110,8 +84,7 @@ class AugmentedClassifier(keras.Model):  # type: ignore[misc]
 
     def call(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         if training:
-            for layer in self.augmentation:
-                data = layer(data, training=True)
+            data = apply(self.augmentation, data["images"], data["labels"])
         return {"logits": self.classifier(data["images"], training=training), "labels": data["labels"]}
 
     def compute_loss(
@@ -126,9 +99,12 @@ class AugmentedClassifier(keras.Model):  # type: ignore[misc]
 class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps the best epoch of all phases on disk, reports each epoch with the time that is left."""
 
-    def __init__(self, keep: keras.Model, monitor: str, epochs: int, checkpoint: Path, hook: EpochHook) -> None:
+    def __init__(
+        self, learner: keras.Model, keep: keras.Model, monitor: str, epochs: int, checkpoint: Path, hook: EpochHook
+    ) -> None:
         super().__init__()
-        self.keep, self.monitor, self.total, self.checkpoint, self.hook = keep, monitor, epochs, checkpoint, hook
+        self.learner, self.keep, self.monitor, self.total = learner, keep, monitor, epochs
+        self.checkpoint, self.hook = checkpoint, hook
         self.sign = -1.0 if monitor == "val_loss" else 1.0
         self.history: list[dict[str, float]] = []
         self.phases: list[str] = []
@@ -162,6 +138,10 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         metrics["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         metrics["seconds"] = time.monotonic() - self.epoch_started
+        self.record(metrics, left=metrics["seconds"] * (self.params["epochs"] - epoch - 1))
+
+    def record(self, metrics: dict[str, float], left: float) -> None:
+        """Note a finished epoch, keep it if it is the best, and say how it went; `left` is seconds of this phase."""
         self.history.append(metrics)
         self.phases.append(self.phase)
         number = len(self.history)
@@ -172,12 +152,11 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
             )
         best = self.best_epoch == 0 or self.sign * value > self.sign * self.best_value
         if best:
-            self.keep.set_weights(self.model.classifier.get_weights())
+            self.keep.set_weights(self.learner.get_weights())
             unfinished = self.checkpoint.with_name(f"unfinished-{self.checkpoint.name}")
             self.keep.save(unfinished)
             unfinished.replace(self.checkpoint)  # at no time is there half a checkpoint under this name
             self.best_epoch = number
-        left = metrics["seconds"] * (self.params["epochs"] - epoch - 1)
         logger.info(
             "epoch %d/%d [%s] loss %.4f accuracy %.4f | val_loss %.4f val_accuracy %.4f val_macro_f1 %.4f | "
             "%.0f s, about %.0f min left in this phase%s",
@@ -188,6 +167,122 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         self.hook(number, metrics)
 
 
+class Course:
+    """One training: its model, faces and settings, and the best epoch so far."""
+
+    def __init__(
+        self,
+        faces: FaceSet,
+        class_weights: Mapping[str, float],
+        classifier: ClassifierSettings,
+        augmentation: AugmentationSettings,
+        settings: TrainingSettings,
+        seed: int,
+        store: FeatureStore,
+        teacher: keras.Model | None,
+        checkpoint: Path,
+        hook: EpochHook,
+    ) -> None:
+        self.faces, self.settings, self.seed, self.store = faces, settings, seed, store
+        self.augmentation, self.crop_size = augmentation, classifier.crop_size
+        self.side = faces.images.shape[1]
+        self.precision = resolve_precision(settings.precision)
+        classes = len(faces.class_names)
+        dtype = BFLOAT16 if self.precision == "bfloat16" else FLOAT32
+        self.learner = build_classifier(classifier, self.side, classes, dtype)
+        if classifier.weights != RANDOM and not is_classifier_file(classifier.weights):
+            rows = np.random.default_rng(seed).permutation(faces.rows(TRAIN))[:SETTLING_FACES]
+            settle_batch_norm(self.learner, faces.images[np.sort(rows)])
+        keep = build_classifier(classifier, self.side, classes, FLOAT32, weights=RANDOM)
+        total = max(1, sum(phase.epochs for phase in settings.phases))
+        self.best = BestEpoch(self.learner, keep, settings.monitor, total, checkpoint, hook)
+        self.loss = build_loss(settings, count_classes(faces), teacher is not None)
+        self.soft_labels = None if teacher is None else soften(teacher, faces, settings)
+        self.weights = np.array([class_weights[name] for name in faces.class_names])
+        self.shuffle = np.random.default_rng(seed)
+
+    def train_phase(self, phase: PhaseSettings) -> None:
+        """Train what the phase names; where a beginning with weights is frozen, on kept features of it."""
+        settings = self.settings
+        if self.best.best_epoch:
+            self.learner.set_weights(self.best.keep.get_weights())
+        set_trainable(self.learner, phase.trainable)
+        trained = sum(int(np.prod(weight.shape)) for weight in self.learner.trainable_weights) / 1e6
+        parts = "+".join(phase.trainable)
+        logger.info("phase %s: %d epochs, %s trainable (%.1fM weights)", phase.name, phase.epochs, parts, trained)
+        cut = split_classifier(self.learner) if self.store.views else None
+        if cut:
+            beginning, learner = cut
+            features = cache_features(beginning, self.faces, self.augmentation, self.crop_size, self.seed, self.store)
+            off = dict.fromkeys(AUGMENTATIONS, 0) | {"mixup": self.augmentation.mixup}
+            mixup = build_augmentation(self.augmentation.model_copy(update=off), self.side, self.crop_size, self.seed)
+            model = AugmentedClassifier(learner, mixup)
+            training, validation = self.batches(features.training, features.validation)
+        else:
+            layers = build_augmentation(self.augmentation, self.side, self.crop_size, self.seed)
+            model = AugmentedClassifier(self.learner, layers)
+            training, validation = self.batches(None, None)
+        self.best.phase = phase.name
+        optimizer = OPTIMIZERS[settings.optimizer](
+            learning_rate(phase, len(training)),
+            weight_decay=settings.weight_decay or None,
+            use_ema=settings.ema_momentum > 0,
+            ema_momentum=settings.ema_momentum or 0.99,
+        )
+        self.compile(model, optimizer)
+        mode = "min" if settings.monitor == "val_loss" else "max"
+        callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema_momentum else []
+        callbacks += [self.best, keras.callbacks.EarlyStopping(settings.monitor, patience=phase.patience, mode=mode)]
+        if phase.schedule == "plateau":
+            callbacks.append(
+                keras.callbacks.ReduceLROnPlateau(
+                    settings.monitor, factor=settings.plateau_factor, patience=settings.plateau_patience, mode=mode
+                )
+            )
+        model.fit(training, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, verbose=0)
+
+    def score_as_given(self) -> None:
+        """Without phases, score the weights that the settings name, as if they were an epoch's."""
+        started = time.monotonic()
+        model = AugmentedClassifier(self.learner, [])
+        self.compile(model, "sgd")
+        training, validation = (
+            model.evaluate(batches, return_dict=True, verbose=0) for batches in self.batches(None, None)
+        )
+        metrics = {**training, **{f"val_{name}": value for name, value in validation.items()}}
+        self.best.phase = "as given"
+        self.best.record({**metrics, "learning_rate": 0.0, "seconds": time.monotonic() - started}, left=0.0)
+
+    def batches(self, training: Array | None, validation: Array | None) -> tuple[FaceBatches, FaceBatches]:
+        """Return the batches of both splits, of faces or of their features."""
+        balance: dict[str, dict[str, Any]] = {
+            "class_weight": {"class_weights": self.weights},
+            "oversample": {"class_weights": self.weights, "oversample": True},
+        }
+        size = self.settings.batch_size
+        return (
+            FaceBatches(
+                self.faces,
+                TRAIN,
+                size,
+                self.shuffle,
+                features=training,
+                soft_labels=self.soft_labels,
+                **balance.get(self.settings.imbalance, {}),
+            ),
+            FaceBatches(self.faces, VALIDATION, size, features=validation),
+        )
+
+    def compile(self, model: AugmentedClassifier, optimizer: Any) -> None:
+        """Prepare a model for fitting; XLA is left out, which takes ten times as long for convolutions on a CPU."""
+        model.compile(
+            optimizer=optimizer,
+            loss=self.loss,
+            metrics=[keras.metrics.CategoricalAccuracy("accuracy"), keras.metrics.F1Score("macro", name="macro_f1")],
+            jit_compile=False,
+        )
+
+
 def train_classifier(
     faces: FaceSet,
     class_weights: Mapping[str, float],
@@ -196,90 +291,64 @@ def train_classifier(
     settings: TrainingSettings,
     seed: int,
     checkpoint: Path,
+    features_folder: Path,
     hook: EpochHook = lambda epoch, metrics: None,
+    teacher: keras.Model | None = None,
 ) -> tuple[keras.Model, TrainingHistory]:
     """Fine-tune phase after phase and return the best epoch's classifier (float32, logits) and the history.
 
     The best epoch, by `settings.monitor` on the validation split, is also at `checkpoint` (.keras) at any time.
-    `hook` is called after every epoch with its number, counted from 1 over all phases, and its metrics.
+    Frozen features go to `features_folder`. `hook` is called after every epoch with its number, counted from 1 over
+    all phases, and its metrics. `teacher` is a classifier with a layer head_logits, for distillation.
     Raises TrainingStoppedError on Ctrl-C and UserError where the weights cannot be loaded or the loss diverges.
     """
     make_deterministic(seed)
-    precision = resolve_precision(settings.precision)
-    side, classes = faces.images.shape[1], len(faces.class_names)
-    dtype = BFLOAT16 if precision == "bfloat16" else FLOAT32
-    learner = build_classifier(classifier, side, classes, dtype)
-    keep = build_classifier(classifier, side, classes, FLOAT32, weights="none")
-    model = AugmentedClassifier(learner, build_augmentation(augmentation, side, seed))
-
-    weights = np.array([class_weights[name] for name in faces.class_names])
-    balance: dict[str, dict[str, Any]] = {
-        "none": {},
-        "class_weight": {"class_weights": weights},
-        "oversample": {"class_weights": weights, "oversample": True},
-    }
-    shuffle = np.random.default_rng(seed)
-    training = FaceBatches(faces, TRAIN, settings.batch_size, shuffle, **balance[settings.imbalance])
-    validation = FaceBatches(faces, VALIDATION, settings.batch_size)
-
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    best = BestEpoch(keep, settings.monitor, sum(p.epochs for p in settings.phases), checkpoint, hook)
-    try:
-        for number, phase in enumerate(settings.phases):
-            if number:
-                learner.set_weights(keep.get_weights())
-            _train_phase(model, phase, settings, training, validation, best)
-    except KeyboardInterrupt as interrupt:
-        stopped = f"training was stopped after {len(best.history)} of {best.total} epochs"
-        raise TrainingStoppedError(f"{stopped}; {best.kept()}") from interrupt
-    except UserError as error:
-        raise UserError(f"{error}; {best.kept()}") from error
-    except Exception as error:
-        error.add_note(best.kept())
-        raise
+    store = FeatureStore(features_folder, settings.cached_views, settings.cache_gigabytes)
+    with use_devices(settings.devices):
+        course = Course(
+            faces, class_weights, classifier, augmentation, settings, seed, store, teacher, checkpoint, hook
+        )
+        best = course.best
+        try:
+            for phase in settings.phases:
+                course.train_phase(phase)
+            if not settings.phases:
+                course.score_as_given()
+        except KeyboardInterrupt as interrupt:
+            stopped = f"training was stopped after {len(best.history)} of {best.total} epochs"
+            raise TrainingStoppedError(f"{stopped}; {best.kept()}") from interrupt
+        except UserError as error:
+            raise UserError(f"{error}; {best.kept()}") from error
+        except Exception as error:
+            error.add_note(best.kept())
+            raise
     history = TrainingHistory(
         epochs=best.history,
         phases=best.phases,
         monitor=settings.monitor,
         best_epoch=best.best_epoch,
-        precision=precision,
+        precision=course.precision,
         figures={"learning_curves.png": plots.learning_curves(best.history, best.phases, best.best_epoch)},
     )
-    return keep, history
+    return best.keep, history
 
 
-def _train_phase(
-    model: AugmentedClassifier,
-    phase: PhaseSettings,
-    settings: TrainingSettings,
-    training: FaceBatches,
-    validation: FaceBatches,
-    best: BestEpoch,
-) -> None:
-    set_trainable(model.classifier, phase.trainable)
-    best.phase = phase.name
-    model.compile(
-        optimizer=OPTIMIZERS[settings.optimizer](learning_rate(phase, len(training)), settings.weight_decay),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy("accuracy"), keras.metrics.F1Score("macro", name="macro_f1")],
-    )
-    mode = "min" if settings.monitor == "val_loss" else "max"
-    callbacks = [best, keras.callbacks.EarlyStopping(settings.monitor, patience=phase.patience, mode=mode)]
-    if phase.schedule == "plateau":
-        callbacks.append(
-            keras.callbacks.ReduceLROnPlateau(
-                settings.monitor, factor=settings.plateau_factor, patience=settings.plateau_patience, mode=mode
-            )
+def soften(teacher: keras.Model, faces: FaceSet, settings: TrainingSettings) -> Array:
+    """Return the teacher's (training faces, classes) float32 probabilities at the distillation temperature.
+
+    Each is the average over a face and its mirror image. Raises UserError where the teacher knows other classes.
+    """
+    classes = len(faces.class_names)
+    if teacher.output_shape[-1] != classes:
+        raise UserError(
+            f"training.distillation.teacher gives {teacher.output_shape[-1]} classes, the faces have {classes}"
         )
-    trainable = sum(int(np.prod(weight.shape)) for weight in model.classifier.trainable_weights)
-    logger.info(
-        "phase %s: %d epochs, %s trainable (%.1fM weights)",
-        phase.name,
-        phase.epochs,
-        "+".join(phase.trainable),
-        trainable / 1e6,
-    )
-    model.fit(training, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, verbose=0)
+    network = keras.Model(teacher.input, teacher.get_layer("head_logits").output)
+    images = faces.images[faces.rows(TRAIN)]
+    logger.info("distillation: predicting %d training faces with the teacher", len(images))
+    views = [predict(network, view, SETTLING_FACES) for view in (images, images[:, :, ::-1])]
+    return np.asarray(np.mean([softmax(view / settings.distillation.temperature, axis=1) for view in views], axis=0))
 
 
 def calibrate_classifier(
@@ -309,21 +378,3 @@ def learning_rate(phase: PhaseSettings, steps: int) -> float | keras.optimizers.
         warmup_target=phase.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-
-
-def make_deterministic(seed: int) -> None:
-    """Seed Python, NumPy and Keras, and ask TensorFlow, where it computes, for repeatable operations."""
-    keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-
-
-def resolve_precision(precision: str) -> str:
-    """Return float32 or bfloat16; `auto` is bfloat16 where the processor multiplies it natively (AMX)."""
-    if precision != "auto":
-        return precision
-    flags = Path("/proc/cpuinfo")
-    native = platform.system() == "Linux" and flags.is_file() and "amx_bf16" in flags.read_text(encoding="utf-8")
-    return "bfloat16" if native else "float32"

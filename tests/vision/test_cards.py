@@ -81,6 +81,7 @@ def reports() -> dict[str, Any]:
             precision="bfloat16",
         ),
         "evaluation": EvaluationReport(
+            views="none",
             figures={},
             faces={"test": 115, "test_clean": 86},
             scores={"test": scores(0.6412, 0.0441, 1.0123), "test_clean": scores(0.6348, 0.0462, 1.0345)},

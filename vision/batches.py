@@ -1,0 +1,71 @@
+"""Batches: faces, or frozen features of them, read out of memory-mapped arrays as training asks for them."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from vision.faces import TRAIN, FaceSet
+
+Array = np.ndarray[Any, Any]
+
+
+class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches of one split, in its order or, where `shuffle` is a generator, drawn anew every epoch.
+
+    Yields ({"images": (n, side, side, 1) float32, "labels": (n, classes) float32}, labels, weights (n,) float32).
+    `features` is (views, faces, ...) and stands in for the images: of each face, one of its views an epoch.
+    `soft_labels` is (faces, classes): a teacher's, appended to the labels in the inputs. The shuffled batches
+    of an epoch are all whole: batch normalisation would be led astray by a few faces at its end.
+    """
+
+    def __init__(
+        self,
+        faces: FaceSet,
+        split: str,
+        batch_size: int,
+        shuffle: np.random.Generator | None = None,
+        class_weights: Array | None = None,
+        oversample: bool = False,
+        features: Array | None = None,
+        soft_labels: Array | None = None,
+    ) -> None:
+        super().__init__(workers=1)
+        self.faces, self.batch_size, self.shuffle = faces, batch_size, shuffle
+        self.features, self.soft_labels = features, soft_labels
+        self.rows = faces.rows(split)
+        weights = np.ones(len(faces.class_names)) if class_weights is None else class_weights
+        of_row = weights[faces.labels[self.rows]]
+        self.chances = of_row / of_row.sum() if oversample else None
+        self.weights = np.ones(len(self.rows)) if oversample else of_row
+        self.order = np.arange(len(self.rows))
+        self.views = np.zeros(len(self.rows), dtype=np.int64)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        whole = len(self.rows) // self.batch_size
+        return whole if self.shuffle is not None and whole else math.ceil(len(self.rows) / self.batch_size)
+
+    def on_epoch_end(self) -> None:
+        if self.shuffle is not None:
+            count = len(self.rows)
+            self.order = self.shuffle.choice(count, count, replace=self.chances is not None, p=self.chances)
+            if self.features is not None:
+                self.views = self.shuffle.integers(len(self.features), size=count)
+
+    def __getitem__(self, position: int) -> tuple[dict[str, Array], Array, Array]:
+        chosen = self.order[position * self.batch_size : (position + 1) * self.batch_size]
+        rows = self.rows[chosen]
+        if self.features is None:
+            inputs = self.faces.images[rows][..., None]
+        else:
+            inputs = self.features[self.views[chosen], chosen]
+        labels = np.eye(len(self.faces.class_names), dtype=np.float32)[self.faces.labels[rows]]
+        given = labels if self.soft_labels is None else np.hstack([labels, self.soft_labels[chosen]])
+        return {"images": inputs.astype(np.float32), "labels": given}, labels, self.weights[chosen].astype(np.float32)
+
+
+def count_classes(faces: FaceSet) -> Array:
+    """Return the (classes,) counts of training faces."""
+    return np.bincount(faces.labels[faces.rows(TRAIN)], minlength=len(faces.class_names))
