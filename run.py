@@ -61,6 +61,12 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, dict[str,
         default=[],
         help="YAML over the pipeline's own; repeatable",
     )
+    parser.add_argument(
+        "--bare",
+        metavar="FOLDER",
+        type=Path,
+        help="train without ZenML and MLflow, by any of Keras's backends (KERAS_BACKEND); write to FOLDER",
+    )
     parser.add_argument("--doctor", action="store_true", help="look over this machine and say what to mend")
     parser.add_argument("--compare", action="store_true", help="print champion, challenger and the last runs")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of --compare")
@@ -180,6 +186,18 @@ def run_pipeline(name: str, settings: Settings, debug: bool) -> int:
     return int(outcome.exit_code)
 
 
+def train_bare(folder: Path, settings: Settings, debug: bool) -> int:
+    """Train by the settings without a pipeline; print where the classifier is and how it does."""
+    logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="%(message)s")
+    logging.getLogger("vision").setLevel(logging.INFO)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
+    with quiet(not debug):
+        from vision.recipe import train_recipe
+    lines = train_recipe(settings, folder)
+    print("", *(f"{key:<28}{value}" for key, value in lines.items()), sep="\n")
+    return 0
+
+
 def look(options: argparse.Namespace, settings: Settings, debug: bool) -> int:
     """Print the doctor's findings or the comparison of runs; neither runs nor changes anything."""
     from pipelines.stack import quiet_libraries
@@ -203,11 +221,13 @@ def dispatch(options: argparse.Namespace, given: dict[str, Any], debug: bool) ->
     """Do the one thing that the options ask for; return the exit code."""
     if options.doctor or options.compare:
         return look(options, with_absolute_folders(load_settings(options.config, given)), debug)
+    if options.bare:
+        return train_bare(options.bare, settings_or_demo(options, given), debug)
     names = pipeline_names()
     if options.pipeline not in names:
         asked = f"unknown pipeline {options.pipeline!r}" if options.pipeline else "no pipeline was named"
         raise UserError(f"{asked}; choose one with --pipeline: {', '.join(names)}")
-    needs_data = options.pipeline in ("training", "retraining")
+    needs_data = options.pipeline in ("training", "retraining", "tuning")
     settings = settings_or_demo(options, given) if needs_data else load_settings(options.config, given)
     return run_pipeline(options.pipeline, settings, debug)
 

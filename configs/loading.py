@@ -59,6 +59,30 @@ def load_settings(overlays: list[Path], given: dict[str, Any]) -> Settings:
         raise UserError(f"wrong settings:\n{problems}") from error
 
 
+def change_settings(settings: Settings, values: dict[str, Any]) -> Settings:
+    """Return the settings with other values, given by path such as `training.phases.0.learning_rate`.
+
+    Raises UserError for a path that is no setting, and for a value out of bounds.
+    """
+    changed = settings.model_dump()
+    for path, value in values.items():
+        place: Any = changed
+        *sections, field = path.split(".")
+        try:
+            for section in sections:
+                place = place[int(section) if isinstance(place, tuple | list) else section]
+            if field not in place:
+                raise KeyError(field)
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise UserError(f"{path}: there is no such setting") from error
+        place[field] = value
+    try:
+        return Settings(**changed)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
+        raise UserError(f"wrong settings:\n{problems}") from error
+
+
 def flatten(values: Any, prefix: str = "", lists: bool = True) -> dict[str, str]:
     """Turn nested settings into `section.field` names and printable values; `lists` opens lists of sections too."""
     if isinstance(values, dict):

@@ -1,7 +1,7 @@
 """Names, types and bounds of every setting; the values are in the YAML files beside this module."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -253,6 +253,29 @@ class BundleSettings(Section):
     max_bytes: Annotated[int, Field(ge=1024)]
 
 
+class NumberSpace(Section):
+    low: float
+    high: float
+    log: bool
+
+    @model_validator(mode="after")
+    def bounds_are_in_order(self) -> Self:
+        if self.low >= self.high or (self.log and self.low <= 0):
+            raise ValueError(f"low {self.low:g} and high {self.high:g} are no range; log needs low above 0")
+        return self
+
+
+class ChoiceSpace(Section):
+    choices: Annotated[tuple[Any, ...], Field(min_length=1)]
+
+
+class TuningSettings(Section):
+    trials: Annotated[int, Field(ge=1, le=100_000)]
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    startup_trials: Annotated[int, Field(ge=1, le=1000)]
+    space: Annotated[dict[str, NumberSpace | ChoiceSpace], Field(min_length=1)]
+
+
 class Settings(BaseSettings):
     """Everything that can be set, read in order of precedence: command line, environment, YAML files."""
 
@@ -281,6 +304,7 @@ class Settings(BaseSettings):
     retraining: RetrainingSettings
     rollback: RollbackSettings
     bundle: BundleSettings
+    tuning: TuningSettings
 
     @model_validator(mode="after")
     def sections_fit_together(self) -> Self:
@@ -292,8 +316,8 @@ class Settings(BaseSettings):
             raise ValueError(f"classifier.crop_size is {crop}, allowed: {allowed}")
         if not crop and (self.augmentation.random_crop or self.evaluation.test_time_augmentation == "ten_crop"):
             raise ValueError(
-                "augmentation.random_crop and evaluation.test_time_augmentation ten_crop move the part of the face "
-                "that the network sees; classifier.crop_size is 0 (all of it): set it to fewer pixels than the face has"
+                "augmentation.random_crop and evaluation.test_time_augmentation ten_crop move what the network sees of "
+                "a face; classifier.crop_size is 0 (all of it): set it to fewer pixels than the face has"
             )
         if self.augmentation.mixup and self.training.imbalance == "class_weight":
             raise ValueError(

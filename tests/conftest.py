@@ -35,10 +35,12 @@ SMALL: dict[str, Any] = {
     "dataset": {"reader": "drawn", "image_size": 32, "drawn": {"faces": 210}},
     "validation": {"class_count": {"min_count": 2}},
     "preprocessing": {"image_size": 32, "validation_share": 0.2},
-    "classifier": {"weights": "none", "batch_norm_blocks": [4, 5], "dense_units": [16]},
+    "augmentation": {"random_crop": False},
+    "classifier": {"weights": "none", "crop_size": 0, "batch_norm_blocks": [4, 5], "dense_units": [16]},
     "training": {
         "precision": "float32",
         "batch_size": 32,
+        "cached_views": 2,
         "phases": [
             {"name": "head", "trainable": ["head"], "epochs": 1, "learning_rate": 0.001, "schedule": "constant",
              "warmup_epochs": 0, "patience": 1},
@@ -46,7 +48,7 @@ SMALL: dict[str, Any] = {
              "warmup_epochs": 0.5, "patience": 1},
         ],
     },
-    "evaluation": {"bootstrap_samples": 50, "explained_per_class": 1},
+    "evaluation": {"test_time_augmentation": "flip", "bootstrap_samples": 50, "explained_per_class": 1},
     "promotion": {"min_accuracy": 0, "min_macro_f1": 0, "min_worst_class_recall": 0,
                   "max_latency_p95_milliseconds": 60_000, "max_expected_calibration_error": 1,
                   "bootstrap_samples": 200, "latency_samples": 20},

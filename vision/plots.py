@@ -74,6 +74,36 @@ def suspicious_faces(faces: FaceSet, checks: Sequence["CheckResult"]) -> bytes:
     return _png(figure)
 
 
+def trials(found: Sequence[Mapping[str, Any]], metric: str) -> bytes:
+    """Draw a search: each trial's value in its order with the best so far, and against each value that was tried."""
+    finished = pd.DataFrame([{**trial["values"], **trial} for trial in found if trial["value"] is not None])
+    paths = list(found[0]["values"])
+    rows = 1 + -(-len(paths) // 3)
+    figure, axes = _figure(10, 2.6 * rows, rows, 3, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    grid = axes[0, 0].get_gridspec()
+    history = figure.add_subplot(grid[0, :])
+    for state, color, marker in (("complete", PALETTE[0], "o"), ("pruned", PALETTE[1], "x")):
+        chosen = finished[finished["state"] == state]
+        history.scatter(chosen["number"], chosen["value"], color=color, marker=marker, label=state)
+    best = finished["value"].cummin() if metric == "val_loss" else finished["value"].cummax()
+    history.step(finished["number"], best, where="post", color="black", linewidth=1, label="best so far")
+    history.set(title="Trials", xlabel="trial", ylabel=metric)
+    history.legend()
+    complete = finished[finished["state"] == "complete"]
+    for axis, path in zip(axes[1:].flat, paths, strict=False):
+        axis.set_axis_on()
+        numeric = pd.api.types.is_numeric_dtype(complete[path])
+        axis.scatter(
+            complete[path] if numeric else complete[path].astype(str), complete["value"], color=PALETTE[0], s=18
+        )
+        if numeric and complete[path].max() > 20 * complete[path].min() > 0:
+            axis.set_xscale("log")
+        axis.set(xlabel=path, ylabel=metric)
+    return _png(figure)
+
+
 def class_counts(counts: pd.DataFrame) -> bytes:
     """Draw counts (rows are splits, columns classes) as bars, with the share of each class in its split."""
     figure, axes = _figure(10, 2.6 * len(counts), len(counts), 1, squeeze=False)

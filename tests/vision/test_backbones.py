@@ -73,7 +73,7 @@ def test_weights_of_another_architecture_are_refused_with_the_way_out(
     ("name", "content", "said"),
     [
         ("missing.weights.h5", None, "is no file"),
-        ("notes.txt", b"text", r"does not end in \.h5"),
+        ("notes.txt", b"text", r"does not end in \.h5 or \.keras"),
         ("half.weights.h5", b"\x89HDF\r\n\x1a\n and nothing more", "does not fit VGG-19"),
     ],
 )
@@ -113,3 +113,11 @@ def test_the_hash_of_weights_is_that_of_their_file(tmp_path: Path) -> None:
 
     assert weights_hash(str(tmp_path / "w.h5")) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert weights_hash("none") == "random"
+
+
+def test_the_compact_network_has_one_to_two_million_weights_and_starts_from_none_only(small_settings: Settings) -> None:
+    compact = small_settings.classifier.model_copy(update={"backbone": "vgg_compact"})
+
+    assert 1e6 < build_classifier(compact, side=32, classes=7).count_params() < 2e6
+    with pytest.raises(UserError, match=r"weights imagenet is not for vgg_compact.*set it to none"):
+        build_classifier(compact.model_copy(update={"weights": "imagenet"}), side=32, classes=7)

@@ -9,14 +9,14 @@ import pytest
 
 from configs.errors import UserError
 from configs.settings import PhaseSettings, Settings
-from vision.classifier import predict
+from vision.classifier import build_classifier, predict
 from vision.faces import TRAIN, VALIDATION, FaceSet
 from vision.training import (
-    FaceBatches,
     TrainingHistory,
     TrainingStoppedError,
     calibrate_classifier,
     learning_rate,
+    soften,
     train_classifier,
 )
 
@@ -27,7 +27,10 @@ def train(
     faces: FaceSet, settings: Settings, checkpoint: Path, hook: Any = lambda epoch, metrics: None, **changes: Any
 ) -> tuple[keras.Model, TrainingHistory]:
     training = settings.training.model_copy(update=changes)
-    return train_classifier(faces, EVEN, settings.classifier, settings.augmentation, training, 3, checkpoint, hook)
+    features = checkpoint.with_name("features")
+    return train_classifier(
+        faces, EVEN, settings.classifier, settings.augmentation, training, 3, checkpoint, features, hook
+    )
 
 
 def curve(history: TrainingHistory) -> list[dict[str, float]]:
@@ -94,36 +97,6 @@ def test_a_plateau_lowers_the_learning_rate_and_then_ends_the_phase(
     assert [epoch["learning_rate"] for epoch in history.epochs] == pytest.approx([1e-9, 1e-9, 5e-10])
 
 
-def test_oversampling_shows_rare_classes_as_often_as_others(prepared: FaceSet) -> None:
-    counts = np.bincount(prepared.labels[prepared.rows(TRAIN)], minlength=7)
-    weights = counts.sum() / (7 * counts)
-
-    batches = FaceBatches(prepared, TRAIN, 32, np.random.default_rng(0), weights, oversample=True)
-    shown = sum(batches[position][1].sum(axis=0) for position in range(len(batches)))
-
-    assert counts.max() / counts.min() > 10
-    assert shown.max() / shown.min() < 4
-
-
-def test_class_weights_reach_the_loss_as_sample_weights(prepared: FaceSet) -> None:
-    batches = FaceBatches(prepared, TRAIN, 16, None, np.arange(1.0, 8.0))
-
-    inputs, labels, weights = batches[0]
-
-    np.testing.assert_array_equal(weights, labels.argmax(axis=1) + 1)
-    assert (inputs["images"].shape, inputs["images"].dtype) == ((16, 32, 32, 1), np.float32)
-
-
-def test_an_epoch_shows_every_training_face_once_in_a_new_order(prepared: FaceSet) -> None:
-    batches = FaceBatches(prepared, TRAIN, 32, np.random.default_rng(0))
-    first = batches.order.copy()
-
-    batches.on_epoch_end()
-
-    assert sorted(batches.order) == sorted(first) == list(range(len(prepared.rows(TRAIN))))
-    assert batches.order.tolist() != first.tolist()
-
-
 def test_a_cosine_warms_up_to_the_learning_rate_and_ends_at_zero() -> None:
     phase = PhaseSettings(
         name="x", trainable=("all",), epochs=4, learning_rate=0.1, schedule="cosine", warmup_epochs=1, patience=1
@@ -146,3 +119,84 @@ def test_calibration_lowers_the_negative_log_likelihood_on_validation(trained: A
     before = -(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))[chosen].mean()
     assert -np.log(probabilities[chosen]).mean() <= before + 1e-6
     assert math.isfinite(temperature)
+
+
+def test_a_phase_on_kept_features_scores_as_the_whole_classifier_does(trained: Any, prepared: FaceSet) -> None:
+    model, history, checkpoint = trained
+    rows = prepared.rows(VALIDATION)
+
+    logits = predict(model, prepared.images[rows], 32)
+
+    kept = checkpoint.with_name("features")
+    assert len(list(kept.iterdir())) == 2  # of the head's phase and of the one that trains block 5
+    accuracy = (logits.argmax(axis=1) == prepared.labels[rows]).mean()
+    assert accuracy == pytest.approx(history.best["val_accuracy"])
+
+
+def compact(settings: Settings, **changes: Any) -> Settings:
+    """Return settings that train a small network in one short phase."""
+    phase = settings.training.phases[0].model_copy(update={"trainable": ("all",), "epochs": 1})
+    training = settings.training.model_copy(update={"phases": (phase,), **changes})
+    classifier = settings.classifier.model_copy(update={"backbone": "vgg_compact"})
+    return settings.model_copy(update={"training": training, "classifier": classifier})
+
+
+def test_the_moving_average_of_the_weights_is_what_is_kept(
+    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    plain = compact(small_settings)
+    averaged = compact(small_settings, ema_momentum=0.9)
+
+    kept = {
+        name: train(prepared, settings, tmp_path / name / "b.keras")[0].get_layer("block1_conv1").get_weights()[0]
+        for name, settings in (("plain", plain), ("averaged", averaged), ("again", averaged))
+    }
+
+    assert np.abs(kept["plain"] - kept["averaged"]).max() > 1e-5
+    np.testing.assert_array_equal(kept["averaged"], kept["again"])
+
+
+def test_without_phases_the_given_weights_are_scored_and_kept(
+    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    settings = compact(small_settings)
+    first, history = train(prepared, settings, tmp_path / "first" / "b.keras")
+    weights = settings.classifier.model_copy(update={"weights": str(tmp_path / "first" / "b.keras")})
+
+    again, scored = train(
+        prepared, settings.model_copy(update={"classifier": weights}), tmp_path / "again" / "b.keras", phases=()
+    )
+
+    assert scored.phases == ["as given"]
+    assert scored.best["val_accuracy"] == pytest.approx(history.best["val_accuracy"])
+    for kept, given in zip(again.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, given)
+
+
+def test_a_student_learns_from_its_teacher(prepared: FaceSet, small_settings: Settings, tmp_path: Path) -> None:
+    settings = compact(small_settings)
+    distilled = settings.training.distillation.model_copy(update={"weight": 1.0, "temperature": 1.0})
+    training = settings.training.model_copy(update={"distillation": distilled, "label_smoothing": 0.0})
+    teacher = build_classifier(settings.classifier, side=32, classes=7)
+    head = teacher.get_layer("head_logits")
+    sad = np.zeros(7)
+    sad[5] = 20.0
+    head.set_weights([np.zeros_like(head.get_weights()[0]), sad])  # whatever it sees, it says sad
+    phase = training.phases[0].model_copy(update={"epochs": 6, "learning_rate": 0.003})
+
+    student, _ = train_classifier(
+        prepared, EVEN, settings.classifier, settings.augmentation,
+        training.model_copy(update={"phases": (phase,), "monitor": "val_loss"}), 3,
+        tmp_path / "b.keras", tmp_path, teacher=teacher,
+    )  # fmt: skip
+    logits = predict(student, prepared.images[prepared.rows(TRAIN)], 32)
+
+    assert soften(teacher, prepared, training).argmax(axis=1).tolist() == [5] * len(prepared.rows(TRAIN))
+    assert (logits.argmax(axis=1) == 5).mean() > (prepared.labels[prepared.rows(TRAIN)] == 5).mean() + 0.1
+
+
+def test_a_teacher_of_other_classes_is_refused(prepared: FaceSet, small_settings: Settings) -> None:
+    teacher = build_classifier(compact(small_settings).classifier, side=32, classes=5)
+
+    with pytest.raises(UserError, match="teacher gives 5 classes, the faces have 7"):
+        soften(teacher, prepared, small_settings.training)

@@ -1,0 +1,55 @@
+"""Step search_settings."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import mlflow
+from mlflow.entities import RunStatus
+from optuna import TrialPruned
+from zenml import step
+
+from configs.errors import UserError
+from configs.loading import flatten
+from configs.settings import Settings
+from materializers.report_materializer import ReportMaterializer
+from steps.tracking import log_report, measured, report_folder
+from vision.balance import BalanceReport
+from vision.faces import FaceSet
+from vision.tuning import TuningReport
+from vision.tuning import search_settings as search
+
+
+@step(experiment_tracker=True, enable_cache=False, output_materializers={"tuning_report": ReportMaterializer})
+def search_settings(
+    prepared: FaceSet, balance: BalanceReport, settings: dict[str, Any]
+) -> tuple[Annotated[TuningReport, "tuning_report"], Annotated[str, "best_file"]]:
+    """Search on the prepared faces, each trial a nested MLflow run; write the best one's settings as YAML."""
+    whole = Settings(**settings)
+    folder = whole.state_folder
+    with measured():
+        report = search(prepared, balance.weights, whole, folder / "tuning", folder / "features", nested_run)
+    log_report(report, "tuning")
+    best = report_folder(str(whole.tracking.reports_folder)) / "best.yaml"
+    best.write_text(report.yaml(), encoding="utf-8")
+    mlflow.log_artifact(str(best), "tuning")
+    return report, str(best)
+
+
+@contextmanager
+def nested_run(number: int, values: dict[str, Any]) -> Iterator[Callable[[int, Mapping[str, float]], object]]:
+    """Open a run under the step's own for one trial; a trial that was pruned or failed ends it as killed or failed."""
+    mlflow.start_run(nested=True, run_name=f"trial {number}")
+    ended = RunStatus.FINISHED
+    try:
+        mlflow.log_params(flatten(values))
+        yield lambda epoch, metrics: mlflow.log_metrics(dict(metrics), step=epoch)
+    except TrialPruned:
+        ended = RunStatus.KILLED
+        raise
+    except (UserError, KeyboardInterrupt):
+        ended = RunStatus.FAILED
+        raise
+    finally:
+        mlflow.set_tag("trial_state", {RunStatus.FINISHED: "complete", RunStatus.KILLED: "pruned"}.get(ended, "failed"))
+        mlflow.end_run(RunStatus.to_string(ended))

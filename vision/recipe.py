@@ -1,0 +1,89 @@
+"""Recipe: a whole training without ZenML and MLflow, for a machine that has a GPU and little else."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+
+from configs.settings import Settings
+from vision.balance import SCHEMES
+from vision.batches import count_classes
+from vision.calibration import fit_temperature
+from vision.classifier import load_classifier, predict, with_temperature
+from vision.faces import TEST, VALIDATION, FaceSet
+from vision.ingestion import ingest_faces
+from vision.metrics import score_predictions
+from vision.preprocessing import IN_TRAINING, preprocess_faces
+from vision.training import TrainingHistory, train_classifier
+from vision.views import predict_views
+from vision.weights import RANDOM
+
+CLASSIFIER, SCORES, CURVES = "classifier.keras", "scores.json", "learning_curves.png"
+
+
+def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
+    """Ingest, preprocess, train, calibrate and score; write the best epoch and its scores to `folder`.
+
+    Return what there is to say of it, by name. `folder`/classifier.keras gives logits and can be the
+    `classifier.weights` of a pipeline.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    faces, _ = preprocess_faces(ingest_faces(settings.dataset, settings.seed), settings.preprocessing, settings.seed)
+    weights = SCHEMES[settings.training.class_weights](count_classes(faces), settings.balance)
+    teacher = settings.training.distillation.teacher
+    classifier, history = train_classifier(
+        faces,
+        dict(zip(faces.class_names, weights.tolist(), strict=True)),
+        settings.classifier,
+        settings.augmentation,
+        settings.training,
+        settings.seed,
+        folder / CLASSIFIER,
+        folder / "features",
+        teacher=None if teacher == RANDOM else load_classifier(Path(teacher), "training.distillation.teacher"),
+    )
+    scores = score_recipe(classifier, faces, settings)
+    facts = {"epochs": history.epochs, "phases": history.phases, "best_epoch": history.best_epoch, "scores": scores}
+    facts |= {"settings": settings.model_dump(mode="json"), "backend": keras.backend.backend()}
+    (folder / SCORES).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    (folder / CURVES).write_bytes(history.figures[CURVES])
+    return _summary(scores, history, folder)
+
+
+def score_recipe(classifier: keras.Model, faces: FaceSet, settings: Settings) -> dict[str, dict[str, float]]:
+    """Score a classifier of logits on the test split, all and clean, in one view and averaged over views.
+
+    The temperature is fitted on the validation split.
+    """
+    evaluation = settings.evaluation
+    held_out = faces.rows(VALIDATION)
+    logits = predict(classifier, faces.images[held_out], evaluation.batch_size)
+    calibrated = with_temperature(classifier, fit_temperature(logits, faces.labels[held_out]))
+    test = faces.take(faces.rows(TEST))
+    clean = ~test.table[IN_TRAINING].to_numpy(dtype=bool)
+    versions = {"one view": predict(calibrated, test.images, evaluation.batch_size)}
+    if evaluation.test_time_augmentation != "none":
+        name = evaluation.test_time_augmentation
+        versions[name.replace("_", "-")] = predict_views(calibrated, test.images, evaluation.batch_size, name)
+    return {
+        f"{split}, {version}": score_predictions(found[chosen], test.labels[chosen], evaluation, settings.seed)
+        for version, found in versions.items()
+        for split, chosen in (("test", clean | True), ("clean test", clean))
+    }
+
+
+def _summary(scores: Mapping[str, Mapping[str, float]], history: TrainingHistory, folder: Path) -> dict[str, str]:
+    seconds = sum(epoch["seconds"] for epoch in history.epochs)
+    return {
+        "backend": f"{keras.backend.backend()}, {history.precision}",
+        "training": f"{len(history.epochs)} epochs in {seconds:.0f} s",
+        "best epoch": f"{history.best_epoch}, {history.monitor} {history.best[history.monitor]:.4f}",
+        **{
+            name: f"accuracy {found['accuracy']:.2%} ({found['accuracy_low']:.2%} to {found['accuracy_high']:.2%}), "
+            f"macro-F1 {found['macro_f1']:.2%}"
+            for name, found in scores.items()
+        },
+        "classifier": str(folder / CLASSIFIER),
+        "scores": str(folder / SCORES),
+    }
