@@ -24,6 +24,7 @@ from zenml.exceptions import EntityExistsError
 from configs.errors import UserError
 from vision.classifier import input_side
 from vision.drift import PROPERTIES
+from vision.predictors import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ PROMOTED_AT, PREVIOUS = "promoted_at", "previous_champion"
 STAGES = {CHAMPION: ModelStages.PRODUCTION, CHALLENGER: ModelStages.STAGING}
 REFERENCE = "reference/reference.parquet"  # artifact of the version's run
 DECISION = "promotion/decision.json"
+ONNX = "onnx"  # folder of ONNX_FILES among the artifacts of the version's run
 CARD = "model_card"  # .md and .html, artifacts of the version's run
 LOCK = "champion.lock"  # in the state folder
 
@@ -124,6 +126,20 @@ def load_model(uri: str) -> LoadedModel:
     return LoadedModel(version, classifier, class_names, file)
 
 
+def load_predictor(model: LoadedModel, uri: str, runtime: str) -> Predictor:
+    """Return the predictor of a model that was loaded from `uri`, of a runtime that inference.runtime names.
+
+    Raises UserError where the version has no ONNX file for it, or one that cannot be used.
+    """
+    if runtime == KERAS:
+        return keras_predictor(model.classifier)
+    try:
+        file = fetch(find_version(uri), f"{ONNX}/{ONNX_FILES[runtime]}")
+    except ModelError as error:
+        raise ModelError(f"inference.runtime {runtime}: {error}; set another runtime, such as keras") from error
+    return onnx_predictor(file, input_side(model.classifier), len(model.class_names))
+
+
 def log_classifier(classifier: keras.Model, class_names: Sequence[str], name: str) -> str:
     """Log a model that gives probabilities with signature and example, register it, and return models:/NAME/VERSION.
 
@@ -161,6 +177,12 @@ def fetch(version: RegisteredVersion, artifact: str) -> Path:
         return Path(mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=artifact))
     except (MlflowException, OSError) as error:
         raise ModelError(f"{version.name} version {version.number} has no readable {artifact}: {error}") from error
+
+
+def fetch_onnx(version: RegisteredVersion) -> list[Path]:
+    """Return local copies of the ONNX files that the version's run has."""
+    found = mlflow.MlflowClient().list_artifacts(version.run_id, ONNX)
+    return [fetch(version, file.path) for file in found if Path(file.path).name in ONNX_FILES.values()]
 
 
 def load_reference(version: RegisteredVersion) -> pd.DataFrame:
