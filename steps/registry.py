@@ -133,11 +133,12 @@ def load_predictor(model: LoadedModel, uri: str, runtime: str) -> Predictor:
     """
     if runtime == KERAS:
         return keras_predictor(model.classifier)
-    try:
-        file = fetch(find_version(uri), f"{ONNX}/{ONNX_FILES[runtime]}")
-    except ModelError as error:
-        raise ModelError(f"inference.runtime {runtime}: {error}; set another runtime, such as keras") from error
-    return onnx_predictor(file, input_side(model.classifier), len(model.class_names))
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            file = fetch(find_version(uri), f"{ONNX}/{ONNX_FILES[runtime]}", temporary)
+        except ModelError as error:
+            raise ModelError(f"inference.runtime {runtime}: {error}; set another runtime, such as keras") from error
+        return onnx_predictor(file, input_side(model.classifier), len(model.class_names))
 
 
 def log_classifier(classifier: keras.Model, class_names: Sequence[str], name: str) -> str:
@@ -171,18 +172,23 @@ def log_reference(reference: pd.DataFrame) -> None:
         mlflow.log_artifact(str(path), Path(REFERENCE).parent.as_posix())
 
 
-def fetch(version: RegisteredVersion, artifact: str) -> Path:
-    """Return a local copy of an artifact of the version's run. Raises ModelError where there is none."""
+def fetch(version: RegisteredVersion, artifact: str, folder: str | None = None) -> Path:
+    """Return a copy of an artifact of the version's run, in `folder` or where MLflow likes.
+
+    Raises ModelError where there is none.
+    """
     try:
-        return Path(mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=artifact))
+        copied = mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=artifact, dst_path=folder)
+        return Path(copied)
     except (MlflowException, OSError) as error:
         raise ModelError(f"{version.name} version {version.number} has no readable {artifact}: {error}") from error
 
 
-def fetch_onnx(version: RegisteredVersion) -> list[Path]:
-    """Return local copies of the ONNX files that the version's run has."""
-    found = mlflow.MlflowClient().list_artifacts(version.run_id, ONNX)
-    return [fetch(version, file.path) for file in found if Path(file.path).name in ONNX_FILES.values()]
+def fetch_onnx(version: RegisteredVersion, folder: Path) -> None:
+    """Put the ONNX files that the version's run has into a folder."""
+    for file in mlflow.MlflowClient().list_artifacts(version.run_id, ONNX):
+        if (name := Path(file.path).name) in ONNX_FILES.values():
+            fetch(version, file.path, str(folder)).replace(folder / name)
 
 
 def load_reference(version: RegisteredVersion) -> pd.DataFrame:
