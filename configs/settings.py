@@ -211,10 +211,20 @@ class CardSettings(Section):
     limits: tuple[Sentence, ...]
 
 
+class OnnxSettings(Section):
+    enabled: bool
+    calibration_faces: Annotated[int, Field(ge=1, le=100_000)]
+    max_probability_difference: Annotated[float, Field(gt=0.0, le=1.0)]
+    max_accuracy_loss: Share
+    latency_batches: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1)]
+    latency_samples: Annotated[int, Field(ge=1, le=10_000)]
+
+
 class InferenceSettings(Section):
     input: str
     output: Path
     model: Annotated[str, Field(min_length=1)]
+    runtime: Literal["keras", "onnx", "onnx_int8"]
     detect: bool
     detection_side: Annotated[int, Field(ge=64, le=20_000)]
     scale_factor: Annotated[float, Field(gt=1.0, le=2.0)]
@@ -299,6 +309,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings
     promotion: PromotionSettings
     card: CardSettings
+    onnx: OnnxSettings
     inference: InferenceSettings
     monitoring: MonitoringSettings
     retraining: RetrainingSettings

@@ -13,6 +13,7 @@ from pipelines.fingerprints import code_fingerprint, settings_fingerprint
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
 from steps.evaluate_model import evaluate_model
+from steps.export_onnx import export_onnx
 from steps.ingest_data import ingest_data
 from steps.preprocess_data import preprocess_data
 from steps.preview_augmentation import preview_augmentation
@@ -26,14 +27,14 @@ from vision.readers import source_fingerprint
 
 SECTIONS = {
     "seed", "tracking", "dataset", "validation", "balance", "preprocessing", "augmentation", "classifier", "training",
-    "evaluation", "promotion",
+    "evaluation", "promotion", "onnx",
 }  # fmt: skip
 EXIT_CODES = {"promoted": 0, "held": HELD, "rejected": REJECTED}
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)  # the step's own error reaches run.py
 def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
-    """Ingest, validate, analyse, preprocess, train, register, evaluate, promote and report."""
+    """Ingest, validate, analyse, preprocess, train, register, evaluate, promote, report and export."""
     seed, tracking, state_folder = settings.seed, settings.tracking, str(settings.state_folder)
     everything = settings.model_dump(mode="json", include=SECTIONS)
     reports_folder, checkpoints = str(tracking.reports_folder), str(settings.state_folder / "checkpoints")
@@ -81,6 +82,8 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
         reports_folder,
         after="preview_augmentation",
     )
+    # last, so that a failure there takes away neither a promotion nor the report
+    export_onnx(prepared, model_uri, settings.onnx, seed, after="report_run")
 
 
 def describe(settings: Settings) -> dict[str, str]:

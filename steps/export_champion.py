@@ -45,6 +45,7 @@ def export_champion(
         registry.load_reference(champion).to_parquet(folder / REFERENCE, index=False)
         for name, artifact in {DECISION: registry.DECISION, **{card: card for card in CARDS}}.items():
             shutil.copyfile(registry.fetch(champion, artifact), folder / name)
+        registry.fetch_onnx(champion, folder)
         about = About(
             format=FORMAT,
             name=model_name,

@@ -11,7 +11,18 @@ from zenml import step
 
 from configs.settings import ClassName
 from steps import registry
-from vision.bundles import CARDS, DECISION, LABELS, METRICS, MODEL, REFERENCE, check_probe, read_bundle, read_json
+from vision.bundles import (
+    CARDS,
+    DECISION,
+    LABELS,
+    METRICS,
+    MODEL,
+    REFERENCE,
+    check_probe,
+    optional_files,
+    read_bundle,
+    read_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +64,8 @@ def import_champion(
         mlflow.log_artifact(str(folder / DECISION), Path(registry.DECISION).parent.as_posix())
         for card in CARDS:
             mlflow.log_artifact(str(folder / card))
+        for name in optional_files(folder):
+            mlflow.log_artifact(str(folder / name), registry.ONNX)
         description = (folder / CARDS[0]).read_text(encoding="utf-8")
         uri = registry.log_classifier(classifier, class_names, model_name)
     version = uri.rsplit("/", 1)[-1]

@@ -26,8 +26,10 @@ def predict_pictures(
     if uri == registry.CHAMPION:
         uri = registry.champion_of(model_name).uri
     model = registry.load_model(uri)
+    predictor = registry.load_predictor(model, uri, inference.runtime)
     folder = job_folder(inference, pictures, model.version)
-    mlflow.set_tags({**tags, "model": uri, "input": pictures.name, "predictions": str(folder)})
-    report = predict_all(model.classifier, model.class_names, model.version, pictures, inference, folder)
+    used = {"model": uri, "runtime": inference.runtime, "input": pictures.name, "predictions": str(folder)}
+    mlflow.set_tags({**tags, **used})
+    report = predict_all(predictor, model.class_names, model.version, pictures, inference, folder)
     log_report(report, "inference")
     return report, str(folder), uri

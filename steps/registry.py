@@ -24,6 +24,7 @@ from zenml.exceptions import EntityExistsError
 from configs.errors import UserError
 from vision.classifier import input_side
 from vision.drift import PROPERTIES
+from vision.predictors import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ PROMOTED_AT, PREVIOUS = "promoted_at", "previous_champion"
 STAGES = {CHAMPION: ModelStages.PRODUCTION, CHALLENGER: ModelStages.STAGING}
 REFERENCE = "reference/reference.parquet"  # artifact of the version's run
 DECISION = "promotion/decision.json"
+ONNX = "onnx"  # folder of ONNX_FILES among the artifacts of the version's run
 CARD = "model_card"  # .md and .html, artifacts of the version's run
 LOCK = "champion.lock"  # in the state folder
 
@@ -124,6 +126,21 @@ def load_model(uri: str) -> LoadedModel:
     return LoadedModel(version, classifier, class_names, file)
 
 
+def load_predictor(model: LoadedModel, uri: str, runtime: str) -> Predictor:
+    """Return the predictor of a model that was loaded from `uri`, of a runtime that inference.runtime names.
+
+    Raises UserError where the version has no ONNX file for it, or one that cannot be used.
+    """
+    if runtime == KERAS:
+        return keras_predictor(model.classifier)
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            file = fetch(find_version(uri), f"{ONNX}/{ONNX_FILES[runtime]}", temporary)
+        except ModelError as error:
+            raise ModelError(f"inference.runtime {runtime}: {error}; set another runtime, such as keras") from error
+        return onnx_predictor(file, input_side(model.classifier), len(model.class_names))
+
+
 def log_classifier(classifier: keras.Model, class_names: Sequence[str], name: str) -> str:
     """Log a model that gives probabilities with signature and example, register it, and return models:/NAME/VERSION.
 
@@ -155,12 +172,23 @@ def log_reference(reference: pd.DataFrame) -> None:
         mlflow.log_artifact(str(path), Path(REFERENCE).parent.as_posix())
 
 
-def fetch(version: RegisteredVersion, artifact: str) -> Path:
-    """Return a local copy of an artifact of the version's run. Raises ModelError where there is none."""
+def fetch(version: RegisteredVersion, artifact: str, folder: str | None = None) -> Path:
+    """Return a copy of an artifact of the version's run, in `folder` or where MLflow likes.
+
+    Raises ModelError where there is none.
+    """
     try:
-        return Path(mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=artifact))
+        copied = mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=artifact, dst_path=folder)
+        return Path(copied)
     except (MlflowException, OSError) as error:
         raise ModelError(f"{version.name} version {version.number} has no readable {artifact}: {error}") from error
+
+
+def fetch_onnx(version: RegisteredVersion, folder: Path) -> None:
+    """Put the ONNX files that the version's run has into a folder."""
+    for file in mlflow.MlflowClient().list_artifacts(version.run_id, ONNX):
+        if (name := Path(file.path).name) in ONNX_FILES.values():
+            fetch(version, file.path, str(folder)).replace(folder / name)
 
 
 def load_reference(version: RegisteredVersion) -> pd.DataFrame:

@@ -52,6 +52,7 @@ SMALL: dict[str, Any] = {
     "promotion": {"min_accuracy": 0, "min_macro_f1": 0, "min_worst_class_recall": 0,
                   "max_latency_p95_milliseconds": 60_000, "max_expected_calibration_error": 1,
                   "bootstrap_samples": 200, "latency_samples": 20},
+    "onnx": {"enabled": False, "calibration_faces": 32, "latency_batches": [1, 4], "latency_samples": 2},
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from configs.errors import UserError
 from vision.classifier import input_side, predict
 from vision.drawing import EXPRESSIONS, draw_face
+from vision.predictors import ONNX_FILES
 
 Array = np.ndarray[Any, Any]
 FORMAT = 1
@@ -25,6 +26,7 @@ MODEL, LABELS, METRICS, DECISION, REFERENCE = (
 CARDS = ("model_card.md", "model_card.html")
 ABOUT, CHECKSUMS = "bundle.json", "checksums.sha256"
 CONTENT = (MODEL, LABELS, METRICS, DECISION, REFERENCE, *CARDS, ABOUT)
+OPTIONAL = tuple(ONNX_FILES.values())
 BLOCK = 1 << 20
 AGREEMENT = 1e-3  # of probabilities; processors differ in the last digits of a sum
 
@@ -50,14 +52,16 @@ def probe(classifier: keras.Model) -> Array:
 
 
 def write_bundle(path: Path, folder: Path, about: About) -> None:
-    """Write the files of CONTENT in `folder`, and `about`, as one zip file that appears whole or not at all."""
+    """Write the files of CONTENT and those there are of OPTIONAL in `folder`, and `about`, as one zip file.
+
+    It appears whole or not at all.
+    """
     (folder / ABOUT).write_text(json.dumps(asdict(about), indent=1), encoding="utf-8")
-    lines = [f"{_digest(folder / name)}  {name}\n" for name in CONTENT]
-    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+    (folder / CHECKSUMS).write_text(_checksums(folder), encoding="utf-8")
     unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
         with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
-            for name in (*CONTENT, CHECKSUMS):
+            for name in (*CONTENT, *optional_files(folder), CHECKSUMS):
                 archive.write(folder / name, name)
         unfinished.replace(path)
     except OSError as error:
@@ -78,8 +82,7 @@ def read_bundle(path: Path, folder: Path, max_bytes: int) -> About:
         raise UserError(f"bundle.path {path} is no whole bundle: {error}; export or download it again") from error
     except OSError as error:
         raise UserError(f"bundle.path {path} cannot be read: {error.strerror}") from error
-    expected = "".join(f"{_digest(folder / name)}  {name}\n" for name in CONTENT)
-    if (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace") != expected:
+    if (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace") != _checksums(folder):
         raise UserError(f"bundle.path {path} was altered: its files do not have the sums in {CHECKSUMS}")
     try:
         about = TypeAdapter(About).validate_json((folder / ABOUT).read_bytes())
@@ -99,7 +102,7 @@ def check_probe(classifier: keras.Model, about: About, path: Path) -> None:
 
 def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) -> None:
     names = sorted(member.filename for member in archive.infolist())
-    if names != sorted((*CONTENT, CHECKSUMS)):
+    if [name for name in names if name not in OPTIONAL] != sorted((*CONTENT, CHECKSUMS)):
         raise UserError(
             f"bundle.path {path} is no bundle of this pipeline: it holds {', '.join(names)[:200] or 'nothing'}, "
             f"expected {', '.join((*CONTENT, CHECKSUMS))}"
@@ -112,6 +115,15 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) 
                 if left < 0:
                     raise UserError(f"bundle.path {path} unpacks to more than bundle.max_bytes {max_bytes}")
                 target.write(block)
+
+
+def optional_files(folder: Path) -> list[str]:
+    """Return the names of the files of OPTIONAL that are in a folder."""
+    return [name for name in OPTIONAL if (folder / name).exists()]
+
+
+def _checksums(folder: Path) -> str:
+    return "".join(f"{_digest(folder / name)}  {name}\n" for name in (*CONTENT, *optional_files(folder)))
 
 
 def _first(error: ValidationError) -> str:

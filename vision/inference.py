@@ -17,7 +17,6 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
-import keras
 import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
@@ -27,7 +26,6 @@ from configs.errors import UserError
 from configs.settings import InferenceSettings
 from vision import plots
 from vision.annotation import annotate_picture, fit_picture
-from vision.classifier import input_side, predict
 from vision.detection import crop_face, find_faces
 from vision.ingestion import decode_image, measure_levels, resize_face
 from vision.pictures import Payload, Pictures, RawPicture, plain_name
@@ -42,6 +40,7 @@ from vision.predictions import (
     write_csv,
     write_part,
 )
+from vision.predictors import Predictor
 from vision.readers import IMAGE_SUFFIXES
 from vision.reports import Report, render_page
 
@@ -142,7 +141,7 @@ def job_folder(settings: InferenceSettings, pictures: Pictures, model_version: s
 
 
 def predict_pictures(
-    classifier: keras.Model,
+    predictor: Predictor,
     class_names: Sequence[str],
     model_version: str,
     pictures: Pictures,
@@ -151,7 +150,7 @@ def predict_pictures(
 ) -> InferenceReport:
     """Predict every face and write predictions.parquet and .csv, annotated pictures and summary.html to `folder`.
 
-    `classifier` turns grey levels of 0-255 into probabilities. An interrupted job goes on with the first part that is
+    An interrupted job goes on with the first part that is
     missing; a finished one is only reported. Raises UserError where the folder is another job's or in use.
     """
     with _alone_in(folder):
@@ -159,7 +158,7 @@ def predict_pictures(
         report = _finished(folder)
         if report is None:
             started = time.perf_counter()
-            faces = _predict_parts(job, classifier, class_names, model_version, settings)
+            faces = _predict_parts(job, predictor, class_names, model_version, settings)
             totals = merge_parts([job.part(start) for start in job.starts], folder / TABLE, class_names)
             write_csv(folder / TABLE, folder / CSV)
             seconds = time.perf_counter() - started
@@ -173,7 +172,7 @@ def predict_pictures(
 
 def _job_key(settings: InferenceSettings, pictures: Pictures, model_version: str) -> str:
     """Hash everything that the results depend on; how many are predicted at once may change on the way."""
-    used = {"detect", "confidence_threshold", "max_pixels", "max_file_bytes"}
+    used = {"runtime", "detect", "confidence_threshold", "max_pixels", "max_file_bytes"}
     if settings.detect:
         used |= {"detection_side", "scale_factor", "min_neighbors", "min_face_pixels", "margin", "annotated_pictures"}
     facts = [LAYOUT, pictures.fingerprint, model_version, settings.model_dump(mode="json", include=used)]
@@ -216,7 +215,7 @@ def _open_job(folder: Path, pictures: Pictures, settings: InferenceSettings, mod
 
 
 def _predict_parts(
-    job: Job, classifier: keras.Model, class_names: Sequence[str], model_version: str, settings: InferenceSettings
+    job: Job, predictor: Predictor, class_names: Sequence[str], model_version: str, settings: InferenceSettings
 ) -> int:
     """Write the parts that are missing; return how many faces they hold."""
     (job.folder / PARTS).mkdir(exist_ok=True)
@@ -228,10 +227,10 @@ def _predict_parts(
         to_annotate = settings.annotated_pictures - sum(count_pictures_with_faces(job.part(start)) for start in done)
     progress = _Progress(job.pictures, sum(job.stop(start) - start for start in done))
     counted = 0
-    with closing(_examine_ahead(job, missing, settings, input_side(classifier), to_annotate)) as parts, progress:
+    with closing(_examine_ahead(job, missing, settings, predictor.side, to_annotate)) as parts, progress:
         for start, examined in parts:
             faces = np.concatenate([picture.faces for picture in examined])
-            probabilities = predict(classifier, faces, settings.batch_size) if len(faces) else np.empty((0, 1))
+            probabilities = predictor.predict(faces, settings.batch_size) if len(faces) else np.empty((0, 1))
             rows = _rows(examined, probabilities, class_names, model_version, settings.confidence_threshold)
             for position, picture in enumerate(examined, start=start):
                 if picture.picture is not None:

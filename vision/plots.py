@@ -394,3 +394,19 @@ def confidence_histogram(counts: np.ndarray[Any, Any], threshold: float) -> byte
     axis.set_ylim(0, 1.1 * max(int(counts.max()), 1))
     axis.legend(fontsize=8, loc="upper left")
     return _png(figure)
+
+
+def latencies(table: pd.DataFrame) -> bytes:
+    """Draw what a batch takes: `table` has runtime, batch, p50 and p95, in milliseconds, a row for each pair."""
+    batches = table["batch"].unique()
+    figure, axes = _figure(3.4 * len(batches), 3.2, 1, len(batches), squeeze=False)
+    for axis, batch in zip(axes[0], batches, strict=True):
+        rows = table[table["batch"] == batch]
+        names = [f"{row.runtime}\n{row.p50:.3g} / {row.p95:.3g}" for row in rows.itertuples()]
+        axis.bar(names, rows["p50"], color=PALETTE[: len(rows)])
+        axis.scatter(names, rows["p95"], color="black", marker="_", s=300, label="95th percentile")
+        axis.set(title=f"batch of {batch}", ylabel="milliseconds (median / 95th percentile)")
+        axis.grid(visible=False, axis="x")
+        axis.set_ylim(bottom=0)
+    axes[0, 0].legend(fontsize=8)
+    return _png(figure)

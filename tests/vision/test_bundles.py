@@ -9,7 +9,19 @@ import pytest
 from configs.errors import UserError
 from configs.settings import Settings
 from vision import bundles
-from vision.bundles import ABOUT, CHECKSUMS, CONTENT, MODEL, About, check_probe, probe, read_bundle, write_bundle
+from vision.bundles import (
+    ABOUT,
+    CHECKSUMS,
+    CONTENT,
+    MODEL,
+    OPTIONAL,
+    About,
+    check_probe,
+    optional_files,
+    probe,
+    read_bundle,
+    write_bundle,
+)
 from vision.classifier import build_classifier, with_temperature
 
 LIMIT = 500_000_000
@@ -81,6 +93,22 @@ def test_a_bundle_with_an_altered_file_is_refused(name: str, changed: Callable[.
 
     with pytest.raises(UserError, match="was altered"):
         read(path, tmp_path / "out")
+
+
+def test_a_bundle_carries_the_onnx_files_that_there_are_and_their_sums(bundle: Path, tmp_path: Path) -> None:
+    about = read(bundle, tmp_path / "out")
+    (tmp_path / "out" / OPTIONAL[0]).write_bytes(b"onnx")
+    write_bundle(tmp_path / "more.zip", tmp_path / "out", about)
+
+    read(tmp_path / "more.zip", tmp_path / "again")
+
+    assert optional_files(tmp_path / "again") == [OPTIONAL[0]]
+    assert OPTIONAL[0] in (tmp_path / "again" / CHECKSUMS).read_text()
+
+
+def test_an_onnx_file_that_the_sums_do_not_name_is_refused(changed: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="was altered"):
+        read(changed({OPTIONAL[1]: b"onnx"}), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

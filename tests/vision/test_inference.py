@@ -22,11 +22,12 @@ from PIL import Image
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import InferenceSettings
-from vision import inference, plots, predictions
+from vision import inference, plots, predictions, predictors
 from vision.classifier import predict
 from vision.drawing import EXPRESSIONS, draw_face
 from vision.inference import InferenceReport, job_folder, predict_pictures
 from vision.pictures import RawPicture, open_pictures
+from vision.predictors import keras_predictor
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAMES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -55,7 +56,7 @@ def inference_settings(given: Path, output: Path, **changes: Any) -> InferenceSe
 def run_job(classifier: keras.Model, settings: InferenceSettings) -> tuple[InferenceReport, Path]:
     pictures = open_pictures(settings)
     folder = job_folder(settings, pictures, "3")
-    return predict_pictures(classifier, NAMES, "3", pictures, settings, folder), folder
+    return predict_pictures(keras_predictor(classifier), NAMES, "3", pictures, settings, folder), folder
 
 
 def table_of(folder: Path) -> pd.DataFrame:
@@ -64,13 +65,13 @@ def table_of(folder: Path) -> pd.DataFrame:
 
 def run_slowly(given: str, output: str) -> None:
     """Run the job of test_a_killed_job..., so slowly that it can be killed on the way. Runs in a process of its own."""
-    predicted = inference.predict
+    predicted = predictors.predict
 
     def predict_slowly(*arguments: Any) -> np.ndarray:
         time.sleep(0.3)
         return predicted(*arguments)
 
-    inference.predict = predict_slowly
+    predictors.predict = predict_slowly
     run_job(toy_classifier(), inference_settings(Path(given), Path(output), batch_size=16))
 
 
@@ -384,7 +385,9 @@ def test_a_killed_job_goes_on_where_it_stopped(
         read.extend(range(start, stop))
         return pictures.reader(start, stop)
 
-    report = predict_pictures(classifier, NAMES, "3", replace(pictures, reader=count), settings, folder)
+    report = predict_pictures(
+        keras_predictor(classifier), NAMES, "3", replace(pictures, reader=count), settings, folder
+    )
 
     uninterrupted, whole = run_job(classifier, inference_settings(root, tmp_path / "whole", batch_size=16))
     assert 1 <= len(done) < 4
@@ -407,7 +410,7 @@ def test_a_finished_job_does_no_work_and_reports_the_same(
     def fail(start: int, stop: int) -> Iterator[RawPicture]:
         raise AssertionError("a picture was read")
 
-    again = predict_pictures(classifier, NAMES, "3", replace(pictures, reader=fail), settings, folder)
+    again = predict_pictures(keras_predictor(classifier), NAMES, "3", replace(pictures, reader=fail), settings, folder)
 
     assert again == report
     assert not (folder / "parts").exists()
@@ -469,7 +472,7 @@ def test_the_folder_of_another_job_is_refused(
     _, folder = run_job(classifier, settings)
 
     with pytest.raises(UserError, match="belongs to another job, whose input, model or settings differ"):
-        predict_pictures(classifier, NAMES, "4", pictures, settings, folder)
+        predict_pictures(keras_predictor(classifier), NAMES, "4", pictures, settings, folder)
 
 
 def test_a_folder_with_other_files_is_refused(
@@ -478,7 +481,7 @@ def test_a_folder_with_other_files_is_refused(
     settings = inference_settings(write_faces(tmp_path / "faces", 3), tmp_path / "out")
 
     with pytest.raises(UserError, match=r"faces holds face0\.png, but no job\.json"):
-        predict_pictures(classifier, NAMES, "3", open_pictures(settings), settings, tmp_path / "faces")
+        predict_pictures(keras_predictor(classifier), NAMES, "3", open_pictures(settings), settings, tmp_path / "faces")
 
 
 def test_an_output_that_cannot_be_written_is_refused(
@@ -506,7 +509,7 @@ def test_two_runs_never_work_on_the_same_job(
         refused.append(raised)
         return predict(*arguments)
 
-    monkeypatch.setattr(inference, "predict", predict_while_another_starts)
+    monkeypatch.setattr(predictors, "predict", predict_while_another_starts)
     run_job(classifier, settings)
 
     assert len(refused) == 1
@@ -570,7 +573,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(
         resident.append(psutil.Process().memory_info().rss)
         return predict(*arguments)
 
-    monkeypatch.setattr(inference, "predict", predict_and_measure)
+    monkeypatch.setattr(predictors, "predict", predict_and_measure)
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for number in range(12_000):
             archive.writestr(f"{number}.png", picture)
