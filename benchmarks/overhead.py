@@ -121,7 +121,7 @@ def own_seconds(clock: Clock) -> dict[str, float]:
 
     (finished,) = Client().list_pipeline_runs(sort_by="desc:created", size=1).items
     ran = [step for step in Client().get_pipeline_run(finished.id).steps.values() if step.status == "completed"]
-    ran.sort(key=lambda step: step.start_time)
+    ran.sort(key=lambda step: str(step.start_time))
     return {step.name: ended - began for step, (began, ended) in zip(ran, clock.spent["own"], strict=True)}
 
 

@@ -91,8 +91,8 @@ def open_store(options: Namespace) -> FaceSet:
     mapped = np.memmap(options.store, dtype=np.uint8, mode="r").reshape(-1, SIDE, SIDE)
     count = len(mapped) if options.side == "mapped" else min(len(mapped), faces_that_fit())
     images = mapped if options.side == "mapped" else np.array(mapped[:count])
-    labels = pd.Categorical.from_codes(np.arange(count) % len(CLASSES), categories=CLASSES)
-    splits = pd.Categorical.from_codes(np.zeros(count, np.int8), categories=[TRAIN])
+    labels = pd.Categorical.from_codes(np.arange(count) % len(CLASSES), categories=pd.Index(CLASSES))
+    splits = pd.Categorical.from_codes(np.zeros(count, np.int8), categories=pd.Index([TRAIN]))
     return FaceSet("noise", "drawn", CLASSES, images, pd.DataFrame({"label": labels, "split": splits}))
 
 
