@@ -6,9 +6,10 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(word 1,$(shell cksum < requirements.lock))
 STORE := $(if $(MLFLOW_TRACKING_URI),$(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/.state/mlflow/mlflow.db)
 PORT ?= 5000
+BENCHMARKS := loading growth streaming throughput overhead inference time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare doctor test check ui clean lock
+.PHONY: help setup train compare doctor test bench check ui clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ doctor: setup ## look over this machine and say what to mend
 
 test: setup ## run the tests (no network needed)
 	$(RUN) -m pytest $(ARGS)
+
+bench: setup ## print the benchmarks' tables (NAME=loading ARGS="--dataset PATH"; see benchmarks/README.md)
+	@code=0; for name in $(or $(NAME),$(BENCHMARKS)); do $(RUN) -m benchmarks.$$name $(ARGS) || code=$$?; done; exit $$code
 
 check: setup ## ruff, mypy and import-linter
 	$(VENV)/bin/ruff check .

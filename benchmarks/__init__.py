@@ -1,0 +1,1 @@
+"""Benchmarks: side-by-side measurements, each a command that prints a table."""
