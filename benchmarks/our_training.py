@@ -26,5 +26,6 @@ def train_ours(faces: FaceSet, settings: Settings, folder: Path, hook: EpochHook
         settings.training,
         settings.seed,
         folder / "best.keras",
+        folder / "features",
         hook=hook,
     )

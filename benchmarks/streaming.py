@@ -114,7 +114,7 @@ def limit_this_process(options: Namespace) -> None:
 def measure_side(options: Namespace) -> float:
     """Return faces per second of one side, in this process."""
     limit_this_process(options)
-    from vision.training import FaceBatches
+    from vision.batches import FaceBatches
 
     batches = FaceBatches(open_store(options), TRAIN, BATCH, np.random.default_rng(0))
     if options.work == "batches":

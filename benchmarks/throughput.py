@@ -31,7 +31,7 @@ QUICK_FACES = 64
 NO_AUGMENTATION = {
     "flip": False,
     **dict.fromkeys(("rotation_degrees", "shift", "zoom", "brightness", "contrast", "erasing", "mixup"), 0.0),
-    "random_crop": 0,
+    "random_crop": False,
 }
 NOTES = (
     "Each measurement is a process of its own: it trains the last phase of configs/training.yaml for "
@@ -88,7 +88,8 @@ def measure_bare(faces: FaceSet, settings: Settings) -> float:
     import keras
 
     from vision.classifier import BFLOAT16, FLOAT32, build_classifier, set_trainable
-    from vision.training import OPTIMIZERS, learning_rate, resolve_precision
+    from vision.devices import resolve_precision
+    from vision.training import OPTIMIZERS, learning_rate
 
     training, phase = settings.training, settings.training.phases[0]
     classes, side = len(faces.class_names), faces.images.shape[1]
@@ -103,7 +104,7 @@ def measure_bare(faces: FaceSet, settings: Settings) -> float:
 
     steps = -(-len(faces.rows(TRAIN)) // training.batch_size)
     model.compile(
-        optimizer=OPTIMIZERS[training.optimizer](learning_rate(phase, steps), training.weight_decay),
+        optimizer=OPTIMIZERS[training.optimizer](learning_rate(phase, steps), weight_decay=training.weight_decay),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing),
         metrics=["accuracy"],
     )
