@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(word 1,$(shell cksum < requirements.lock))
 STORE := $(if $(MLFLOW_TRACKING_URI),$(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/.state/mlflow/mlflow.db)
 PORT ?= 5000
-BENCHMARKS := loading growth streaming throughput overhead inference time_to_accuracy
+BENCHMARKS := loading growth streaming throughput overhead inference imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train compare doctor test bench check ui clean lock

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import keras
+
 from configs.settings import Settings
 from vision.balance import analyze_classes
 from vision.faces import FaceSet
 from vision.ingestion import ingest_faces
 from vision.preprocessing import preprocess_faces
-from vision.training import EpochHook, train_classifier
+from vision.training import EpochHook, TrainingHistory, train_classifier
 
 
 def prepare_faces(settings: Settings) -> FaceSet:
@@ -15,10 +17,12 @@ def prepare_faces(settings: Settings) -> FaceSet:
     return preprocess_faces(ingest_faces(settings.dataset, settings.seed), settings.preprocessing, settings.seed)[0]
 
 
-def train_ours(faces: FaceSet, settings: Settings, folder: Path, hook: EpochHook) -> None:
+def train_ours(
+    faces: FaceSet, settings: Settings, folder: Path, hook: EpochHook
+) -> tuple[keras.Model, TrainingHistory]:
     """Train as the step train_model does; `hook` is called after every epoch, `folder` takes what training keeps."""
     balance = analyze_classes(faces, settings.balance, settings.seed)
-    train_classifier(
+    return train_classifier(
         faces,
         balance.weights[settings.training.class_weights],
         settings.classifier,

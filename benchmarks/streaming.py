@@ -206,7 +206,7 @@ def main() -> None:
         f"may use {options.limit_mb:,} MB, TensorFlow's own included, limited {how}{peak}. The side in memory has "
         f"no limit "
         "and reads as many of the faces as half of the free memory holds.",
-        f"Faces are drawn at random over the whole store, {BATCH} a batch, by vision.training.FaceBatches. The "
+        f"Faces are drawn at random over the whole store, {BATCH} a batch, by vision.batches.FaceBatches. The "
         f"store's pages "
         f"are evicted before each measurement, which is a process of its own and takes about {seconds:g} s after a "
         "stretch that is not counted. The goal is a ratio of at least 0.90 in training.",
