@@ -53,7 +53,7 @@ def main() -> None:
                 found[way].append({**{name: scores[name] for name in SCORES}, "seconds": seconds})
                 progress.update()
     header = ("imbalance", "accuracy", "macro-F1", "worst recall", "seconds of training")
-    table_rows = tuple(
+    table_rows: tuple[tuple[str | float, ...], ...] = tuple(
         (
             way,
             *(f"{statistics.median(run[name] for run in runs):.2%}" for name in SCORES),
@@ -63,8 +63,8 @@ def main() -> None:
     )
     notes = (
         f"Validation split ({len(rows):,} faces), medians of {options.rounds} seed(s); configs/training.yaml with one "
-        f"phase of {options.epochs} epochs that trains block 5 and the head on kept features of blocks 1 to 4. The kept "
-        "epoch is the one of the best validation accuracy, whatever the way.",
+        f"phase of {options.epochs} epochs that trains block 5 and the head on kept features of blocks 1 to 4. The "
+        "kept epoch is the one of the best validation accuracy, whatever the way.",
     )
     publish(Table("Unbalanced classes", header, table_rows, notes), options)
 
