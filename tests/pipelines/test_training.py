@@ -25,7 +25,10 @@ def run(finished_run: FinishedRun, client: mlflow.MlflowClient) -> Any:
     return client.get_run(finished_run.last_lines()["MLflow run"])
 
 
-@pytest.mark.parametrize("overlays", [[], [FOLDER / "demo.yaml"]], ids=["training.yaml", "with demo.yaml"])
+RECIPES = ("compact", "demo", "gpu", "quick")
+
+
+@pytest.mark.parametrize("overlays", [[], *([FOLDER / f"{name}.yaml"] for name in RECIPES)], ids=["training", *RECIPES])
 def test_each_yaml_compiles(overlays: list[Path]) -> None:
     from pipelines.training import training
 

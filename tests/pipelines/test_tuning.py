@@ -1,0 +1,44 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+
+from tests.conftest import FinishedRun
+
+SEARCH = (
+    "--pipeline", "tuning", "--classifier.backbone", "vgg_compact", "--tuning.trials", "2", "--tuning.epochs", "1",
+    "--training.phases", "[{name: head, trainable: [head], epochs: 1, learning_rate: 0.001, schedule: constant, "
+    "warmup_epochs: 0, patience: 1}]",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def searched(run_small: Callable[..., FinishedRun], tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    return run_small(tmp_path_factory.mktemp("search"), *SEARCH)
+
+
+def test_a_search_ends_with_a_file_for_config_and_says_how_to_use_it(searched: FinishedRun) -> None:
+    assert searched.code == 0, searched.output
+    lines = searched.last_lines()
+    found = yaml.safe_load(Path(lines["settings"]).read_text(encoding="utf-8"))
+    assert set(found) == {"training", "classifier"}
+    assert lines["train with them"].endswith(f"--config {lines['settings']}")
+    assert lines["trials"] == "2 complete, 0 pruned, 0 fail"
+    assert "2 of 2 done, about 0 min left" in searched.output
+
+
+def test_each_trial_is_a_run_inside_the_searchs_own(searched: FinishedRun) -> None:
+    client = mlflow.MlflowClient(searched.tracking_uri)
+    (experiment,) = [found for found in client.search_experiments() if found.name == "face-emotion"]
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+
+    trials = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+
+    assert {run.info.run_name for run in trials} == {"trial 0", "trial 1"}
+    assert all(run.data.tags["trial_state"] == "complete" for run in trials)
+    assert all("training.weight_decay" in run.data.params and "val_accuracy" in run.data.metrics for run in trials)
+    best = max(run.data.metrics["val_accuracy"] for run in trials)
+    assert parent.data.metrics["tuning/best_val_accuracy"] == pytest.approx(best)
