@@ -36,6 +36,7 @@ def test_each_yaml_compiles(overlays: list[Path]) -> None:
 
     steps = list(training.invocations)
     assert steps.index("ingest_data") < steps.index("accept_data") < steps.index("train_model")
+    assert steps[-1] == "export_onnx"  # a failure there takes away neither a promotion nor the report
 
 
 def test_a_whole_run_ends_well_and_says_where_everything_is(finished_run: FinishedRun) -> None:

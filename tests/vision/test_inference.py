@@ -461,7 +461,8 @@ def test_jobs_that_would_give_other_results_have_other_folders(
     assert folder().parent == tmp_path / "out"
     assert folder().name.startswith("my-faces-1-")
     assert folder() == folder(batch_size=7) == folder(workers=1) == folder(input="./faces")
-    assert len({folder(), folder("4"), folder(detect=False), folder(margin=0.3), folder(confidence_threshold=0.9)}) == 5
+    others = [folder("4"), folder(detect=False), folder(margin=0.3), folder(confidence_threshold=0.9)]
+    assert len({folder(), *others, folder(runtime="onnx")}) == 6
 
 
 def test_the_folder_of_another_job_is_refused(
