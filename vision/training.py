@@ -167,7 +167,7 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         self.hook(number, metrics)
 
 
-class Course:
+class TrainingRun:
     """One training: its model, faces and settings, and the best epoch so far."""
 
     def __init__(
@@ -274,12 +274,11 @@ class Course:
         )
 
     def compile(self, model: AugmentedClassifier, optimizer: Any) -> None:
-        """Prepare a model for fitting; XLA is left out, which takes ten times as long for convolutions on a CPU."""
+        """Prepare a model for fitting by the loss of the settings."""
         model.compile(
             optimizer=optimizer,
             loss=self.loss,
             metrics=[keras.metrics.CategoricalAccuracy("accuracy"), keras.metrics.F1Score("macro", name="macro_f1")],
-            jit_compile=False,
         )
 
 
@@ -306,15 +305,15 @@ def train_classifier(
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     store = FeatureStore(features_folder, settings.cached_views, settings.cache_gigabytes)
     with use_devices(settings.devices):
-        course = Course(
+        run = TrainingRun(
             faces, class_weights, classifier, augmentation, settings, seed, store, teacher, checkpoint, hook
         )
-        best = course.best
+        best = run.best
         try:
             for phase in settings.phases:
-                course.train_phase(phase)
+                run.train_phase(phase)
             if not settings.phases:
-                course.score_as_given()
+                run.score_as_given()
         except KeyboardInterrupt as interrupt:
             stopped = f"training was stopped after {len(best.history)} of {best.total} epochs"
             raise TrainingStoppedError(f"{stopped}; {best.kept()}") from interrupt
@@ -328,7 +327,7 @@ def train_classifier(
         phases=best.phases,
         monitor=settings.monitor,
         best_epoch=best.best_epoch,
-        precision=course.precision,
+        precision=run.precision,
         figures={"learning_curves.png": plots.learning_curves(best.history, best.phases, best.best_epoch)},
     )
     return best.keep, history
