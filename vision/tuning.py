@@ -94,17 +94,20 @@ def search_settings(
                 if trial.should_prune():
                     raise optuna.TrialPruned
 
-            train_classifier(
-                faces,
-                class_weights[training.class_weights],
-                tried.classifier,
-                tried.augmentation,
-                training,
-                tried.seed,
-                folder / "checkpoint" / "best.keras",
-                features_folder,
-                hook,
-            )
+            try:
+                train_classifier(
+                    faces,
+                    class_weights[training.class_weights],
+                    tried.classifier,
+                    tried.augmentation,
+                    training,
+                    tried.seed,
+                    folder / "checkpoint" / "best.keras",
+                    features_folder,
+                    hook,
+                )
+            except TrainingStoppedError as stop:  # is a UserError, as which it would only end this trial
+                raise KeyboardInterrupt from stop
         return best
 
     started, before = time.monotonic(), _count(study)
@@ -125,7 +128,7 @@ def search_settings(
             study.optimize(objective, n_trials=1, catch=(UserError,), callbacks=[report_progress])
             if len(study.trials) >= 2 * tuning.trials and not _finished(study):
                 raise UserError(f"{len(study.trials)} trials of {study.study_name} failed; see tuning.space")
-    except (KeyboardInterrupt, TrainingStoppedError) as stop:
+    except KeyboardInterrupt as stop:
         kept = f"{_count(study)} of {tuning.trials} trials are kept; the same command goes on with the next"
         raise SearchStoppedError(f"the search was stopped; {kept}") from stop
     return _report(study, settings, sign)

@@ -20,7 +20,7 @@ def reports(drawn: FaceSet, prepared: FaceSet, small_settings: Settings) -> dict
         "validation": validate_faces(drawn, small_settings.validation),
         "balance": analyze_classes(drawn, small_settings.balance, seed=0),
         "preprocessing": preprocess_faces(drawn, small_settings.preprocessing, seed=0)[1],
-        "augmentation": preview_faces(prepared, small_settings.augmentation, seed=0),
+        "augmentation": preview_faces(prepared, small_settings.augmentation, 0, seed=0),
         "history": TrainingHistory(
             epochs=[epoch], phases=["head"], monitor="val_loss", best_epoch=1, precision="float32", figures={}
         ),

@@ -90,7 +90,7 @@ def test_a_hopeless_trial_is_pruned(prepared: FaceSet, settings: Settings, tmp_p
         training = settings.training.model_copy(update={"monitor": "val_loss"})
         return settings.model_copy(update={"tuning": tuning, "training": training})
 
-    report = search(prepared, with_rates(1e-6, 0.2, 6), tmp_path)
+    report = search(prepared, with_rates(1e-6, 0.2, 5), tmp_path)
 
     pruned = [trial for trial in report.trials if trial["state"] == "pruned"]
     assert pruned
