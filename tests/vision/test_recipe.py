@@ -15,8 +15,15 @@ from vision.recipe import CLASSIFIER, SCORES
 
 WITHOUT = """
 import sys
-for name in ("zenml", "mlflow", *sys.argv[1].split(",")):
-    sys.modules[name] = None
+from importlib.machinery import ModuleSpec
+class Absent:  # can be looked for, as PyTorch does, but not imported
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self) if name in ("zenml", "mlflow", *sys.argv[1].split(",")) else None
+    def create_module(self, spec):
+        raise ModuleNotFoundError(spec.name)
+    def exec_module(self, module):
+        raise ModuleNotFoundError(module.__name__)
+sys.meta_path.insert(0, Absent())
 import run
 sys.exit(run.main(sys.argv[2:]))
 """
