@@ -22,7 +22,7 @@ def test_the_data_steps_run_without_a_stack(small_settings: Settings) -> None:
     validation = validate_data.entrypoint(faces, small_settings.validation)
     balance = analyze_balance.entrypoint(faces, small_settings.balance, seed)
     prepared, preprocessing = preprocess_data.entrypoint(faces, small_settings.preprocessing, seed)
-    preview = preview_augmentation.entrypoint(prepared, small_settings.augmentation, seed)
+    preview = preview_augmentation.entrypoint(prepared, small_settings.augmentation, 0, seed)
 
     assert validation.images == sum(balance.counts["unassigned"].values()) == len(prepared) == 210
     assert preprocessing.rules[-1].remaining == prepared.table["split"].value_counts().to_dict()
