@@ -1,7 +1,7 @@
 """Plots: every figure of the product, drawn off screen and returned as PNG bytes."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from vision.faces import TRAIN, UNASSIGNED, FaceSet
 
@@ -74,32 +75,35 @@ def suspicious_faces(faces: FaceSet, checks: Sequence["CheckResult"]) -> bytes:
     return _png(figure)
 
 
-def trials(found: Sequence[Mapping[str, Any]], metric: str) -> bytes:
-    """Draw a search: each trial's value in its order with the best so far, and against each value that was tried."""
-    finished = pd.DataFrame([{**trial["values"], **trial} for trial in found if trial["value"] is not None])
+def trials(found: Sequence[Mapping[str, Any]], metric: str, logarithmic: Collection[str]) -> bytes:
+    """Draw a search: each trial's value in its order with the best so far, and against each setting that was tried."""
+    table = pd.DataFrame([{**trial["values"], **trial} for trial in found if trial["value"] is not None])
     paths = list(found[0]["values"])
-    rows = 1 + -(-len(paths) // 3)
-    figure, axes = _figure(10, 2.6 * rows, rows, 3, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    grid = axes[0, 0].get_gridspec()
-    history = figure.add_subplot(grid[0, :])
+    rows = [[*paths[start : start + 3], *["."] * 3][:3] for start in range(0, len(paths), 3)]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10, 2.8 * (1 + len(rows))), layout="constrained")
+        axes = figure.subplot_mosaic([["history"] * 3, *rows])
+    history = axes["history"]
     for state, color, marker in (("complete", PALETTE[0], "o"), ("pruned", PALETTE[1], "x")):
-        chosen = finished[finished["state"] == state]
-        history.scatter(chosen["number"], chosen["value"], color=color, marker=marker, label=state)
-    best = finished["value"].cummin() if metric == "val_loss" else finished["value"].cummax()
-    history.step(finished["number"], best, where="post", color="black", linewidth=1, label="best so far")
+        chosen = table[table["state"] == state]
+        history.scatter(chosen["number"], chosen["value"], color=color, marker=marker, label=state, zorder=2)
+    complete = table[table["state"] == "complete"]
+    best = complete["value"].cummin() if metric == "val_loss" else complete["value"].cummax()
+    history.step(complete["number"], best, where="post", color="black", linewidth=1, label="best so far")
+    history.xaxis.set_major_locator(MaxNLocator(integer=True))
     history.set(title="Trials", xlabel="trial", ylabel=metric)
     history.legend()
-    complete = finished[finished["state"] == "complete"]
-    for axis, path in zip(axes[1:].flat, paths, strict=False):
-        axis.set_axis_on()
-        numeric = pd.api.types.is_numeric_dtype(complete[path])
-        axis.scatter(
-            complete[path] if numeric else complete[path].astype(str), complete["value"], color=PALETTE[0], s=18
-        )
-        if numeric and complete[path].max() > 20 * complete[path].min() > 0:
+    for path in paths:
+        axis, tried = axes[path], complete[path]
+        if path in logarithmic:
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+        elif not pd.api.types.is_numeric_dtype(tried):
+            tried = tried.astype(str)
+            axis.tick_params(axis="x", rotation=20)
+            axis.margins(x=0.2)
+        axis.scatter(tried, complete["value"], color=PALETTE[0], s=18, zorder=2)
         axis.set(xlabel=path, ylabel=metric)
     return _png(figure)
 

@@ -196,13 +196,15 @@ def _report(study: optuna.Study, settings: Settings, sign: float) -> TuningRepor
     if not _finished(study):
         raise UserError(f"all {len(trials)} trials of {study.study_name} were pruned; raise tuning.startup_trials")
     values = _values(study.best_trial)
+    space = settings.tuning.space
+    logarithmic = {path for path, bounds in space.items() if isinstance(bounds, NumberSpace) and bounds.log}
     return TuningReport(
         study=study.study_name,
         monitor=settings.training.monitor,
         trials=trials,
         best={"number": study.best_trial.number, "value": sign * study.best_value, "values": values},
         overlay=_overlay(change_settings(settings, values), values),
-        figures={"trials.png": plots.trials(trials, settings.training.monitor)},
+        figures={"trials.png": plots.trials(trials, settings.training.monitor, logarithmic)},
     )
 
 
