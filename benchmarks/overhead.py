@@ -22,9 +22,10 @@ SMALL: dict[str, Any] = {
     "dataset": {"reader": "drawn", "image_size": 32, "drawn": {"faces": 210}},
     "validation": {"class_count": {"min_count": 2}},
     "preprocessing": {"image_size": 32, "validation_share": 0.2},
-    "classifier": {"weights": "none", "dense_units": [16]},
+    "augmentation": {"random_crop": False},
+    "classifier": {"weights": "none", "crop_size": 0, "dense_units": [16]},
     "training": {"batch_size": 32, "phases": [{"name": "head", "epochs": 1, **PHASE}]},
-    "evaluation": {"bootstrap_samples": 50, "explained_per_class": 1},
+    "evaluation": {"test_time_augmentation": "flip", "bootstrap_samples": 50, "explained_per_class": 1},
     "promotion": {"bootstrap_samples": 200, "latency_samples": 20},
 }
 ENDS_WELL = (0, 3, 4)  # promoted, held, rejected
