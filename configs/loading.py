@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -129,10 +129,16 @@ def _describe(problem: Any) -> str:
 
 
 def _known_fields(location: tuple[str | int, ...]) -> list[str]:
-    """Return the fields of the section at `location`; inside a list, those of its entries."""
-    section: type[BaseModel] = Settings
+    """Return the fields of the section at `location`; inside a list or mapping, those of its entries."""
+    sections: list[type[BaseModel]] = [Settings]
     for part in location:
-        if isinstance(part, str):
-            annotation: Any = section.model_fields[part].annotation
-            section = next((a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)), annotation)
-    return list(section.model_fields)
+        fields = [section.model_fields[part] for section in sections if part in section.model_fields]
+        if fields:  # else it is a position in a list, a key of a mapping or one of several forms
+            sections = [section for field in fields for section in _sections_in(field.annotation)]
+    return list(dict.fromkeys(name for section in sections for name in section.model_fields))
+
+
+def _sections_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for argument in get_args(annotation) for section in _sections_in(argument)]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "FACE_EMOTION__"
@@ -279,11 +279,21 @@ class ChoiceSpace(Section):
     choices: Annotated[tuple[Any, ...], Field(min_length=1)]
 
 
+def _form_of_space(given: Any) -> str:
+    return "list" if isinstance(given, ChoiceSpace) or (isinstance(given, dict) and "choices" in given) else "range"
+
+
+Space = Annotated[
+    Annotated[NumberSpace, Tag("range")] | Annotated[ChoiceSpace, Tag("list")],
+    Discriminator(_form_of_space),
+]
+
+
 class TuningSettings(Section):
     trials: Annotated[int, Field(ge=1, le=100_000)]
     epochs: Annotated[int, Field(ge=1, le=1000)]
     startup_trials: Annotated[int, Field(ge=1, le=1000)]
-    space: Annotated[dict[str, NumberSpace | ChoiceSpace], Field(min_length=1)]
+    space: Annotated[dict[str, Space], Field(min_length=1)]
 
 
 class Settings(BaseSettings):
