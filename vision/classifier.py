@@ -10,7 +10,7 @@ import numpy as np
 from configs.errors import UserError
 from configs.settings import ClassifierSettings
 from vision.backbones import BACKBONES, BN_MOMENTUM
-from vision.weights import RANDOM, WAY_OUT, is_classifier_file
+from vision.weights import RANDOM, is_classifier_file
 
 FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"
 POOLINGS = {
@@ -83,8 +83,10 @@ def load_classifier(file: Path, setting: str) -> keras.Model:
     try:
         return keras.saving.load_model(file, safe_mode=True)
     except Exception as error:  # Keras, h5py and zipfile each raise their own
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{setting} {file} is no classifier that can be loaded: {reason}; {WAY_OUT}") from error
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise UserError(
+            f"{setting} {file} is no classifier that can be loaded ({reason}); give the .keras file of a training, or none"
+        ) from error
 
 
 def settle_batch_norm(classifier: keras.Model, images: np.ndarray[Any, Any]) -> None:

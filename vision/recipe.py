@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 
+from configs.errors import UserError
 from configs.settings import Settings
 from vision.balance import SCHEMES
 from vision.batches import count_classes
@@ -28,7 +29,10 @@ def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
     Return what there is to say of it, by name. `folder`/classifier.keras gives logits and can be the
     `classifier.weights` of a pipeline.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--bare {folder} is no folder that can be made: {error.strerror}; name another") from error
     faces, _ = preprocess_faces(ingest_faces(settings.dataset, settings.seed), settings.preprocessing, settings.seed)
     weights = SCHEMES[settings.training.class_weights](count_classes(faces), settings.balance)
     teacher = settings.training.distillation.teacher

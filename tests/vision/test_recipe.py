@@ -9,9 +9,11 @@ import keras
 import numpy as np
 import pytest
 
+from configs.errors import UserError
+from configs.settings import Settings
 from tests.conftest import PROJECT
 from vision.classifier import predict
-from vision.recipe import CLASSIFIER, SCORES
+from vision.recipe import CLASSIFIER, SCORES, train_recipe
 
 WITHOUT = """
 import sys
@@ -42,6 +44,13 @@ SHORT = (
     "--training.phases", "[{name: all, trainable: [all], epochs: 2, learning_rate: 0.02, schedule: cosine, "
     "warmup_epochs: 1, patience: 9}]",
 )  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(small_settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(UserError, match=r"--bare .*file is no folder that can be made: File exists; name another"):
+        train_recipe(small_settings, tmp_path / "file")
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
