@@ -85,7 +85,7 @@ def load_classifier(file: Path, setting: str) -> keras.Model:
     except Exception as error:  # Keras, h5py and zipfile each raise their own
         reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(
-            f"{setting} {file} is no classifier that can be loaded ({reason}); give the .keras file of a training, or none"
+            f"{setting} {file} is no classifier that can be loaded ({reason}); give a training's .keras file, or none"
         ) from error
 
 
