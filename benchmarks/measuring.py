@@ -27,6 +27,7 @@ from configs.settings import Settings
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tensorflow", "keras", "numpy", "onnxruntime", "zenml", "mlflow")
 GIGABYTE = 1e9
+INSTRUCTIONS = {"AVX-512": "avx512f", "AVX512-BF16": "avx512_bf16", "AMX": "amx_bf16"}  # the last one found is named
 QUIET = {  # what the libraries read when they are imported
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "KERAS_BACKEND": "tensorflow",
@@ -66,7 +67,7 @@ def describe_machine() -> str:
     lines = described.read_text(encoding="utf-8").splitlines() if described.is_file() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    extras = [name for name, flag in (("AVX-512", "avx512f"), ("AVX512-BF16", "avx512_bf16"), ("AMX", "amx_bf16")) if flag in flags]
+    extras = [name for name, flag in INSTRUCTIONS.items() if flag in flags]
     processor = " with ".join([models[0] if models else platform.processor() or platform.machine(), *extras[-1:]])
     memory = psutil.virtual_memory().total / GIGABYTE
     versions = []
