@@ -33,10 +33,10 @@ def main() -> None:
     options = options_parser.parse_args()
     if options.quick:
         options.dataset, options.epochs, options.rounds = None, 1, 1
-    from benchmarks.our_training import prepare_faces, train_ours
     from vision.classifier import predict
     from vision.faces import VALIDATION
     from vision.metrics import score_predictions
+    from vision.recipe import prepare_faces, train_faces
 
     base = settings_for(options)
     faces = prepare_faces(base)
@@ -46,7 +46,7 @@ def main() -> None:
         for seed in range(base.seed, base.seed + options.rounds):
             for way in WAYS:
                 progress.set_description(f"{way}, seed {seed}")
-                classifier, history = train_ours(faces, settings_of(options, way, seed), Path(folder), lambda *_: None)
+                classifier, history = train_faces(faces, settings_of(options, way, seed), Path(folder), lambda *_: None)
                 shares = softmax(predict(classifier, faces.images[rows], base.evaluation.batch_size), axis=1)
                 scores = score_predictions(shares, faces.labels[rows], base.evaluation, seed)
                 seconds = sum(epoch["seconds"] for epoch in history.epochs)

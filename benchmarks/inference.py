@@ -99,8 +99,8 @@ def measure_ours(options: Namespace) -> dict[str, float]:
 
 def write_faces(options: Namespace, path: Path) -> int:
     """Write the test faces and return their number."""
-    from benchmarks.our_training import prepare_faces
     from vision.faces import TEST
+    from vision.recipe import prepare_faces
 
     faces = prepare_faces(settings_for(options))
     rows = faces.rows(TEST)

@@ -20,9 +20,9 @@ from benchmarks.measuring import (
     start,
     work_folder,
 )
-from benchmarks.our_training import prepare_faces, train_ours
 from configs.settings import Settings
 from vision.faces import TRAIN, VALIDATION, FaceSet
+from vision.recipe import prepare_faces, train_faces
 
 OURS, AUGMENTED, BARE = "ours", "ours, with augmentation", "bare Keras"
 SIDES = {"ours": OURS, "augmented": AUGMENTED, "bare": BARE}
@@ -79,7 +79,7 @@ def measure_ours(faces: FaceSet, settings: Settings, folder: Path) -> float:
     mapped = np.load(folder / "images.npy", mmap_mode="r")
     stored = FaceSet(faces.name, faces.form, faces.class_names, mapped, faces.table)
     ends: list[float] = []
-    train_ours(stored, settings, folder, lambda epoch, metrics: ends.append(time.perf_counter()))
+    train_faces(stored, settings, folder, lambda epoch, metrics: ends.append(time.perf_counter()))
     return faces_per_second(ends, faces)
 
 

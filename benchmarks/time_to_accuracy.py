@@ -54,11 +54,11 @@ def report_epoch(epoch: int, accuracy: float) -> None:
 
 def run_ours(options: Namespace) -> None:
     """Train as the pipeline does, from the data set as it is."""
-    from benchmarks.our_training import prepare_faces, train_ours
+    from vision.recipe import prepare_faces, train_faces
 
     settings = settings_of(options)
     faces = prepare_faces(settings)
-    train_ours(faces, settings, options.folders, lambda epoch, metrics: report_epoch(epoch, metrics["val_accuracy"]))
+    train_faces(faces, settings, options.folders, lambda epoch, metrics: report_epoch(epoch, metrics["val_accuracy"]))
 
 
 def run_plain(options: Namespace) -> None:
@@ -101,7 +101,7 @@ def run_plain(options: Namespace) -> None:
 
 def write_folders(options: Namespace) -> None:
     """Write the prepared training and validation faces as PNG files into class folders."""
-    from benchmarks.our_training import prepare_faces
+    from vision.recipe import prepare_faces
 
     faces = prepare_faces(settings_of(options))
     written = 0

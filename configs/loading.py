@@ -55,8 +55,7 @@ def load_settings(overlays: list[Path], given: dict[str, Any]) -> Settings:
     except SettingsError as error:
         raise UserError(f"{error}: {error.__cause__}; lists in the environment are written as JSON") from error
     except ValidationError as error:
-        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
-        raise UserError(f"wrong settings:\n{problems}") from error
+        raise _wrong_settings(error) from error
 
 
 def change_settings(settings: Settings, values: dict[str, Any]) -> Settings:
@@ -79,8 +78,7 @@ def change_settings(settings: Settings, values: dict[str, Any]) -> Settings:
     try:
         return Settings(**changed)
     except ValidationError as error:
-        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
-        raise UserError(f"wrong settings:\n{problems}") from error
+        raise _wrong_settings(error) from error
 
 
 def flatten(values: Any, prefix: str = "", lists: bool = True) -> dict[str, str]:
@@ -115,6 +113,11 @@ def _check_environment() -> None:
         if name.startswith(ENVIRONMENT_PREFIX) and section not in Settings.model_fields:
             known = ", ".join(Settings.model_fields)
             raise UserError(f"environment variable {name}: unknown setting {section!r}; allowed: {known}")
+
+
+def _wrong_settings(error: ValidationError) -> UserError:
+    problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
+    return UserError(f"wrong settings:\n{problems}")
 
 
 def _describe(problem: Any) -> str:

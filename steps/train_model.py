@@ -14,11 +14,11 @@ from materializers.report_materializer import ReportMaterializer
 from steps.registry import load_model
 from steps.tracking import log_report, measured, run_checkpoint
 from vision.balance import BalanceReport
-from vision.classifier import load_classifier
+from vision.classifier import load_teacher
 from vision.drift import reference_table
 from vision.faces import FaceSet
 from vision.training import TrainingHistory, calibrate_classifier, train_classifier
-from vision.weights import RANDOM, weights_hash
+from vision.weights import weights_hash
 
 
 @step(
@@ -44,7 +44,8 @@ def train_model(
 
     The reference says what the model learned from, for the comparison with later faces.
     """
-    teacher = load_teacher(training.distillation.teacher)
+    named = training.distillation.teacher
+    teacher = load_model(named).classifier if named.startswith("models:/") else load_teacher(named)
     with measured():
         best, history = train_classifier(
             prepared,
@@ -64,12 +65,3 @@ def train_model(
     mlflow.set_tags({"weights_sha256": weights_hash(classifier.weights), "precision": history.precision})
     reference = reference_table(prepared, probabilities)
     return calibrated, history, reference
-
-
-def load_teacher(teacher: str) -> keras.Model | None:
-    """Return the classifier that a setting names: none, a registered models:/NAME/VERSION, or a .keras file."""
-    if teacher == RANDOM:
-        return None
-    if teacher.startswith("models:/"):
-        return load_model(teacher).classifier
-    return load_classifier(Path(teacher), "training.distillation.teacher")

@@ -89,6 +89,11 @@ def load_classifier(file: Path, setting: str) -> keras.Model:
         ) from error
 
 
+def load_teacher(teacher: str) -> keras.Model | None:
+    """Return the classifier in the .keras file that a setting names, or None for none."""
+    return None if teacher == RANDOM else load_classifier(Path(teacher), "training.distillation.teacher")
+
+
 def settle_batch_norm(classifier: keras.Model, images: np.ndarray[Any, Any]) -> None:
     """Set inserted batch normalisation so that it changes nothing yet, on (n, height, width) uint8 faces.
 

@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import math
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from configs.errors import UserError
 from configs.settings import OnnxSettings
 from vision import plots
 from vision.classifier import input_side
-from vision.predictors import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor
+from vision.predictors import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor, time_predictions
 from vision.reports import Report
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,6 @@ OPSET = 17
 QUANTIZED = ("Conv", "Relu", "MaxPool")  # nearly all of the work
 CALIBRATION_BATCH, CHECK_BATCH = 32, 256
 FLOAT_SHARES = (0.0, 0.1, 0.25, 0.5)  # of the convolutions, the last, that stay float32; the first that loses little
-WARM_UP = 3  # first calls compile and allocate
 
 
 @dataclass(frozen=True)
@@ -227,12 +225,7 @@ def time_batches(predictor: Predictor, faces: Array, settings: OnnxSettings) -> 
 
 def _time_batch(predictor: Predictor, faces: Array, batch: int, samples: int) -> Latency:
     chosen = faces[np.arange(batch) % len(faces)]
-    seconds = []
-    for _ in range(WARM_UP + samples):
-        started = time.perf_counter()
-        predictor.predict(chosen, batch)
-        seconds.append(time.perf_counter() - started)
-    p50, p95 = np.percentile(seconds[WARM_UP:], [50, 95]) * 1000
+    p50, p95 = np.percentile(time_predictions(predictor.predict, chosen, samples), [50, 95])
     return Latency(batch, float(p50), float(p95))
 
 

@@ -1,6 +1,7 @@
 """Predictors: a classifier as one function of faces, whatever runtime computes it."""
 
 import importlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from vision.classifier import input_side, predict
 
 Array = np.ndarray[Any, Any]
 KERAS = "keras"
+WARM_UP = 5  # first calls compile and allocate
 ONNX_FILES = {"onnx": "model.onnx", "onnx_int8": "model.int8.onnx"}  # of each other runtime
 
 
@@ -27,6 +29,16 @@ class Predictor:
 
     side: int
     predict: Callable[[Array, int], Array]
+
+
+def time_predictions(predict_faces: Callable[[Array, int], Array], faces: Array, samples: int) -> Array:
+    """Return the (samples,) milliseconds that a predictor's `predict` takes for all of (n, side, side) uint8 faces at once."""
+    seconds = []
+    for _ in range(WARM_UP + samples):
+        started = time.perf_counter()
+        predict_faces(faces, len(faces))
+        seconds.append(time.perf_counter() - started)
+    return np.array(seconds[WARM_UP:]) * 1000
 
 
 def keras_predictor(classifier: keras.Model) -> Predictor:

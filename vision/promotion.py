@@ -1,8 +1,8 @@
 """Promotion: whether a challenger takes the champion's place, judged on the same faces."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,11 +14,11 @@ from vision import plots
 from vision.classifier import predict
 from vision.faces import FaceSet
 from vision.metrics import class_table, confusion, f1_of_matrices, score_predictions
+from vision.predictors import time_predictions
 from vision.reports import Report, render_page
 
 Array = np.ndarray[Any, Any]
 PROMOTED, HELD, REJECTED = "promoted", "held", "rejected"
-WARM_UP = 5  # first calls compile
 SCORES = ("accuracy", "macro_f1", "worst_class_recall", "expected_calibration_error", "negative_log_likelihood")
 
 
@@ -99,12 +99,7 @@ class Decision(Report):
 
 def measure_latency(classifier: keras.Model, face: Array, samples: int) -> float:
     """Return the 95th percentile of the milliseconds that one (side, side) face takes."""
-    seconds = []
-    for _ in range(samples + WARM_UP):
-        started = time.perf_counter()
-        predict(classifier, face[None], batch_size=1)
-        seconds.append(time.perf_counter() - started)
-    return float(np.percentile(seconds[WARM_UP:], 95) * 1000)
+    return float(np.percentile(time_predictions(partial(predict, classifier), face[None], samples), 95))
 
 
 def paired_bootstrap(

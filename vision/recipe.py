@@ -5,20 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from configs.errors import UserError
 from configs.settings import Settings
 from vision.balance import SCHEMES
 from vision.batches import count_classes
-from vision.calibration import fit_temperature
-from vision.classifier import load_classifier, predict, with_temperature
-from vision.faces import TEST, VALIDATION, FaceSet
+from vision.classifier import load_teacher, predict
+from vision.faces import TEST, FaceSet
 from vision.ingestion import ingest_faces
 from vision.metrics import score_predictions
 from vision.preprocessing import IN_TRAINING, preprocess_faces
-from vision.training import TrainingHistory, train_classifier
+from vision.training import EpochHook, TrainingHistory, calibrate_classifier, train_classifier
 from vision.views import predict_views
-from vision.weights import RANDOM
 
 CLASSIFIER, SCORES, CURVES = "classifier.keras", "scores.json", "learning_curves.png"
 
@@ -33,20 +32,8 @@ def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--bare {folder} is no folder that can be made: {error.strerror}; name another") from error
-    faces, _ = preprocess_faces(ingest_faces(settings.dataset, settings.seed), settings.preprocessing, settings.seed)
-    weights = SCHEMES[settings.training.class_weights](count_classes(faces), settings.balance)
-    teacher = settings.training.distillation.teacher
-    classifier, history = train_classifier(
-        faces,
-        dict(zip(faces.class_names, weights.tolist(), strict=True)),
-        settings.classifier,
-        settings.augmentation,
-        settings.training,
-        settings.seed,
-        folder / CLASSIFIER,
-        folder / "features",
-        teacher=None if teacher == RANDOM else load_classifier(Path(teacher), "training.distillation.teacher"),
-    )
+    faces = prepare_faces(settings)
+    classifier, history = train_faces(faces, settings, folder)
     scores = score_recipe(classifier, faces, settings)
     facts = {"epochs": history.epochs, "phases": history.phases, "best_epoch": history.best_epoch, "scores": scores}
     facts |= {"settings": settings.model_dump(mode="json"), "backend": keras.backend.backend()}
@@ -55,15 +42,37 @@ def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
     return _summary(scores, history, folder)
 
 
+def prepare_faces(settings: Settings) -> FaceSet:
+    """Ingest and preprocess: the faces with the splits that training sees."""
+    return preprocess_faces(ingest_faces(settings.dataset, settings.seed), settings.preprocessing, settings.seed)[0]
+
+
+def train_faces(
+    faces: FaceSet, settings: Settings, folder: Path, hook: EpochHook = lambda epoch, metrics: None
+) -> tuple[keras.Model, TrainingHistory]:
+    """Train as the step train_model does; `hook` is called after every epoch, `folder` takes what training keeps."""
+    weights = SCHEMES[settings.training.class_weights](count_classes(faces), settings.balance)
+    return train_classifier(
+        faces,
+        dict(zip(faces.class_names, weights.tolist(), strict=True)),
+        settings.classifier,
+        settings.augmentation,
+        settings.training,
+        settings.seed,
+        folder / CLASSIFIER,
+        folder / "features",
+        hook,
+        load_teacher(settings.training.distillation.teacher),
+    )
+
+
 def score_recipe(classifier: keras.Model, faces: FaceSet, settings: Settings) -> dict[str, dict[str, float]]:
     """Score a classifier of logits on the test split, all and clean, in one view and averaged over views.
 
     The temperature is fitted on the validation split.
     """
     evaluation = settings.evaluation
-    held_out = faces.rows(VALIDATION)
-    logits = predict(classifier, faces.images[held_out], evaluation.batch_size)
-    calibrated = with_temperature(classifier, fit_temperature(logits, faces.labels[held_out]))
+    calibrated, _, _ = calibrate_classifier(classifier, faces, evaluation.batch_size)
     test = faces.take(faces.rows(TEST))
     clean = ~test.table[IN_TRAINING].to_numpy(dtype=bool)
     versions = {"one view": predict(calibrated, test.images, evaluation.batch_size)}
@@ -73,7 +82,7 @@ def score_recipe(classifier: keras.Model, faces: FaceSet, settings: Settings) ->
     return {
         f"{split}, {version}": score_predictions(found[chosen], test.labels[chosen], evaluation, settings.seed)
         for version, found in versions.items()
-        for split, chosen in (("test", clean | True), ("clean test", clean))
+        for split, chosen in (("test", np.ones_like(clean)), ("clean test", clean))
     }
 
 
