@@ -32,7 +32,7 @@ class Predictor:
 
 
 def time_predictions(predict_faces: Callable[[Array, int], Array], faces: Array, samples: int) -> Array:
-    """Return the (samples,) milliseconds that a predictor's `predict` takes for all of (n, side, side) uint8 faces at once."""
+    """Return the (samples,) milliseconds that `predict_faces` takes for (n, side, side) uint8 faces at once."""
     seconds = []
     for _ in range(WARM_UP + samples):
         started = time.perf_counter()
