@@ -93,7 +93,9 @@ class AugmentedClassifier(keras.Model):  # type: ignore[misc]
         return super().compute_loss(x, y_pred["labels"], y_pred["logits"], sample_weight, training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        return super().compute_metrics(x, y, y_pred["logits"], None)
+        classes = y.shape[-1]  # a teacher's probabilities stand behind the labels
+        mixed = keras.ops.argmax(y_pred["labels"][:, :classes], axis=-1)
+        return super().compute_metrics(x, keras.ops.one_hot(mixed, classes), y_pred["logits"], None)
 
 
 class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]

@@ -12,6 +12,7 @@ from configs.settings import PhaseSettings, Settings
 from vision.classifier import build_classifier, predict
 from vision.faces import TRAIN, VALIDATION, FaceSet
 from vision.training import (
+    AugmentedClassifier,
     TrainingHistory,
     TrainingStoppedError,
     calibrate_classifier,
@@ -200,3 +201,16 @@ def test_a_teacher_of_other_classes_is_refused(prepared: FaceSet, small_settings
 
     with pytest.raises(UserError, match="teacher gives 5 classes, the faces have 7"):
         soften(teacher, prepared, small_settings.training)
+
+
+def test_accuracy_under_mixup_is_of_the_class_that_has_the_larger_part() -> None:
+    labels = np.eye(4, dtype=np.float32)[np.arange(32) % 4]
+    images = labels.reshape(-1, 2, 2, 1)  # a face shows its class, mixed faces show both in their shares
+    pixels = keras.Input((2, 2, 1))
+    reader = keras.Model(pixels, keras.layers.Flatten()(pixels))
+    model = AugmentedClassifier(reader, [keras.layers.MixUp(0.9, seed=0)])
+    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+
+    history = model.fit({"images": images, "labels": labels}, labels, batch_size=32, verbose=0)
+
+    assert history.history["accuracy"] == [1.0]
