@@ -164,7 +164,8 @@ def open_zip(path: Path, limit: int, way_out: str) -> zipfile.ZipFile:
 
 def image_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Return the images of a zip file, in its own order."""
-    return [member for member in archive.infolist() if not member.is_dir() and is_image(_member_path(member))]
+    files = (member for member in archive.infolist() if not member.filename.endswith("/"))  # a name may be empty
+    return [member for member in files if is_image(_member_path(member.filename))]
 
 
 def read_member(
@@ -227,7 +228,7 @@ def _read_zip(path: Path, settings: DatasetSettings) -> Reading:
         with zipfile.ZipFile(path) as archive:
             for member in members:
                 payload = read_member(archive, member, settings.max_file_bytes)
-                yield RawFace(member.filename, *label_and_split(_member_path(member)), payload)
+                yield RawFace(member.filename, *label_and_split(_member_path(member.filename)), payload)
 
     return Reading(path.name, "archive", len(members), faces())
 
@@ -240,8 +241,8 @@ def _check_unpacked(size: int, path: Path, settings: DatasetSettings) -> None:
         )
 
 
-def _member_path(member: zipfile.ZipInfo) -> PurePosixPath:
-    return PurePosixPath(member.filename.replace("\\", "/"))  # some programs write Windows separators
+def _member_path(name: str) -> PurePosixPath:
+    return PurePosixPath(name.replace("\\", "/"))  # some programs write Windows separators
 
 
 class _TarBytes:
@@ -281,7 +282,7 @@ def _read_tar(path: Path, settings: DatasetSettings) -> Reading:
             with closing(_TarBytes(path)) as content:
                 archive = _open_tar(content)
                 for member in _tar_members(archive, content, path, settings):
-                    name = PurePosixPath(member.name)
+                    name = _member_path(member.name)
                     if is_image(name) and not member.isdir():
                         payload = _read_tar_member(content, member, settings.max_file_bytes)
                         yield RawFace(member.name, *label_and_split(name), payload)
