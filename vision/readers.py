@@ -310,7 +310,7 @@ def _tar_members(
         if len(archive.pax_headers) > GLOBAL_HEADERS:
             raise tarfile.ReadError(f"more than {GLOBAL_HEADERS} global headers")
         yield member
-        archive.members.clear()
+        cast(Any, archive).members.clear()
         content.budget = HEADER_BYTES
 
 
