@@ -7,13 +7,35 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsError, YamlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsError
 
 from configs.errors import UserError
 from configs.settings import ENVIRONMENT_PREFIX, Settings
 
 FOLDER = Path(__file__).parent
 DEMO = FOLDER / "demo.yaml"
+YAML_BYTES = 100_000  # ten times what all settings together take
+SHOWN_CHARACTERS, SHOWN_PROBLEMS = 200, 20  # of a wrong value, and of wrong settings
+
+
+class StrictLoader(yaml.SafeLoader):
+    """Reads plain values. Refuses aliases, by which a few lines grow to gigabytes, and a key that stands twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read; write the value out", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"the key {key.value!r} stands there twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def pipeline_names() -> list[str]:
@@ -31,8 +53,7 @@ def load_settings(overlays: list[Path], given: dict[str, Any]) -> Settings:
     and what is allowed.
     """
     files = [*(FOLDER / f"{name}.yaml" for name in pipeline_names()), *overlays]
-    for path in files:
-        _check_yaml(path)
+    contents = [_read_yaml(path) for path in files]
     _check_environment()
     for name in set(given) - set(Settings.model_fields):
         raise UserError(f"--{name}: unknown setting; allowed: {', '.join(Settings.model_fields)}")
@@ -47,7 +68,7 @@ def load_settings(overlays: list[Path], given: dict[str, Any]) -> Settings:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            layers = [YamlConfigSettingsSource(settings_cls, yaml_file=path) for path in reversed(files)]
+            layers = [InitSettingsSource(settings_cls, content) for content in reversed(contents)]
             return (init_settings, env_settings, *layers)
 
     try:
@@ -95,15 +116,20 @@ def flatten(values: Any, prefix: str = "", lists: bool = True) -> dict[str, str]
     return flat
 
 
-def _check_yaml(path: Path) -> None:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(YAML_BYTES + 1)
+        if len(text) > YAML_BYTES:
+            raise UserError(f"--config {path} has more than {YAML_BYTES} bytes; settings take a few thousand")
+        content = yaml.load(text.decode("utf-8"), StrictLoader)  # noqa: S506 - it is a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date, of a number, of brackets in brackets
         raise UserError(f"--config {path} is no valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"--config {path} holds {type(content).__name__}, expected sections such as `training:`")
+    return content
 
 
 def _check_environment() -> None:
@@ -116,19 +142,30 @@ def _check_environment() -> None:
 
 
 def _wrong_settings(error: ValidationError) -> UserError:
-    problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
-    return UserError(f"wrong settings:\n{problems}")
+    found = error.errors()
+    lines = [f"  {_describe(problem)}" for problem in found[:SHOWN_PROBLEMS]]
+    if more := len(found) - len(lines):
+        lines.append(f"  and {more} more")
+    return UserError("\n".join(["wrong settings:", *lines]))
 
 
 def _describe(problem: Any) -> str:
     """Say what is wrong with one setting: the key, the value and what is allowed."""
-    location, value = problem["loc"], problem["input"]
-    key = ".".join(str(part) for part in location)
+    location, value = problem["loc"], _shown(problem["input"])
+    key = _shown(".".join(str(part) for part in location))[1:-1]
     if problem["type"] == "missing":
         return f"{key}: missing, and it has no default"
     if problem["type"] == "extra_forbidden":
-        return f"{key} = {value!r}: unknown setting; allowed here: {', '.join(_known_fields(location[:-1]))}"
-    return f"{key} = {value!r}: {problem['msg']}" if key else str(problem["msg"])
+        return f"{key} = {value}: unknown setting; allowed here: {', '.join(_known_fields(location[:-1]))}"
+    return f"{key} = {value}: {problem['msg']}" if key else str(problem["msg"])
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print numbers of more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def _known_fields(location: tuple[str | int, ...]) -> list[str]:

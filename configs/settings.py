@@ -42,6 +42,8 @@ class DatasetSettings(Section):
     image_size: Annotated[int, Field(ge=16, le=512)]
     max_pixels: Annotated[int, Field(ge=256, le=400_000_000)]
     max_file_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)]
+    max_images: Annotated[int, Field(ge=1, le=10_000_000)]
+    max_unpacked_bytes: Annotated[int, Field(ge=1024, le=10_000_000_000_000)]
     workers: Annotated[int, Field(ge=1, le=256)]
     kaggle_name: str
     drawn: DrawnSettings
@@ -238,6 +240,7 @@ class InferenceSettings(Section):
     annotated_pictures: Annotated[int, Field(ge=0)]
     max_pixels: Annotated[int, Field(ge=256, le=400_000_000)]
     max_file_bytes: Annotated[int, Field(ge=1024, le=100_000_000_000)]
+    max_pictures: Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class MonitoringSettings(Section):

@@ -12,6 +12,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from vision import plots
 from vision.faces import FaceSet
+from vision.predictions import plain_cell
 
 IMAGES, TABLE, FACTS = "images.npy", "table.parquet", "faces.json"
 SHOWN_PER_CLASS = 10
@@ -45,9 +46,10 @@ class FaceSetMaterializer(BaseMaterializer):
         return FaceSet(facts["name"], facts["form"], tuple(facts["class_names"]), images, table)
 
     def save_visualizations(self, data: FaceSet) -> dict[str, VisualizationType]:
+        counts = pd.crosstab(data.table["split"], data.table["label"]).rename(columns=plain_cell)
         shown = {
             f"{self.uri}/faces.png": plots.sample_faces(data, SHOWN_PER_CLASS, seed=0),
-            f"{self.uri}/counts.csv": pd.crosstab(data.table["split"], data.table["label"]).to_csv().encode(),
+            f"{self.uri}/counts.csv": counts.to_csv().encode(),
         }
         for path, content in shown.items():
             with fileio.open(path, "wb") as file:

@@ -8,6 +8,8 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
+from vision.classifier import load_safely
+
 MODEL, LAYERS = "model.keras", "layers.md"
 
 
@@ -25,7 +27,7 @@ class KerasModelMaterializer(BaseMaterializer):
     def load(self, data_type: type[Any]) -> keras.Model:
         with self.get_temporary_directory(delete_at_exit=True) as folder:
             fileio.copy(f"{self.uri}/{MODEL}", str(Path(folder, MODEL)))
-            return keras.saving.load_model(Path(folder, MODEL), safe_mode=True)
+            return load_safely(Path(folder, MODEL))
 
     def save_visualizations(self, data: keras.Model) -> dict[str, VisualizationType]:
         lines = ["| layer | type | output | weights |", "| --- | --- | --- | ---: |"]

@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import keras
 import mlflow
 from zenml import step
 
@@ -23,6 +22,8 @@ from vision.bundles import (
     read_bundle,
     read_json,
 )
+from vision.cards import card_page
+from vision.classifier import load_safely
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def import_champion(
                 "Models take a champion's place through --pipeline training or --pipeline rollback only"
             )
         try:
-            classifier = keras.saving.load_model(folder / MODEL, safe_mode=True)
+            classifier = load_safely(folder / MODEL)
         except Exception as error:  # Keras, h5py and zipfile each raise their own
             raise registry.ModelError(f"bundle.path {path}: its model cannot be loaded: {error}") from error
         check_probe(classifier, about, path)
@@ -62,11 +63,13 @@ def import_champion(
         mlflow.log_metrics(metrics)
         registry.log_reference(reference)
         mlflow.log_artifact(str(folder / DECISION), Path(registry.DECISION).parent.as_posix())
+        description = (folder / CARDS[0]).read_text(encoding="utf-8", errors="replace")
+        page = card_page(origin["imported_from"], description)  # of the bundle's own page nobody knows what it does
+        (folder / CARDS[1]).write_text(page, encoding="utf-8")
         for card in CARDS:
             mlflow.log_artifact(str(folder / card))
         for name in optional_files(folder):
             mlflow.log_artifact(str(folder / name), registry.ONNX)
-        description = (folder / CARDS[0]).read_text(encoding="utf-8")
         uri = registry.log_classifier(classifier, class_names, model_name)
     version = uri.rsplit("/", 1)[-1]
     mlflow.MlflowClient().update_model_version(model_name, version, description=description)

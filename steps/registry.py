@@ -12,6 +12,7 @@ import keras
 import mlflow
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from filelock import FileLock
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -22,7 +23,7 @@ from zenml.enums import ModelStages
 from zenml.exceptions import EntityExistsError
 
 from configs.errors import UserError
-from vision.classifier import input_side
+from vision.classifier import input_side, load_safely
 from vision.drift import PROPERTIES
 from vision.predictors import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor
 
@@ -36,6 +37,7 @@ REFERENCE = "reference/reference.parquet"  # artifact of the version's run
 DECISION = "promotion/decision.json"
 ONNX = "onnx"  # folder of ONNX_FILES among the artifacts of the version's run
 CARD = "model_card"  # .md and .html, artifacts of the version's run
+REFERENCE_ROWS = 10_000_000  # as many as dataset.max_images allows
 LOCK = "champion.lock"  # in the state folder
 
 
@@ -114,10 +116,14 @@ def load_model(uri: str) -> LoadedModel:
     try:
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
         described = mlflow.models.Model.load(str(folder))
-        (file,) = folder.rglob("*.keras")
+        files = [*folder.rglob("*.keras")]
+        if len(files) != 1:
+            raise ModelError(f"the model {uri} has {len(files)} .keras files, expected one; no other form is loaded")
         # not mlflow.tensorflow.load_model: it would also run code and unpickle from a model that others logged
-        classifier = keras.saving.load_model(file, safe_mode=True)
+        file, classifier = files[0], load_safely(files[0])
         class_names = tuple((described.metadata or {})["class_names"])
+    except ModelError:
+        raise
     except KeyError as error:
         raise ModelError(f"the model {uri} does not say its class names, so it is none of this pipeline's") from error
     except Exception as error:  # MLflow, Keras, h5py and the disk each raise their own
@@ -199,6 +205,8 @@ def load_reference(version: RegisteredVersion) -> pd.DataFrame:
 def read_reference(file: Path) -> pd.DataFrame:
     """Read a reference. Raises ModelError where it is none."""
     try:
+        if (rows := pq.read_metadata(file).num_rows) > REFERENCE_ROWS:  # they may be packed into a few bytes
+            raise ModelError(f"{file.name} has {rows} rows, allowed: {REFERENCE_ROWS}")
         reference = pd.read_parquet(file)
     except (OSError, ValueError) as error:
         raise ModelError(f"{file.name} cannot be read: {error}") from error

@@ -2,12 +2,13 @@
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from configs.errors import UserError
-from vision.weights import IMAGENET, RANDOM, WAY_OUT, check_weights
+from vision.weights import IMAGENET, RANDOM, WAY_OUT, check_hdf5, check_weights
 
 BN_MOMENTUM = 0.9  # Keras's 0.99 needs some 500 batches to follow; an epoch may have fewer than 50
 COMPACT_CHANNELS = (32, 64, 128, 256)  # a block each, of two convolutions
@@ -88,6 +89,7 @@ def _load_vgg19(side: int, weights: str) -> keras.Model:
         except Exception as error:  # keras raises a bare Exception where the download fails
             raise UserError(f"classifier.weights imagenet could not be downloaded ({error}); {WAY_OUT}") from error
     try:
+        check_hdf5(Path(weights), Path(weights).stat().st_size)
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Keras only warns of layers that it leaves as they were
             return build(weights)

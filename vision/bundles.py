@@ -17,6 +17,7 @@ from configs.errors import UserError
 from vision.classifier import input_side, predict
 from vision.drawing import EXPRESSIONS, draw_face
 from vision.predictors import ONNX_FILES
+from vision.readers import DAMAGED_ARCHIVE, UNPACKED, open_zip, printable
 
 Array = np.ndarray[Any, Any]
 FORMAT = 1
@@ -27,6 +28,8 @@ CARDS = ("model_card.md", "model_card.html")
 ABOUT, CHECKSUMS = "bundle.json", "checksums.sha256"
 CONTENT = (MODEL, LABELS, METRICS, DECISION, REFERENCE, *CARDS, ABOUT)
 OPTIONAL = tuple(ONNX_FILES.values())
+LARGE = (MODEL, REFERENCE, *OPTIONAL)
+SMALL_FILE_BYTES = 2_000_000  # of a file that is not in LARGE, and so is read into memory
 BLOCK = 1 << 20
 AGREEMENT = 1e-3  # of probabilities; processors differ in the last digits of a sum
 
@@ -76,10 +79,11 @@ def read_bundle(path: Path, folder: Path, max_bytes: int) -> About:
     Raises UserError where a file is missing, unknown, altered or too large, and where `path` is no bundle.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, len((*CONTENT, *OPTIONAL, CHECKSUMS)), "it is no bundle of this pipeline") as archive:
             _unpack(archive, path, folder, max_bytes)
-    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"bundle.path {path} is no whole bundle: {error}; export or download it again") from error
+    except DAMAGED_ARCHIVE as error:
+        reason = printable(str(error))
+        raise UserError(f"bundle.path {path} is no whole bundle: {reason}; export or download it again") from error
     except OSError as error:
         raise UserError(f"bundle.path {path} cannot be read: {error.strerror}") from error
     if (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace") != _checksums(folder):
@@ -101,19 +105,25 @@ def check_probe(classifier: keras.Model, about: About, path: Path) -> None:
 
 
 def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) -> None:
-    names = sorted(member.filename for member in archive.infolist())
-    if [name for name in names if name not in OPTIONAL] != sorted((*CONTENT, CHECKSUMS)):
+    members = archive.infolist()
+    names = sorted(member.filename for member in members)
+    if len({*names}) < len(names) or {*names} - {*OPTIONAL} != {*CONTENT, CHECKSUMS}:
         raise UserError(
-            f"bundle.path {path} is no bundle of this pipeline: it holds {', '.join(names)[:200] or 'nothing'}, "
-            f"expected {', '.join((*CONTENT, CHECKSUMS))}"
+            f"bundle.path {path} is no bundle of this pipeline: it holds "
+            f"{printable(', '.join(names))[:200] or 'nothing'}, expected {', '.join((*CONTENT, CHECKSUMS))}"
         )
+    if any(member.compress_type not in UNPACKED for member in members):
+        raise UserError(f"bundle.path {path} is packed by another method than an export uses; export it again")
     left = max_bytes
     for name in names:
+        allowed = max_bytes if name in LARGE else SMALL_FILE_BYTES
         with archive.open(name) as source, (folder / name).open("wb") as target:
             while block := source.read(BLOCK):
-                left -= len(block)
+                left, allowed = left - len(block), allowed - len(block)
                 if left < 0:
                     raise UserError(f"bundle.path {path} unpacks to more than bundle.max_bytes {max_bytes}")
+                if allowed < 0:
+                    raise UserError(f"bundle.path {path}: {name} has more than {SMALL_FILE_BYTES} bytes")
                 target.write(block)
 
 

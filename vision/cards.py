@@ -80,9 +80,13 @@ def write_card(
         temperature=temperature,
         card=card,
     )  # fmt: skip
-    body = render_markdown(markdown.split("\n", 1)[1])  # the page has a heading of its own
-    html = render_page("model_card.html.j2", title=title, body=Markup(body))  # noqa: S704 - without HTML of others
-    return ModelCard(markdown, html)
+    return ModelCard(markdown, card_page(title, markdown))
+
+
+def card_page(title: str, markdown: str) -> str:
+    """Return a card's Markdown as a self-contained page; HTML, links and images in it are shown as text."""
+    body = render_markdown(markdown.partition("\n")[2])  # the page has a heading of its own
+    return render_page("model_card.html.j2", title=title, body=Markup(body))  # noqa: S704 - without HTML of others
 
 
 def find_weakest_class(evaluation: EvaluationReport) -> WeakestClass:

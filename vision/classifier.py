@@ -10,7 +10,7 @@ import numpy as np
 from configs.errors import UserError
 from configs.settings import ClassifierSettings
 from vision.backbones import BACKBONES, BN_MOMENTUM
-from vision.weights import RANDOM, is_classifier_file
+from vision.weights import RANDOM, check_classifier_file, is_classifier_file
 
 FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"
 POOLINGS = {
@@ -78,12 +78,21 @@ def _copy_weights(classifier: keras.Model, file: str) -> None:
             ) from error
 
 
+def load_safely(file: Path) -> keras.Model:
+    """Load a .keras file that Keras wrote, in its safe mode: nothing in it is run, imported or unpickled.
+
+    Raises errors of many kinds for any other file.
+    """
+    check_classifier_file(file)
+    return keras.saving.load_model(file, safe_mode=True)
+
+
 def load_classifier(file: Path, setting: str) -> keras.Model:
     """Load a saved classifier in Keras's safe mode. Raises UserError, which names `setting`, where that fails."""
     try:
-        return keras.saving.load_model(file, safe_mode=True)
+        return load_safely(file)
     except Exception as error:  # Keras, h5py and zipfile each raise their own
-        reason = str(error).splitlines()[0].split(". ")[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0][:300]
         raise UserError(
             f"{setting} {file} is no classifier that can be loaded ({reason}); give a training's .keras file, or none"
         ) from error

@@ -17,11 +17,12 @@ from tqdm import tqdm
 from configs.errors import UserError
 from configs.settings import DatasetSettings
 from vision.faces import TABLE_COLUMNS, FaceSet, store_images
-from vision.readers import RawFace, open_dataset
+from vision.readers import RawFace, open_dataset, printable
 
 CHUNK = 256  # faces that a worker decodes at a time
 CHUNK_BYTES = 32_000_000  # or fewer faces, if their files are large: it bounds the memory in flight
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no EPS: Pillow starts Ghostscript for it
+SOURCE_CHARACTERS, LABEL_CHARACTERS, ERROR_CHARACTERS = 1000, 100, 300  # in the table; names may be as long as files
 SMALL_SET = 2000  # below this many faces, starting worker processes takes longer than they save
 Image.MAX_IMAGE_PIXELS = None  # settings say what is too large, and Pillow's warning cannot be silenced in a thread
 
@@ -77,16 +78,15 @@ def decode_chunk(faces: list[RawFace], settings: DatasetSettings) -> tuple[np.nd
     block = np.zeros((len(faces), side, side), dtype=np.uint8)
     rows = []
     for position, face in enumerate(faces):
-        # a name that is no valid text could not be stored
-        source, label = (name.encode("utf-8", "backslashreplace").decode() for name in (face.source, face.label))
-        row: dict[str, Any] = {"source": source, "label": label, "split": face.split}
+        source, label = face.source[-SOURCE_CHARACTERS:], face.label[:LABEL_CHARACTERS]
+        row: dict[str, Any] = {"source": printable(source), "label": printable(label), "split": face.split}
         row |= {"width": 0, "height": 0, "mode": "", "exact_hash": "", "perceptual_hash": "", "error": ""}
         try:
             pixels, mode = decode_face(face.payload, settings.max_pixels)
             row |= {"mode": mode, **describe_face(pixels)}
             block[position] = resize_face(pixels, side)
         except Exception as error:  # noqa: BLE001 - whatever a hostile image makes a decoder raise belongs into its row
-            row["error"] = f"{type(error).__name__}: {error}"[:300]
+            row["error"] = printable(f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS])
         rows.append(row)
     return block, rows
 
@@ -124,6 +124,8 @@ def decode_image(payload: bytes, max_pixels: int, section: str = "dataset") -> t
         upright = ImageOps.exif_transpose(image)
         if mode.startswith(("I", "F")):
             levels = np.asarray(upright, dtype=np.float64)
+            if not np.isfinite(levels).all():
+                raise ValueError("grey levels that are no finite numbers")
             scaled = np.clip(levels / full_scale(mode, levels) * 255, 0, 255)
             return Image.fromarray(scaled.astype(np.uint8)), mode
         return upright, mode

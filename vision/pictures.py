@@ -4,7 +4,6 @@ import glob
 import hashlib
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,17 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.settings import InferenceSettings
-from vision.readers import DAMAGED_ARCHIVE, IMAGE_SUFFIXES, image_members, is_image, read_file, read_member, walk
+from vision.readers import (
+    DAMAGED_ARCHIVE,
+    IMAGE_SUFFIXES,
+    image_members,
+    is_image,
+    open_zip,
+    printable,
+    read_file,
+    read_member,
+    walk,
+)
 
 Payload = bytes | np.ndarray[Any, Any] | Exception
 
@@ -117,24 +126,31 @@ def _is_output(path: Path, settings: InferenceSettings) -> bool:
 
 
 def _of_files(name: str, form: str, root: Path, names: list[str], settings: InferenceSettings) -> Pictures:
-    """Return pictures that are a file each; `names` are paths below `root`."""
+    """Return pictures that are a file each; `names` are paths below `root`. Raises UserError for too many."""
+    if len(names) > settings.max_pictures:
+        raise UserError(
+            f"inference.input {settings.input} holds {len(names)} pictures, more than inference.max_pictures "
+            f"{settings.max_pictures}"
+        )
 
     def read(start: int, stop: int) -> Iterator[RawPicture]:
         for name in names[start:stop]:
             payload = read_file(root / name, settings.max_file_bytes, "inference")
             if isinstance(payload, OSError):
                 _check_still_there(root, settings)
-            yield RawPicture(_text(name), payload)
+            yield RawPicture(printable(name), payload)
 
     return Pictures(name, form, _fingerprint(root, names), len(names), read)
 
 
 def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
     try:
-        archive = zipfile.ZipFile(path)  # stays open: reading the list of 100,000 members takes a second
-    except (*DAMAGED_ARCHIVE, RuntimeError) as error:
+        # stays open: reading the list of 100,000 members takes a second
+        archive = open_zip(path, settings.max_pictures, "raise inference.max_pictures if that is right")
+    except DAMAGED_ARCHIVE as error:
         raise UserError(
-            f"inference.input {path} is no readable zip file ({error}); was it copied or downloaded completely?"
+            f"inference.input {path} is no readable zip file ({printable(str(error))}); "
+            "was it copied or downloaded completely?"
         ) from error
     members = image_members(archive)
     if not members:
@@ -145,7 +161,7 @@ def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
             payload = read_member(archive, member, settings.max_file_bytes, "inference")
             if isinstance(payload, OSError):
                 _check_still_there(path, settings)
-            yield RawPicture(_text(member.filename), payload)
+            yield RawPicture(printable(member.filename), payload)
 
     return Pictures(path.name, "archive", _fingerprint(path.parent, [path.name]), len(members), read)
 
@@ -227,8 +243,3 @@ def _check_still_there(path: Path, settings: InferenceSettings) -> None:
     """Raise UserError where the input has gone, rather than report all of its pictures as unreadable."""
     if not path.exists():
         raise UserError(f"inference.input {settings.input} has gone while it was read; run again when it is back")
-
-
-def _text(name: str) -> str:
-    """Return a name that can be stored where it is no valid text."""
-    return name.encode("utf-8", "backslashreplace").decode()

@@ -1,6 +1,7 @@
 """Predictions: the table of a batch job, written in parts that survive an interruption and merged at the end."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,6 +113,11 @@ def write_csv(table: Path, path: Path) -> None:
                 writer.write(batch.set_column(0, "source", harmless))
 
     write_atomically(path, write)
+
+
+def plain_cell(text: str) -> str:
+    """Return what a spreadsheet shows as it is: with an apostrophe before what it would take for a formula."""
+    return f"'{text}" if re.match(FORMULA, text) else text
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -4,16 +4,20 @@ import csv
 import gzip
 import hashlib
 import importlib
-import lzma
+import io
 import os
 import stat
+import struct
+import sys
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn, TextIO, cast
 
 import numpy as np
 
@@ -35,7 +39,18 @@ SPLIT_NAMES = {
     "testing": TEST,
     "privatetest": TEST,
 }
-DAMAGED_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+# what zipfile, tarfile and gzip raise for altered archives; RuntimeError: encrypted, or of a later version of zip
+DAMAGED_ARCHIVE = (
+    zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, struct.error, EOFError, ValueError,
+    OverflowError, RuntimeError,
+)  # fmt: skip
+ZIP_HEADER = 30  # bytes before a member's name
+UNPACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # Python unpacks other methods without a bound on memory
+HEADER_BYTES = 65_536  # of one member of a tar file; tarfile would read whatever size a header claims
+GLOBAL_HEADERS = 100  # of a tar file; tarfile keeps them all
+ROW_CHARACTERS = 4_000_000  # of a CSV: a face of 1000x1000
+PACK_AGAIN = "download it or pack it again"
+MORE_IMAGES = "raise dataset.max_images if that is right"
 EXPECTED = "class folders such as train/happy/*.png, a .zip or .tar.gz of them, or a Kaggle CSV"
 
 
@@ -77,6 +92,13 @@ def is_image(path: PurePosixPath) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
+def printable(text: str) -> str:
+    r"""Return a name that can be stored and shown on one line: other characters become `\n`, `\x1b`, `\udce9`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def walk(root: Path) -> Iterator[Path]:
     """Yield every file below, through links to folders too, but into no folder twice. Raises OSError."""
 
@@ -106,25 +128,66 @@ def read_file(path: Path, limit: int, section: str = "dataset") -> bytes | Excep
         return error
 
 
+class _ZipBytes(io.BufferedReader):
+    """The bytes of a zip file; counts the members that it lists before zipfile makes an object of each."""
+
+    def __init__(self, path: Path, limit: int, way_out: str) -> None:
+        super().__init__(io.FileIO(path))
+        self.path, self.limit, self.way_out = path, limit, way_out
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        if content.count(b"PK\x01\x02") > self.limit:
+            raise UserError(f"{self.path} lists more than {self.limit} files; {self.way_out}")
+        return content
+
+
+def open_zip(path: Path, limit: int, way_out: str) -> zipfile.ZipFile:
+    """Open a zip file of at most `limit` members.
+
+    Raises UserError, which ends in `way_out`, where there are more; one of DAMAGED_ARCHIVE where it is none and
+    where members share bytes, by which a small file unpacks to a huge one (Fifield 2019).
+    """
+    content = _ZipBytes(path, limit, way_out)
+    try:
+        archive = zipfile.ZipFile(content)
+        ordered = sorted(archive.infolist(), key=lambda member: member.header_offset)
+        for one, following in pairwise(ordered):
+            if one.header_offset + ZIP_HEADER + one.compress_size > following.header_offset:
+                raise zipfile.BadZipFile(f"{one.filename!r} and {following.filename!r} overlap, as in a zip bomb")
+    except BaseException:
+        content.close()
+        raise
+    content.limit = sys.maxsize  # what follows is no list
+    return archive
+
+
 def image_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Return the images of a zip file, in its own order."""
-    return [member for member in archive.infolist() if not member.is_dir() and is_image(_member_path(member))]
+    files = (member for member in archive.infolist() if not member.filename.endswith("/"))  # a name may be empty
+    return [member for member in files if is_image(_member_path(member.filename))]
 
 
 def read_member(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int, section: str = "dataset"
 ) -> bytes | Exception:
     """Return what a zip's member holds, or the reason why it was not read; the others may still be good."""
+    if member.compress_type not in UNPACKED:
+        return ValueError(f"packed by method {member.compress_type}; only deflate is read, so pack it again")
+    if member.file_size > limit:
+        return too_large(member.file_size, limit, section)
     try:
-        return archive.read(member) if member.file_size <= limit else too_large(member.file_size, limit, section)
-    except (*DAMAGED_ARCHIVE, RuntimeError, OSError) as error:  # RuntimeError: it is encrypted
+        with archive.open(member) as file:
+            return file.read(member.file_size)  # without a size it would unpack what there is, not what is claimed
+    except (*DAMAGED_ARCHIVE, OSError) as error:
         return error
 
 
 def read_folder(settings: DatasetSettings, seed: int) -> Reading:
     """Read class folders; a split is named by any folder above the class folder."""
     root = settings.path
-    paths = sorted(path for path in walk(root) if is_image(PurePosixPath(path.relative_to(root).as_posix())))
+    images = (path for path in walk(root) if is_image(PurePosixPath(path.relative_to(root).as_posix())))
+    paths = sorted(islice(images, settings.max_images + 1))
     if not paths:
         raise UserError(f"dataset.path {root} holds no images; expected {EXPECTED}")
 
@@ -144,72 +207,163 @@ def read_archive(settings: DatasetSettings, seed: int) -> Reading:
     try:
         if zipfile.is_zipfile(path):
             return _read_zip(path, settings)
-        if tarfile.is_tarfile(path):
-            return _read_tar(path, settings)
     except DAMAGED_ARCHIVE as error:
-        raise UserError(f"dataset.path {path} is a damaged archive: {error}") from error
+        raise UserError(f"dataset.path {path} is a damaged archive: {printable(str(error))}; {PACK_AGAIN}") from error
+    if _is_tar(path):
+        return _read_tar(path, settings)
     raise UserError(f"dataset.path {path} is no readable zip or tar file; was it copied or downloaded completely?")
 
 
 def _read_zip(path: Path, settings: DatasetSettings) -> Reading:
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path, settings.max_images, MORE_IMAGES) as archive:
         members = image_members(archive)
     if not members:
         raise UserError(
-            f"dataset.path {path} holds no images (a CSV in it must be unpacked first); expected {EXPECTED}"
+            f"dataset.path {path} holds no images (a CSV or an archive in it must be unpacked first); "
+            f"expected {EXPECTED}"
         )
+    _check_unpacked(sum(member.file_size for member in members), path, settings)
 
     def faces() -> Iterator[RawFace]:
         with zipfile.ZipFile(path) as archive:
             for member in members:
                 payload = read_member(archive, member, settings.max_file_bytes)
-                yield RawFace(member.filename, *label_and_split(_member_path(member)), payload)
+                yield RawFace(member.filename, *label_and_split(_member_path(member.filename)), payload)
 
     return Reading(path.name, "archive", len(members), faces())
 
 
-def _member_path(member: zipfile.ZipInfo) -> PurePosixPath:
-    return PurePosixPath(member.filename.replace("\\", "/"))  # some programs write Windows separators
+def _check_unpacked(size: int, path: Path, settings: DatasetSettings) -> None:
+    if size > settings.max_unpacked_bytes:
+        raise UserError(
+            f"dataset.path {path} unpacks to {size} bytes or more, more than dataset.max_unpacked_bytes "
+            f"{settings.max_unpacked_bytes}; raise that if it is no bomb"
+        )
+
+
+def _member_path(name: str) -> PurePosixPath:
+    return PurePosixPath(name.replace("\\", "/"))  # some programs write Windows separators
+
+
+class _TarBytes:
+    """The bytes of a tar file, gunzipped. No more than `budget` are read, so that no header can ask for gigabytes."""
+
+    def __init__(self, path: Path) -> None:
+        plain = path.open("rb")
+        packed = plain.read(2) == b"\x1f\x8b"
+        plain.seek(0)
+        self.file = cast("IO[bytes]", gzip.GzipFile(fileobj=plain) if packed else plain)
+        self.seek, self.tell, self.close = self.file.seek, self.file.tell, plain.close
+        self.budget = HEADER_BYTES
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self.budget:
+            raise tarfile.ReadError(f"a header asks for {size} bytes")
+        self.budget -= size
+        return self.file.read(size)
+
+
+def _open_tar(content: _TarBytes) -> tarfile.TarFile:
+    return tarfile.TarFile(fileobj=cast("IO[bytes]", content))
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        with closing(_TarBytes(path)) as content:
+            _open_tar(content)
+    except DAMAGED_ARCHIVE:
+        return False
+    return True
 
 
 def _read_tar(path: Path, settings: DatasetSettings) -> Reading:
     def faces() -> Iterator[RawFace]:
         try:
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    name = PurePosixPath(member.name)
-                    if not member.isfile() or not is_image(name):
-                        continue
-                    file = archive.extractfile(member)
-                    assert file is not None  # only members that are no files give None
-                    small = member.size <= settings.max_file_bytes
-                    payload = file.read() if small else too_large(member.size, settings.max_file_bytes)
-                    yield RawFace(member.name, *label_and_split(name), payload)
-                _check_end(archive, path)
+            with closing(_TarBytes(path)) as content:
+                archive = _open_tar(content)
+                for member in _tar_members(archive, content, path, settings):
+                    name = _member_path(member.name)
+                    if is_image(name) and not member.isdir():
+                        payload = _read_tar_member(content, member, settings.max_file_bytes)
+                        yield RawFace(member.name, *label_and_split(name), payload)
+                _check_end(archive.offset, content, path, settings)
         except (*DAMAGED_ARCHIVE, OSError) as error:
-            raise UserError(f"dataset.path {path} is a damaged archive: {error}") from error
+            raise UserError(
+                f"dataset.path {path} is a damaged archive: {printable(str(error))}; {PACK_AGAIN}"
+            ) from error
 
     return Reading(path.name, "archive", None, faces())
 
 
-def _check_end(archive: tarfile.TarFile, path: Path) -> None:
+def _tar_members(
+    archive: tarfile.TarFile, content: _TarBytes, path: Path, settings: DatasetSettings
+) -> Iterator[tarfile.TarInfo]:
+    """Yield a tar's members and keep none. Raises UserError for too many or too much, TarError for wrong headers."""
+    count = 0
+    while (member := archive.next()) is not None:
+        count += 1
+        if count > settings.max_images:
+            raise UserError(f"dataset.path {path} lists more than {settings.max_images} files; {MORE_IMAGES}")
+        _check_unpacked(member.offset_data + member.size, path, settings)
+        if member.size < 0 or archive.offset < member.offset_data:  # it would lead back, and round and round
+            raise tarfile.ReadError(f"a member of {member.size} bytes")
+        if len(archive.pax_headers) > GLOBAL_HEADERS:
+            raise tarfile.ReadError(f"more than {GLOBAL_HEADERS} global headers")
+        yield member
+        cast(Any, archive).members.clear()
+        content.budget = HEADER_BYTES
+
+
+def _read_tar_member(content: _TarBytes, member: tarfile.TarInfo, limit: int) -> bytes | Exception:
+    if member.islnk() or member.issym():
+        return ValueError("a link, which is not followed; pack the set again with what it points to")
+    if not member.isfile() or member.issparse():
+        return ValueError("not a regular file")
+    if member.size > limit:
+        return too_large(member.size, limit)
+    content.budget = member.size
+    content.seek(member.offset_data)
+    data = content.read(member.size)
+    if len(data) < member.size:
+        raise tarfile.ReadError("unexpected end of data")
+    return data
+
+
+def _check_end(offset: int, content: _TarBytes, path: Path, settings: DatasetSettings) -> None:
     """Raise UserError where a tar file does not end as it should: a damaged header reads like its end."""
-    file = archive.fileobj
-    assert file is not None  # the archive is open
-    file.seek(archive.offset)
+    file = content.file
+    file.seek(offset)
     end = file.read(tarfile.BLOCKSIZE)
     while not end.strip(b"\0") and (more := file.read(tarfile.RECORDSIZE)):
+        _check_unpacked(file.tell(), path, settings)
         end = more
     if not end or end.strip(b"\0"):
-        raise UserError(f"dataset.path {path} is a damaged archive: it breaks off in the middle")
+        raise UserError(f"dataset.path {path} is a damaged archive: it breaks off in the middle; {PACK_AGAIN}")
+
+
+class _Lines:
+    """The lines of a text file, as long as no more than `left` characters are asked for before it is set again."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file, self.left = file, ROW_CHARACTERS
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self.file.readline(self.left + 1):
+            self.left -= len(line)
+            if self.left < 0:
+                raise csv.Error(f"a row of more than {ROW_CHARACTERS} characters")
+            yield line
 
 
 def read_csv(settings: DatasetSettings, seed: int) -> Reading:
     """Read Kaggle's `emotion,pixels,Usage` or `icml_face_data.csv`: one face a row, grey levels as text."""
     path = settings.path
-    csv.field_size_limit(settings.max_file_bytes)
+    csv.field_size_limit(ROW_CHARACTERS)
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        header = [name.strip().lower() for name in next(csv.reader(file), [])]
+        try:
+            header = [name.strip().lower() for name in next(csv.reader(_Lines(file)), [])]
+        except csv.Error as error:
+            raise UserError(f"dataset.path {path}, line 1: {error}; expected emotion,pixels,Usage") from error
     missing = {"emotion", "pixels"} - set(header)
     if missing:
         raise UserError(
@@ -219,10 +373,13 @@ def read_csv(settings: DatasetSettings, seed: int) -> Reading:
 
     def faces() -> Iterator[RawFace]:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            rows = csv.reader(file, strict=True)  # an open quote would swallow the rest of the file
+            lines = _Lines(file)
+            rows = csv.reader(lines, strict=True)  # an open quote would swallow the rest of the file
             next(rows)
+            lines.left = ROW_CHARACTERS
             try:
                 for row in rows:
+                    lines.left = ROW_CHARACTERS
                     values = dict(zip(header, row, strict=False))
                     code = values.get("emotion", "").strip()
                     known = code.isdecimal() and len(code) < 4 and int(code) < len(settings.class_names)
@@ -323,9 +480,25 @@ def open_dataset(settings: DatasetSettings, seed: int) -> Reading:
     """Open the data set that the settings name. Raises UserError where there is none."""
     located = locate_dataset(settings)
     try:
-        return READERS[located.reader](located, seed)
+        reading = READERS[located.reader](located, seed)
     except OSError as error:
         raise UserError(f"dataset.path {error.filename or located.path} cannot be read: {error.strerror}") from error
+    return replace(reading, faces=_at_most(located.max_images, reading, located.path))
+
+
+def _at_most(limit: int, reading: Reading, path: Path) -> Iterator[RawFace]:
+    """Return a reading's faces. Raises UserError at once or on the way where there are more than `limit`."""
+    problem = UserError(f"dataset.path {path} holds more than {limit} images; {MORE_IMAGES}")
+    if reading.count is not None and reading.count > limit:
+        raise problem
+
+    def faces() -> Iterator[RawFace]:
+        for count, face in enumerate(reading.faces, start=1):
+            if count > limit:
+                raise problem
+            yield face
+
+    return faces()
 
 
 def source_fingerprint(settings: DatasetSettings) -> str:

@@ -2,12 +2,19 @@
 
 import hashlib
 import os
+import zipfile
 from pathlib import Path
+from typing import IO, Any
+
+import h5py
 
 from configs.errors import UserError
+from vision.readers import open_zip
 
 IMAGENET, RANDOM = "imagenet", "none"
 VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names its download
+KERAS_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")  # as Keras writes them: stored, not packed
+MAX_EXPANSION = 10  # of an HDF5 file; weights hardly get smaller by packing
 WAY_OUT = (
     "set classifier.weights to the path of a VGG-19 .weights.h5 file without top, of a whole classifier's .keras file, "
     "or to none"
@@ -27,6 +34,39 @@ def check_weights(weights: str) -> None:
         raise UserError(f"classifier.weights {weights} is no file; {WAY_OUT}")
     if not weights.endswith(".h5") and not is_classifier_file(weights):
         raise UserError(f"classifier.weights {weights} does not end in .h5 or .keras; {WAY_OUT}")
+
+
+def check_classifier_file(file: Path) -> None:
+    """Raise ValueError, or another error of DAMAGED_ARCHIVE or OSError, for a .keras file that Keras did not write.
+
+    Keras unpacks members and weights without a bound on memory, and by the file's ending alone it takes a file for
+    one of an older form, whose safe mode is weaker.
+    """
+    if file.suffix != ".keras":
+        raise ValueError("its name does not end in .keras")
+    with open_zip(file, len(KERAS_MEMBERS), "a .keras file has three") as archive:
+        members = archive.infolist()
+        names = sorted(member.filename for member in members)
+        if names != sorted(KERAS_MEMBERS):
+            raise ValueError(f"it holds {', '.join(map(repr, names))[:200]}, expected {', '.join(KERAS_MEMBERS)}")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("its members are packed, which Keras never does")
+        with archive.open(KERAS_MEMBERS[-1]) as weights:
+            check_hdf5(weights, archive.getinfo(KERAS_MEMBERS[-1]).file_size)
+
+
+def check_hdf5(file: Path | IO[bytes], size: int) -> None:
+    """Raise ValueError where a file of `size` bytes unpacks to far more, OSError where it is no HDF5 file."""
+    unpacked = 0
+
+    def add(name: str, item: Any) -> None:
+        nonlocal unpacked
+        unpacked += item.nbytes if isinstance(item, h5py.Dataset) else 0
+
+    with h5py.File(file, "r") as content:
+        content.visititems(add)
+    if unpacked > MAX_EXPANSION * size:
+        raise ValueError(f"its weights unpack to {unpacked} bytes, more than {MAX_EXPANSION} times the file's {size}")
 
 
 def weights_hash(weights: str) -> str:

@@ -160,6 +160,59 @@ def test_a_bundle_that_unpacks_to_too_much_is_refused_before_it_fills_the_disk(
     assert sum(file.stat().st_size for file in (tmp_path / "out").iterdir()) <= 1_000_000
 
 
+def packed_again(bundle: Path, path: Path, compression: int, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(bundle) as source, zipfile.ZipFile(path, "w", compression) as target:
+        for name, data in ({name: source.read(name) for name in source.namelist()} | members).items():
+            target.writestr(name, data)
+    return path
+
+
+def test_a_bundle_that_is_packed_by_a_method_without_bounds_is_refused(bundle: Path, tmp_path: Path) -> None:
+    path = packed_again(bundle, tmp_path / "bomb.zip", zipfile.ZIP_BZIP2, {"metrics.json": bytes(20_000_000)})
+
+    with pytest.raises(UserError, match="is packed by another method than an export uses"):
+        read(path, tmp_path / "out")
+
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "model_card.md", CHECKSUMS])
+def test_a_bundle_whose_texts_are_huge_is_refused_before_they_are_read(name: str, bundle: Path, tmp_path: Path) -> None:
+    path = packed_again(bundle, tmp_path / "large.zip", zipfile.ZIP_DEFLATED, {name: bytes(20_000_000)})
+
+    with pytest.raises(UserError, match=f"large.zip: {name} has more than 2000000 bytes"):
+        read(path, tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_bundle_in_which_a_name_stands_twice_is_refused(bundle: Path, tmp_path: Path) -> None:
+    path = packed_again(bundle, tmp_path / "twice.zip", zipfile.ZIP_STORED, {OPTIONAL[0]: b"onnx"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(OPTIONAL[0], b"another")
+
+    with pytest.raises(UserError, match="is no bundle of this pipeline: it holds"):
+        read(path, tmp_path / "out")
+
+
+def test_a_bundle_of_many_files_is_refused_before_they_are_listed(bundle: Path, tmp_path: Path) -> None:
+    more = {f"{number}\x1b[31m": b"" for number in range(100)}
+
+    with pytest.raises(UserError, match=r"lists more than 11 files; it is no bundle of this pipeline"):
+        read(packed_again(bundle, tmp_path / "many.zip", zipfile.ZIP_STORED, more), tmp_path / "out")
+
+
+def test_a_packed_file_that_is_damaged_is_refused(bundle: Path, tmp_path: Path) -> None:
+    path = packed_again(bundle, tmp_path / "damaged.zip", zipfile.ZIP_DEFLATED, {})
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo(MODEL).header_offset + 60
+    content[place : place + 40] = b"\xff" * 40
+    path.write_bytes(content)
+
+    with pytest.raises(UserError, match=r"damaged\.zip is no whole bundle: .*; export or download it again"):
+        read(path, tmp_path / "out")
+
+
 def test_a_model_that_answers_differently_is_refused(bundle: Path, classifier: keras.Model, tmp_path: Path) -> None:
     about = read(bundle, tmp_path / "out")
     other = keras.models.clone_model(classifier)
