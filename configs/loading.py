@@ -14,6 +14,7 @@ from configs.settings import ENVIRONMENT_PREFIX, Settings
 
 FOLDER = Path(__file__).parent
 DEMO = FOLDER / "demo.yaml"
+KEPT_SETTINGS = "settings.json"  # artifact of an MLflow run: its settings by section, from which they can be rebuilt
 
 
 def pipeline_names() -> list[str]:
@@ -124,6 +125,8 @@ def _describe(problem: Any) -> str:
     """Say what is wrong with one setting: the key, the value and what is allowed."""
     location, value = problem["loc"], problem["input"]
     key = ".".join(str(part) for part in location)
+    if location[:1] == ("alerts",):
+        value = "…"  # an address or a command that may hold a secret
     if problem["type"] == "missing":
         return f"{key}: missing, and it has no default"
     if problem["type"] == "extra_forbidden":
