@@ -10,9 +10,8 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NoReturn
 
 import yaml
@@ -31,7 +30,7 @@ class Ending:
     """How a command ended: its exit code, and its last lines by name."""
 
     exit_code: int
-    lines: Mapping[str, str] = MappingProxyType({})
+    lines: Mapping[str, str] = field(default_factory=dict)
 
 
 class Parser(argparse.ArgumentParser):
@@ -197,7 +196,7 @@ def with_absolute_folders(settings: Settings) -> Settings:
     return settings.model_copy(update={"state_folder": state, "tracking": tracking.model_copy(update=folders)})
 
 
-def run_pipeline(name: str, settings: Settings, debug: bool, tags: Mapping[str, str] = MappingProxyType({})) -> Ending:
+def run_pipeline(name: str, settings: Settings, debug: bool, **tags: str) -> Ending:
     """Prepare environment and stack, run the pipeline and print the last lines."""
     from pipelines.stack import check_writable, prepare_environment, prepare_stack, start_lock
 
@@ -249,7 +248,7 @@ def reproduce(options: argparse.Namespace, given: dict[str, Any], debug: bool) -
     _, uri = check_stack(here.state_folder)
     former = reproduction.recall(options.reproduce, here.tracking.experiment_name, uri)
     settings = alerts.without_alerts(located(reproduction.rebuild(former, given)))
-    return run_pipeline("reproduction", settings, debug, {reproduction.REPRODUCES: former.run_id})
+    return run_pipeline("reproduction", settings, debug, **{reproduction.REPRODUCES: former.run_id})
 
 
 def look(options: argparse.Namespace, settings: Settings, debug: bool) -> Ending:
