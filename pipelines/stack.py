@@ -139,9 +139,9 @@ def prepare_stack(state: Path, experiment: str) -> Tracking:
     _use_own_zenml(state / OWN_ZENML)
     from zenml.client import Client
 
-    uri = os.environ["MLFLOW_TRACKING_URI"] = tracking_uri(state)
+    uri = tracking_uri(state)
     try:
-        _activate_stack(Client(), without_login(uri), state / "artifacts")
+        _activate_stack(Client(), uri, state / "artifacts")
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"MLFLOW_TRACKING_URI {without_login(uri)} is refused by ZenML: {reason}") from error
@@ -183,19 +183,20 @@ def _use_own_zenml(folder: Path) -> None:
 
 
 def _activate_stack(client: Any, uri: str, artifacts: Path) -> None:
-    """Register the stack and its parts where they are missing or changed; `uri` has no login, for it is stored.
+    """Register the stack and its parts where they are missing or changed. Raises ValueError for a wrong URI.
 
-    Raises ValueError for a wrong URI.
+    What is stored of the URI has no login.
     """
     from zenml.enums import StackComponentType as Kind
 
-    from pipelines.tracker import FLAVOR, EnvironmentTrackerFlavor
+    from pipelines.tracker import FLAVOR, EnvironmentTracker, EnvironmentTrackerFlavor
 
+    EnvironmentTracker.address = uri
     if not client.list_flavors(name=FLAVOR, type=Kind.EXPERIMENT_TRACKER).items:
         source = f"{EnvironmentTrackerFlavor.__module__}.{EnvironmentTrackerFlavor.__name__}"
         client.create_flavor(source, Kind.EXPERIMENT_TRACKER)
     _ensure_component(client, ARTIFACTS, Kind.ARTIFACT_STORE, "local", {"path": str(artifacts)})
-    _ensure_component(client, TRACKER, Kind.EXPERIMENT_TRACKER, FLAVOR, {"tracking_uri": uri})
+    _ensure_component(client, TRACKER, Kind.EXPERIMENT_TRACKER, FLAVOR, {"tracking_uri": without_login(uri)})
     if client.list_stack_components(name=FORMER_TRACKER, type=Kind.EXPERIMENT_TRACKER).items:
         client.update_stack(STACK, component_updates={Kind.EXPERIMENT_TRACKER: TRACKER})
         client.delete_stack_component(FORMER_TRACKER, Kind.EXPERIMENT_TRACKER)

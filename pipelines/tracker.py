@@ -1,6 +1,6 @@
-"""The experiment tracker of our own ZenML stack: MLflow by what the environment says, so that no login is stored."""
+"""The experiment tracker of our own ZenML stack: MLflow without a login that would be stored."""
 
-import os
+from typing import ClassVar
 
 import mlflow
 from zenml.experiment_trackers.base_experiment_tracker import BaseExperimentTrackerConfig, BaseExperimentTrackerFlavor
@@ -17,15 +17,17 @@ class EnvironmentTrackerConfig(BaseExperimentTrackerConfig, MLFlowExperimentTrac
 
 
 class EnvironmentTracker(MLFlowExperimentTracker):
-    """Tracks to the address in the environment, and leaves to MLflow to find user, password or token there.
+    """Tracks to the address, and leaves to MLflow to find user, password or token in the environment.
 
     ZenML's own tracker wants them in its configuration, which its store keeps in base64, and puts them over the
     environment's when a step starts.
     """
 
+    address: ClassVar[str] = ""  # with a database's login; set for this process, for MLflow empties the environment's
+
     def get_tracking_uri(self, as_plain_text: bool = True) -> str:
         """Return the address that MLflow uses, or the one that may be shown."""
-        return os.environ["MLFLOW_TRACKING_URI"] if as_plain_text else str(self.config.tracking_uri)
+        return self.address if as_plain_text else str(self.config.tracking_uri)
 
     def configure_mlflow(self) -> None:
         """Point MLflow to the address."""
