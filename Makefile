@@ -9,7 +9,7 @@ PORT ?= 5000
 BENCHMARKS := loading growth streaming throughput overhead inference imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare doctor test fuzz bench check ui clean lock
+.PHONY: help setup train compare doctor test fuzz load bench check audit ui clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: setup ## run the tests (no network needed)
 fuzz: setup ## alter files at random and read them for a minute (SECONDS=3600: an hour)
 	FUZZ_SECONDS=$(or $(SECONDS),60) $(RUN) -m pytest tests/hostile/test_fuzz.py $(ARGS)
 
+load: setup ## trainings, promotions and readers at once, for minutes; prints figures
+	$(RUN) -m pytest tests/load -m load -s $(ARGS)
+
 bench: setup ## print the benchmarks' tables (NAME=loading ARGS="--dataset PATH"; see benchmarks/README.md)
 	@code=0; for name in $(or $(NAME),$(BENCHMARKS)); do $(RUN) -m benchmarks.$$name $(ARGS) || code=$$?; done; exit $$code
 
@@ -47,6 +50,9 @@ check: setup ## ruff, mypy and import-linter
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+audit: ## look the locked packages up in a database of known vulnerabilities (network; else it says that it skipped)
+	@PYTHON=$(PYTHON) .ci/audit
 
 ui: setup ## open the MLflow UI on this project's runs (PORT=5000)
 	@case "$(STORE)" in \
@@ -60,3 +66,5 @@ clean: ## remove the environment, all runs and reports (not data/)
 lock: ## resolve pyproject.toml into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --extra kaggle --extra onnx --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+	uv pip compile .ci/audit.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		--output-file .ci/audit.lock

@@ -9,18 +9,28 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
-from configs.errors import STOPPED_BY_USER, UserError
+from configs.errors import STOPPED_BY_USER, UNEXPECTED, UserError
 from configs.loading import DEMO, FOLDER, flatten, load_settings, pipeline_names
-from configs.settings import ENVIRONMENT_PREFIX, Settings
+from configs.settings import ENVIRONMENT_PREFIX, AlertSettings, Settings
+from pipelines import alerts
 
 PROJECT = Path(__file__).resolve().parent
 FORMATS = ("text", "markdown", "json", "html")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a command ended: its exit code, and its last lines by name."""
+
+    exit_code: int
+    lines: Mapping[str, str] = field(default_factory=dict)
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,6 +77,9 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, dict[str,
         type=Path,
         help="train without ZenML and MLflow, by any of Keras's backends (KERAS_BACKEND); write to FOLDER",
     )
+    parser.add_argument(
+        "--reproduce", metavar="RUN_ID", help="train again by what an MLflow run keeps, and say what differs"
+    )
     parser.add_argument("--doctor", action="store_true", help="look over this machine and say what to mend")
     parser.add_argument("--compare", action="store_true", help="print champion, challenger and the last runs")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of --compare")
@@ -101,13 +114,36 @@ def parse_value(name: str, text: str) -> Any:
         raise UserError(f"{name} {text} is no valid YAML: {' '.join(str(error).split())}") from error
 
 
+def absolute(named: str) -> str:
+    """Return the full path of a file; other names, such as imagenet, as they are."""
+    return str(Path(named).absolute()) if Path(named).is_file() else named
+
+
+def located(settings: Settings) -> Settings:
+    """Return the settings with data set, weights and teacher found and named by full paths: a run keeps them."""
+    from vision.readers import locate_dataset
+    from vision.weights import check_weights
+
+    check_weights(settings.classifier.weights)
+    dataset = locate_dataset(settings.dataset)
+    distillation = settings.training.distillation
+    distillation = distillation.model_copy(update={"teacher": absolute(distillation.teacher)})
+    weights = absolute(settings.classifier.weights)
+    return settings.model_copy(
+        update={
+            "dataset": dataset.model_copy(update={"path": dataset.path.absolute()}),
+            "classifier": settings.classifier.model_copy(update={"weights": weights}),
+            "training": settings.training.model_copy(update={"distillation": distillation}),
+        }
+    )
+
+
 def settings_or_demo(options: argparse.Namespace, given: dict[str, Any]) -> Settings:
     """Return the settings with the data set located, or those of the demo if there is none where the YAML looks.
 
     The demo is for a first look: only `--pipeline training` falls back to it.
     """
-    from vision.readers import find_dataset, locate_dataset
-    from vision.weights import check_weights
+    from vision.readers import find_dataset
 
     settings = load_settings(options.config, given)
     dataset = settings.dataset
@@ -120,8 +156,7 @@ def settings_or_demo(options: argparse.Namespace, given: dict[str, Any]) -> Sett
         dataset = settings.dataset
         line = f"DEMO: {default}/ holds no data set, so faces are DRAWN. Train on real faces with --dataset.path PATH"
         print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)
-    check_weights(settings.classifier.weights)
-    return settings.model_copy(update={"dataset": locate_dataset(dataset)})
+    return located(settings.model_copy(update={"dataset": dataset}))
 
 
 @contextlib.contextmanager
@@ -161,8 +196,8 @@ def with_absolute_folders(settings: Settings) -> Settings:
     return settings.model_copy(update={"state_folder": state, "tracking": tracking.model_copy(update=folders)})
 
 
-def run_pipeline(name: str, settings: Settings, debug: bool) -> int:
-    """Prepare environment and stack, run the pipeline, print the last lines and return the exit code."""
+def run_pipeline(name: str, settings: Settings, debug: bool, **tags: str) -> Ending:
+    """Prepare environment and stack, run the pipeline and print the last lines."""
     from pipelines.stack import check_writable, prepare_environment, prepare_stack, start_lock
 
     settings = with_absolute_folders(settings)
@@ -180,13 +215,13 @@ def run_pipeline(name: str, settings: Settings, debug: bool) -> int:
         logging.getLogger(package).setLevel(logging.INFO)
     for package in ("great_expectations.data_context.types.base", "tensorflow"):  # both set their own level
         logging.getLogger(package).setLevel(logging.INFO if debug else logging.ERROR)
-    outcome = module.run(settings, {"git_commit": git_commit(), "pipeline": name})
+    outcome = module.run(settings, {"git_commit": git_commit(), "pipeline": name, **tags})
     lines = {"experiment": settings.tracking.experiment_name, **outcome.lines, "open the UI": store.ui_command}
     print("", *(f"{key:<28}{value}" for key, value in lines.items()), sep="\n")
-    return int(outcome.exit_code)
+    return Ending(outcome.exit_code, outcome.lines)
 
 
-def train_bare(folder: Path, settings: Settings, debug: bool) -> int:
+def train_bare(folder: Path, settings: Settings, debug: bool) -> Ending:
     """Train by the settings without a pipeline; print where the classifier is and how it does."""
     logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="%(message)s")
     logging.getLogger("vision").setLevel(logging.INFO)
@@ -195,10 +230,28 @@ def train_bare(folder: Path, settings: Settings, debug: bool) -> int:
         from vision.recipe import train_recipe
     lines = train_recipe(settings, folder)
     print("", *(f"{key:<28}{value}" for key, value in lines.items()), sep="\n")
-    return 0
+    return Ending(0, lines)
 
 
-def look(options: argparse.Namespace, settings: Settings, debug: bool) -> int:
+def reproduce(options: argparse.Namespace, given: dict[str, Any], debug: bool) -> Ending:
+    """Train by the settings of a former run; only the command line is stronger than they are."""
+    from pipelines.stack import quiet_libraries
+
+    if options.config or options.pipeline:
+        raise UserError("--reproduce takes pipeline and settings from the run; change single ones by --section.field")
+    quiet_libraries(debug)
+    with quiet(not debug):
+        from pipelines import reproduction
+        from pipelines.stores import check_stack
+
+    here = with_absolute_folders(load_settings([], given))
+    _, uri = check_stack(here.state_folder)
+    former = reproduction.recall(options.reproduce, here.tracking.experiment_name, uri)
+    settings = alerts.without_alerts(located(reproduction.rebuild(former, given)))
+    return run_pipeline("reproduction", settings, debug, **{reproduction.REPRODUCES: former.run_id})
+
+
+def look(options: argparse.Namespace, settings: Settings, debug: bool) -> Ending:
     """Print the doctor's findings or the comparison of runs; neither runs nor changes anything."""
     from pipelines.stack import quiet_libraries
 
@@ -208,28 +261,52 @@ def look(options: argparse.Namespace, settings: Settings, debug: bool) -> int:
 
         findings = doctor.examine(settings, PROJECT, settings.state_folder)
         print(doctor.render(findings))
-        return UserError.exit_code if any(finding.fix for finding in findings) else 0
+        return Ending(UserError.exit_code if any(finding.fix for finding in findings) else 0)
     from pipelines import comparison
     from pipelines.stores import check_stack
 
     _, uri = check_stack(settings.state_folder)
     print(comparison.render(comparison.compare_runs(settings, uri), options.format))
-    return 0
+    return Ending(0)
 
 
-def dispatch(options: argparse.Namespace, given: dict[str, Any], debug: bool) -> int:
-    """Do the one thing that the options ask for; return the exit code."""
+def dispatch(options: argparse.Namespace, given: dict[str, Any], debug: bool) -> Ending:
+    """Do the one thing that the options ask for."""
+    from pipelines.stack import keep_login
+
+    keep_login()
     if options.doctor or options.compare:
         return look(options, with_absolute_folders(load_settings(options.config, given)), debug)
     if options.bare:
-        return train_bare(options.bare, settings_or_demo(options, given), debug)
+        return train_bare(options.bare, alerts.without_alerts(settings_or_demo(options, given)), debug)
+    if options.reproduce:
+        return reproduce(options, given, debug)
     names = pipeline_names()
     if options.pipeline not in names:
         asked = f"unknown pipeline {options.pipeline!r}" if options.pipeline else "no pipeline was named"
         raise UserError(f"{asked}; choose one with --pipeline: {', '.join(names)}")
     needs_data = options.pipeline in ("training", "retraining", "tuning")
     settings = settings_or_demo(options, given) if needs_data else load_settings(options.config, given)
-    return run_pipeline(options.pipeline, settings, debug)
+    return run_pipeline(options.pipeline, alerts.without_alerts(settings), debug)
+
+
+def named(options: argparse.Namespace) -> str:
+    """Return what an alert calls the run."""
+    return "reproduction" if options.reproduce else "bare" if options.bare else options.pipeline or "none"
+
+
+def alert_settings(options: argparse.Namespace, given: dict[str, Any]) -> AlertSettings | None:
+    """Return who hears of the run's end; where the settings themselves are wrong, by environment and YAML alone."""
+    for overlays, values in ((options.config, given), ([], {})):
+        with contextlib.suppress(UserError):
+            return load_settings(overlays, values).alerts
+    return None
+
+
+def alert(options: argparse.Namespace, given: dict[str, Any], event: alerts.Event | None) -> None:
+    """Tell whoever waits for it how the run ended."""
+    if event and not (options.doctor or options.compare) and (wanted := alert_settings(options, given)):
+        alerts.send(wanted, event)
 
 
 def main(arguments: list[str]) -> int:
@@ -237,18 +314,28 @@ def main(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     for stop in (signal.SIGTERM, signal.SIGINT):  # an orchestrator's stop is treated as Ctrl-C
         signal.signal(stop, signal.default_int_handler)
+    options, given = parse_arguments([])
+    event: alerts.Event | None
     try:
-        return dispatch(*parse_arguments(arguments), debug)
+        options, given = parse_arguments(arguments)
+        ended = dispatch(options, given, debug)
+        code, event = ended.exit_code, alerts.ending(named(options), ended.exit_code, ended.lines)
     except UserError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        print(f"error: {alerts.without_secrets(str(error))}", file=sys.stderr)
+        code, event = error.exit_code, alerts.Event("failure", named(options), error.exit_code, str(error))
     except KeyboardInterrupt:
         if debug:
             traceback.print_exc()
         print("stopped; finished data steps are kept and will not run again", file=sys.stderr)
-        return STOPPED_BY_USER
+        code, event = STOPPED_BY_USER, alerts.Event("failure", named(options), STOPPED_BY_USER, "stopped")
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        alert(options, given, alerts.Event("failure", named(options), UNEXPECTED, said))
+        raise
+    alert(options, given, event)
+    return code
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
+from pipelines.fingerprints import processor_name
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tensorflow", "keras", "numpy", "onnxruntime", "zenml", "mlflow")
@@ -65,10 +66,9 @@ def describe_machine() -> str:
     """Say in one line what the figures were measured on: processor, cores, memory and versions."""
     described = Path("/proc/cpuinfo")
     lines = described.read_text(encoding="utf-8").splitlines() if described.is_file() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
     extras = [name for name, flag in INSTRUCTIONS.items() if flag in flags]
-    processor = " with ".join([models[0] if models else platform.processor() or platform.machine(), *extras[-1:]])
+    processor = " with ".join([processor_name(), *extras[-1:]])
     memory = psutil.virtual_memory().total / GIGABYTE
     versions = []
     for name in PACKAGES:

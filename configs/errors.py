@@ -1,6 +1,6 @@
 """Exit codes, and the errors that a user can mend, each with its own."""
 
-HELD, REJECTED, INVALID_DATA, DRIFTED, STOPPED_BY_USER = 3, 4, 5, 6, 130
+UNEXPECTED, HELD, REJECTED, INVALID_DATA, DRIFTED, STOPPED_BY_USER = 1, 3, 4, 5, 6, 130
 
 
 class UserError(Exception):

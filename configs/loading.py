@@ -14,6 +14,7 @@ from configs.settings import ENVIRONMENT_PREFIX, Settings
 
 FOLDER = Path(__file__).parent
 DEMO = FOLDER / "demo.yaml"
+KEPT_SETTINGS = "settings.json"  # artifact of an MLflow run: its settings by section, from which they can be rebuilt
 YAML_BYTES = 100_000  # ten times what all settings together take
 SHOWN_CHARACTERS, SHOWN_PROBLEMS = 200, 20  # of a wrong value, and of wrong settings
 
@@ -153,6 +154,8 @@ def _describe(problem: Any) -> str:
     """Say what is wrong with one setting: the key, the value and what is allowed."""
     location, value = problem["loc"], _shown(problem["input"])
     key = _shown(".".join(str(part) for part in location))[1:-1]
+    if location[:1] == ("alerts",):
+        value = "…"  # an address or a command that may hold a secret
     if problem["type"] == "missing":
         return f"{key}: missing, and it has no default"
     if problem["type"] == "extra_forbidden":

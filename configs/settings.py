@@ -2,8 +2,9 @@
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "FACE_EMOTION__"
@@ -14,6 +15,7 @@ ClassName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9 _-]*$")]  # MLflow t
 Sentence = Annotated[str, Field(min_length=1)]
 Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
+EventName = Literal["failure", "rejected", "drift", "promotion", "rollback", "held"]
 Block = Literal["all", "head", "block1", "block2", "block3", "block4", "block5"]
 
 
@@ -266,6 +268,28 @@ class BundleSettings(Section):
     max_bytes: Annotated[int, Field(ge=1024)]
 
 
+class AlertSettings(Section):
+    command: tuple[Annotated[str, Field(min_length=1)], ...]
+    webhook: SecretStr
+    events: tuple[EventName, ...]
+    timeout_seconds: Annotated[float, Field(gt=0.0, le=300.0)]
+    retries: Annotated[int, Field(ge=0, le=10)]
+    backoff_seconds: Annotated[float, Field(ge=0.0, le=60.0)]
+
+    @field_validator("webhook")
+    @classmethod
+    def webhook_is_an_address(cls, webhook: SecretStr) -> SecretStr:
+        given = webhook.get_secret_value()
+        try:
+            parts = urlsplit(given)
+            known = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:  # its text quotes the address
+            known = False
+        if given and not known:
+            raise ValueError("expected an address that starts with http:// or https://, or nothing")
+        return webhook
+
+
 class NumberSpace(Section):
     low: float
     high: float
@@ -329,6 +353,7 @@ class Settings(BaseSettings):
     rollback: RollbackSettings
     bundle: BundleSettings
     tuning: TuningSettings
+    alerts: AlertSettings
 
     @model_validator(mode="after")
     def sections_fit_together(self) -> Self:

@@ -16,7 +16,8 @@ from tabulate import tabulate
 
 from configs.errors import UserError
 from configs.settings import Settings
-from pipelines.stores import check_store, one_line, sqlite_path, without_login
+from pipelines.stack import without_login
+from pipelines.stores import check_store, one_line, sqlite_path
 from vision.reports import render_page
 
 ROLES = ("champion", "challenger")

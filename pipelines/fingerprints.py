@@ -1,7 +1,10 @@
-"""Fingerprints: what decides a model besides its data, so that retraining knows when nothing has changed."""
+"""Fingerprints: what decides a model besides its data, so that retraining and reproduction know what has changed."""
 
 import hashlib
 import json
+import os
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 from configs.settings import Settings
@@ -10,6 +13,18 @@ from vision.weights import IMAGENET, weights_hash
 PROJECT = Path(__file__).resolve().parents[1]
 LEARNED_FROM = {"seed", "dataset", "preprocessing", "balance", "augmentation", "classifier", "training"}
 SAID_BY_THE_DATA = ("path", "reader", "workers", "kaggle_name")  # where faces come from does not change what is learned
+COMPUTED_WITH = (
+    "tensorflow",
+    "keras",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "opencv-python",
+    "pillow",
+    "pandas",
+    "mlflow",
+    "zenml",
+)
 CODE = ("vision/**/*.py", "steps/*.py", "configs/*.py", "pipelines/training.py", "requirements.lock")
 
 
@@ -29,3 +44,23 @@ def code_fingerprint() -> str:
     for path in sorted(path for pattern in CODE for path in PROJECT.glob(pattern)):
         digest.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:32]
+
+
+def surroundings() -> dict[str, str]:
+    """Return the tags that say what a training ran on and with: lock, Python, packages, processor and cores."""
+    lock = (PROJECT / "requirements.lock").read_bytes()
+    return {
+        "lock_sha256": hashlib.sha256(lock).hexdigest(),
+        "python": platform.python_version(),
+        "packages": ", ".join(f"{package} {version(package)}" for package in COMPUTED_WITH),
+        "machine": f"{platform.system()} {platform.machine()}, {processor_name()}",
+        "cores": str(os.cpu_count()),
+    }
+
+
+def processor_name() -> str:
+    """Return the processor's name as the system gives it."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

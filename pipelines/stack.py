@@ -1,19 +1,22 @@
 """Where pipelines run: a local ZenML stack that sets itself up, and the MLflow store that it tracks to."""
 
 import os
+import re
 import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from click import get_app_dir
 from filelock import FileLock
 
 from configs.errors import UserError
 
-STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_mlflow", "face_emotion_artifacts"
+STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_tracker", "face_emotion_artifacts"
+FORMER_TRACKER = "face_emotion_mlflow"  # of stores made before logins stayed in the environment
 SERVER_SECONDS = 20
 OWN_ZENML = "zenml"  # folder in the state folder
 USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", "ZENML_ACTIVE_STACK_ID", "ZENML_ACTIVE_STACK_NAME")
@@ -29,10 +32,16 @@ class Tracking:
     @property
     def ui_command(self) -> str:
         """The command that opens the MLflow UI, or the server's address."""
-        if self.uri.startswith("http"):
-            return self.uri
-        line = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", self.uri, "--host", "127.0.0.1"]
+        shown = without_login(self.uri)
+        if shown.startswith("http"):
+            return shown
+        line = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", shown, "--host", "127.0.0.1"]
         return shlex.join(line)
+
+
+def without_login(uri: str) -> str:
+    """Return a URI without its user, its password and whatever is asked of it."""
+    return re.sub(r"//[^/]*@", "//", uri).partition("?")[0]
 
 
 def check_writable(setting: str, folder: Path) -> None:
@@ -50,6 +59,25 @@ def check_writable(setting: str, folder: Path) -> None:
 def tracking_uri(state: Path) -> str:
     """Return where our own stack tracks to: what the environment names, or the store in the state folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlflow' / 'mlflow.db'}"
+
+
+def keep_login() -> None:
+    """Move user and password out of a server's address in MLFLOW_TRACKING_URI, to where MLflow looks for them too.
+
+    In the address they would stand in MLflow's own messages. Raises UserError for a user without a password.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.username is None:
+        return
+    if not (parts.username and parts.password):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI {without_login(uri)} names a user without a password; give both, or set "
+            "MLFLOW_TRACKING_TOKEN"
+        )
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
+    os.environ["MLFLOW_TRACKING_URI"] = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def has_users_zenml() -> bool:
@@ -115,7 +143,8 @@ def prepare_stack(state: Path, experiment: str) -> Tracking:
     try:
         _activate_stack(Client(), uri, state / "artifacts")
     except ValueError as error:
-        raise UserError(f"MLFLOW_TRACKING_URI {uri} is refused by ZenML: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"MLFLOW_TRACKING_URI {without_login(uri)} is refused by ZenML: {reason}") from error
     if uri.startswith("http"):
         check_server(uri)
     else:
@@ -154,16 +183,23 @@ def _use_own_zenml(folder: Path) -> None:
 
 
 def _activate_stack(client: Any, uri: str, artifacts: Path) -> None:
-    """Register the stack and its parts where they are missing or changed. Raises ValueError for a wrong URI."""
+    """Register the stack and its parts where they are missing or changed. Raises ValueError for a wrong URI.
+
+    What is stored of the URI has no login.
+    """
     from zenml.enums import StackComponentType as Kind
 
-    tracking = {"tracking_uri": uri}
-    if uri.startswith("http"):
-        # ZenML insists on a way to log in. MLflow takes user and password from the environment first, and a
-        # server without login does not look.
-        tracking["tracking_token"] = os.environ.get("MLFLOW_TRACKING_TOKEN", "none")
+    from pipelines.tracker import FLAVOR, EnvironmentTracker, EnvironmentTrackerFlavor
+
+    EnvironmentTracker.address = uri
+    if not client.list_flavors(name=FLAVOR, type=Kind.EXPERIMENT_TRACKER).items:
+        source = f"{EnvironmentTrackerFlavor.__module__}.{EnvironmentTrackerFlavor.__name__}"
+        client.create_flavor(source, Kind.EXPERIMENT_TRACKER)
     _ensure_component(client, ARTIFACTS, Kind.ARTIFACT_STORE, "local", {"path": str(artifacts)})
-    _ensure_component(client, TRACKER, Kind.EXPERIMENT_TRACKER, "mlflow", tracking)
+    _ensure_component(client, TRACKER, Kind.EXPERIMENT_TRACKER, FLAVOR, {"tracking_uri": without_login(uri)})
+    if client.list_stack_components(name=FORMER_TRACKER, type=Kind.EXPERIMENT_TRACKER).items:
+        client.update_stack(STACK, component_updates={Kind.EXPERIMENT_TRACKER: TRACKER})
+        client.delete_stack_component(FORMER_TRACKER, Kind.EXPERIMENT_TRACKER)
     if not client.list_stacks(name=STACK).items:
         parts = {Kind.ARTIFACT_STORE: ARTIFACTS, Kind.EXPERIMENT_TRACKER: TRACKER, Kind.ORCHESTRATOR: "default"}
         client.create_stack(STACK, parts)
@@ -186,7 +222,8 @@ def check_server(uri: str, seconds: float = SERVER_SECONDS) -> None:
     try:
         requests.get(uri, timeout=seconds)
     except (requests.RequestException, ValueError) as error:  # ValueError: of some impossible names of servers
-        raise UserError(f"MLFLOW_TRACKING_URI {uri}: no server answers ({type(error).__name__})") from error
+        shown = without_login(uri)
+        raise UserError(f"MLFLOW_TRACKING_URI {shown}: no server answers ({type(error).__name__})") from error
 
 
 def _ensure_experiment(uri: str, name: str, artifacts: Path) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import re
 import shlex
 import sqlite3
 import sys
@@ -23,7 +22,7 @@ import yaml
 from click import get_app_dir
 
 from configs.errors import UserError
-from pipelines.stack import OWN_ZENML, STACK, check_server, has_users_zenml, tracking_uri
+from pipelines.stack import OWN_ZENML, STACK, check_server, has_users_zenml, tracking_uri, without_login
 
 NETWORK_SECONDS = 4
 DATABASE_SECONDS = 2
@@ -48,11 +47,6 @@ class Finding:
 def one_line(text: str) -> str:
     """Return text without line breaks and without characters that would steer a terminal."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-
-
-def without_login(uri: str) -> str:
-    """Return a URI without its user and password."""
-    return re.sub(r"//[^/]*@", "//", uri)
 
 
 def sqlite_path(uri: str) -> Path | None:

@@ -9,7 +9,7 @@ from zenml.enums import ExecutionMode
 from configs.errors import HELD, REJECTED
 from configs.settings import Settings
 from pipelines.execution import Outcome, execute, output
-from pipelines.fingerprints import code_fingerprint, settings_fingerprint
+from pipelines.fingerprints import code_fingerprint, settings_fingerprint, surroundings
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
 from steps.evaluate_model import evaluate_model
@@ -97,6 +97,7 @@ def describe(settings: Settings) -> dict[str, str]:
         "device": ",".join(device.device_type for device in tf.config.list_physical_devices()),
         "settings_fingerprint": settings_fingerprint(settings),
         "code_fingerprint": code_fingerprint(),
+        **surroundings(),
     }
 
 

@@ -8,7 +8,7 @@ from mlflow.data.pandas_dataset import from_pandas
 from zenml import step
 
 from configs.errors import InvalidDataError
-from configs.loading import flatten
+from configs.loading import KEPT_SETTINGS, flatten
 from steps.tracking import log_report, report_folder
 from vision.faces import FaceSet
 from vision.validation import ValidationReport
@@ -23,6 +23,7 @@ def accept_data(
     """Open the MLflow run with settings, tags, lineage and the validation; stop where a critical check failed."""
     mlflow.set_tags({**tags, "dataset_form": faces.form, "data_fingerprint": faces.fingerprint})
     mlflow.log_params(flatten(settings))
+    mlflow.log_dict(settings, KEPT_SETTINGS)
     dataset = settings["dataset"]
     source = {"drawn": "drawn", "kaggle": dataset["kaggle_name"]}.get(dataset["reader"], dataset["path"])
     lineage = from_pandas(faces.table, source=source, name=faces.name, digest=faces.fingerprint)

@@ -54,7 +54,7 @@ def test_the_first_run_makes_a_stack_inside_the_state_folder_and_the_second_uses
     done = python(OPEN, tmp_path / "home", str(tmp_path / "state"))
 
     uri = f"sqlite:///{tmp_path / 'state' / 'mlflow' / 'mlflow.db'}"
-    assert done.stdout.split() == [uri, "face_emotion", "2", "face_emotion_mlflow"], done.stderr
+    assert done.stdout.split() == [uri, "face_emotion", "2", "face_emotion_tracker"], done.stderr
     assert not list((tmp_path / "home").rglob("*.db"))
 
 

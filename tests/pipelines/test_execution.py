@@ -1,0 +1,24 @@
+import pytest
+
+from configs.errors import UserError
+from configs.loading import load_settings
+from pipelines.execution import refuse_placeholders
+
+
+@pytest.mark.parametrize(
+    ("given", "tags", "named"),
+    [
+        ({"rollback": {"reason": "because of ${KAGGLE_KEY}"}}, {}, "rollback.reason"),
+        ({"dataset": {"path": "data/${MLFLOW_TRACKING_TOKEN}.zip"}}, {}, "dataset.path"),
+        ({}, {"dataset": "${AWS_SECRET_ACCESS_KEY}.zip"}, "dataset"),
+    ],
+)  # fmt: skip
+def test_a_text_that_zenml_would_replace_by_a_secret_of_the_environment_is_refused(
+    given: dict[str, object], tags: dict[str, str], named: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^{named} holds \$"):
+        refuse_placeholders(load_settings([], given), tags, "fingerprint")
+
+
+def test_a_dollar_sign_alone_is_no_placeholder() -> None:
+    refuse_placeholders(load_settings([], {"rollback": {"reason": "saves 5$ {a day}"}}), {"dataset": "$x"})

@@ -1,0 +1,203 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from configs.errors import UserError
+from configs.loading import load_settings
+from configs.settings import Settings
+from pipelines import reproduction
+from pipelines.reproduction import Difference, Former
+from tests.conftest import PROJECT, SMALL, FinishedRun
+
+TAGS = {tag: f"{thing} of then" for tag, thing in reproduction.THINGS.items()}
+SECTIONS = {"seed", "tracking", "dataset", "training", "classifier", "augmentation", "preprocessing", "evaluation"}
+
+
+def kept(settings: Settings) -> dict[str, object]:
+    return settings.model_dump(mode="json", include=SECTIONS)
+
+
+@pytest.fixture
+def former(small_settings: Settings) -> Former:
+    return Former("abc", kept(small_settings), TAGS, {"test/accuracy": 0.5, "temperature": 1.25, "data_seconds": 3.0})
+
+
+def test_the_rebuilt_settings_are_those_of_the_run(former: Former, small_settings: Settings) -> None:
+    rebuilt = reproduction.rebuild(former, {})
+
+    assert kept(rebuilt) == kept(small_settings)
+
+
+def test_a_run_does_not_decide_where_this_machine_keeps_things_or_whom_it_alerts(former: Former) -> None:
+    hostile = {"state_folder": "/elsewhere", "tracking": {"model_name": "other"}, "alerts": {"command": ["rm"]}}
+
+    rebuilt = reproduction.rebuild(Former("abc", {**former.settings, **hostile}, {}, {}), {})
+
+    assert rebuilt.alerts.command == ()
+    assert str(rebuilt.state_folder) == ".state"
+    assert rebuilt.tracking.model_name == "face-emotion-classifier"
+
+
+def test_the_command_line_is_stronger_than_the_run_and_a_given_data_set_brings_its_reader(former: Former) -> None:
+    rebuilt = reproduction.rebuild(former, {"dataset": {"path": "faces.zip"}, "training": {"batch_size": "8"}})
+
+    assert (rebuilt.dataset.reader, str(rebuilt.dataset.path)) == ("auto", "faces.zip")
+    assert rebuilt.training.batch_size == 8
+    assert rebuilt.dataset.image_size == SMALL["dataset"]["image_size"]
+
+
+def test_settings_that_this_code_does_not_know_are_named(former: Former) -> None:
+    unknown = Former("abc", {**former.settings, "training": {"momentum": 0.9}}, {}, {})
+
+    with pytest.raises(UserError, match=r"training\.momentum = 0\.9: unknown setting"):
+        reproduction.rebuild(unknown, {})
+
+
+def test_what_is_as_it_was_is_no_difference(former: Former) -> None:
+    assert reproduction.find_differences(former, former.settings, TAGS) == []
+    assert "are those of run abc" in reproduction.render(former, [])
+
+
+def test_where_the_data_came_from_is_no_difference_but_what_they_hold_is(former: Former) -> None:
+    now = reproduction.rebuild(former, {"dataset": {"path": "moved.zip"}})
+
+    found = reproduction.find_differences(former, kept(now), {**TAGS, "data_fingerprint": "others"})
+
+    assert found == [Difference("data", "data of then", "others")]
+
+
+def test_a_changed_setting_and_changed_code_are_named_with_then_and_now(former: Former) -> None:
+    now = reproduction.rebuild(former, {"training": {"label_smoothing": "0.2"}})
+
+    found = reproduction.find_differences(former, kept(now), {**TAGS, "code_fingerprint": "edited"})
+
+    assert found == [
+        Difference("training.label_smoothing", "0.1", "0.2"),
+        Difference("code", "code of then", "edited"),
+    ]
+    table = reproduction.render(former, found).splitlines()
+    assert table[1].split() == ["differs", "then", "now"]
+    assert table[3].split() == ["training.label_smoothing", "0.1", "0.2"]
+
+
+def test_an_edit_in_vision_changes_the_code_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines import fingerprints
+
+    (tmp_path / "vision").mkdir()
+    (tmp_path / "vision" / "losses.py").write_text("a = 1")
+    monkeypatch.setattr(fingerprints, "PROJECT", tmp_path)
+    before = fingerprints.code_fingerprint()
+    (tmp_path / "vision" / "losses.py").write_text("a = 2")
+
+    assert fingerprints.code_fingerprint() != before
+
+
+def test_metrics_stand_side_by_side_and_times_are_not_compared(former: Former) -> None:
+    lines = reproduction.compare_metrics(
+        former.metrics, {"test/accuracy": 0.5, "temperature": 1.5, "data_seconds": 9.0}
+    )
+
+    assert lines == {
+        "test/accuracy": "0.500000 then, 0.500000 now, difference 0.0e+00",
+        "temperature": "1.250000 then, 1.500000 now, difference 2.5e-01",
+        "largest difference": "2.5e-01 (temperature), of 2 metrics",
+    }
+
+
+def test_a_metric_that_became_undefined_differs() -> None:
+    lines = reproduction.compare_metrics({"test/accuracy": 0.5}, {"test/accuracy": float("nan")})
+
+    assert lines["largest difference"] == "inf (test/accuracy), of 1 metrics"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """Return a store's URI, and runs that cannot be reproduced, by what is wrong with them."""
+    folder = tmp_path_factory.mktemp("store")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    client = mlflow.MlflowClient(uri)
+    experiment = client.create_experiment("face-emotion", (folder / "artifacts").as_uri())
+    runs = {}
+    for name, pipeline, content in (
+        ("no training", "rollback", "{}"), ("no file", "training", None), ("no JSON", "training", "{"),
+        ("no sections", "training", "[]"),
+    ):  # fmt: skip
+        runs[name] = client.create_run(experiment, tags={"pipeline": pipeline}).info.run_id
+        if content is not None:
+            client.log_text(runs[name], content, "settings.json")
+    return uri, {**runs, "unknown": "0" * 32, "no id": "../x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("unknown", "has no such run"),
+        ("no id", "has no such run"),
+        ("no training", "that run is no training but rollback"),
+        ("no file", "that run keeps no readable settings.json"),
+        ("no JSON", "that run keeps no readable settings.json"),
+        ("no sections", "its settings.json holds list"),
+    ],
+)
+def test_a_run_that_cannot_be_reproduced_says_why(name: str, said: str, store: tuple[str, dict[str, str]]) -> None:
+    uri, runs = store
+
+    with pytest.raises(UserError, match=said):
+        reproduction.recall(runs[name], "face-emotion", uri)
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no such run"):
+        reproduction.recall("0" * 32, "face-emotion", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def reproduce(run: FinishedRun, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, str(PROJECT / "run.py"), "--reproduce", *arguments, "--state_folder", str(run.state),
+            "--tracking.reports_folder", str(run.reports)]  # fmt: skip
+    return subprocess.run(
+        line, env=run.environment, cwd=PROJECT, capture_output=True, text=True, timeout=400, check=False
+    )
+
+
+def test_a_training_is_reproduced_by_its_run_id_to_a_millionth(finished_run: FinishedRun) -> None:
+    client = mlflow.MlflowClient(finished_run.tracking_uri)
+    run_id = finished_run.last_lines()["MLflow run"]
+
+    done = reproduce(finished_run, run_id)
+
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert f"settings, data, weights, code, versions and machine are those of run {run_id}" in done.stdout + done.stderr
+    lines = {line[:28].strip(): line[28:].strip() for line in done.stdout.splitlines() if line[26:28] == "  "}
+    assert float(lines["largest difference"].split()[0]) <= 1e-6
+    then, now = client.get_run(run_id).data, client.get_run(lines["MLflow run"]).data
+    assert now.tags["reproduces"] == run_id
+    for name in ("test/accuracy", "test/macro_f1", "test/negative_log_likelihood", "best_val_accuracy", "temperature"):
+        assert now.metrics[name] == pytest.approx(then.metrics[name], abs=1e-6)
+
+
+def test_the_tags_and_the_kept_settings_say_all_that_a_reproduction_compares(finished_run: FinishedRun) -> None:
+    client = mlflow.MlflowClient(finished_run.tracking_uri)
+    run_id = finished_run.last_lines()["MLflow run"]
+
+    assert set(reproduction.THINGS) <= set(client.get_run(run_id).data.tags)
+    file = Path(client.download_artifacts(run_id, "settings.json"))
+    assert json.loads(file.read_text())["dataset"]["drawn"]["faces"] == 210
+
+
+def test_pipeline_and_files_of_settings_do_not_go_with_a_reproduction(finished_run: FinishedRun) -> None:
+    done = reproduce(finished_run, "0" * 32, "--pipeline", "training")
+
+    assert done.returncode == 2
+    assert "--reproduce takes pipeline and settings from the run" in done.stderr
+
+
+def test_the_settings_of_all_yaml_files_can_be_rebuilt_from_what_a_run_keeps() -> None:
+    settings = load_settings([], {})
+
+    assert kept(reproduction.rebuild(Former("abc", kept(settings), {}, {}), {})) == kept(settings)
