@@ -120,9 +120,10 @@ def test_at_every_instant_of_many_promotions_and_rollbacks_there_is_one_champion
     told = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in readers]
 
     gaps = [gap for one in told for gap in one["gaps"]]
-    print(f"\n{MOVES} promotions and rollbacks in {seconds:.0f} s; {READERS} readers: "
-          f"{sum(one['reads'] for one in told)} reads, {sum(one['loads'] for one in told)} loads, {len(gaps)} gaps, "
-          f"longest read {max(one['longest read'] for one in told)} s; seen {[one['seen'] for one in told]}")  # fmt: skip
+    reads, loads = (sum(one[name] for one in told) for name in ("reads", "loads"))
+    longest, seen = max(one["longest read"] for one in told), [one["seen"] for one in told]
+    print(f"\n{MOVES} promotions and rollbacks in {seconds:.0f} s; {READERS} readers: {reads} reads, {loads} loads, ")
+    print(f"{len(gaps)} gaps, longest read {longest} s, versions seen {seen}")
     assert gaps == []
     assert all(set(one["seen"]) <= {"1", "2"} and one["loads"] for one in told)
     assert {number for one in told for number in one["seen"]} == {"1", "2"}  # they saw it move
