@@ -247,7 +247,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         if debug:
             traceback.print_exc()
-        print("stopped; finished data steps are kept and will not run again", file=sys.stderr)
+        print("stopped; finished data steps and epochs are kept and will not run again", file=sys.stderr)
         return STOPPED_BY_USER
 
 
