@@ -328,7 +328,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         if debug:
             traceback.print_exc()
-        print("stopped; finished data steps are kept and will not run again", file=sys.stderr)
+        print("stopped; finished data steps and epochs are kept and will not run again", file=sys.stderr)
         code, event = STOPPED_BY_USER, alerts.Event("failure", named(options), STOPPED_BY_USER, "stopped")
     except Exception as error:
         said = f"{type(error).__name__}: {error}"

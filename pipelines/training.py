@@ -24,11 +24,13 @@ from steps.train_model import train_model
 from steps.validate_data import validate_data
 from steps.write_model_card import write_model_card
 from vision.readers import source_fingerprint
+from vision.resuming import forget_state
 
 SECTIONS = {
     "seed", "tracking", "dataset", "validation", "balance", "preprocessing", "augmentation", "classifier", "training",
     "evaluation", "promotion", "onnx",
 }  # fmt: skip
+UNFINISHED = "unfinished"  # folder in the state folder of what stopped trainings go on from
 EXIT_CODES = {"promoted": 0, "held": HELD, "rejected": REJECTED}
 
 
@@ -54,6 +56,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
         seed,
         checkpoints,
         str(settings.state_folder / "features"),
+        str(settings.state_folder / UNFINISHED),
     )
     model_uri = register_model(classifier, reference, prepared, tracking.model_name, tags, checkpoints)
     evaluation, _ = evaluate_model(prepared, model_uri, settings.evaluation, seed)
@@ -105,5 +108,7 @@ def run(settings: Settings, tags: dict[str, str]) -> Outcome:
     """Run the pipeline on the active stack; the exit code says what the gate decided."""
     tags = {**tags, **describe(settings)}
     finished = execute(training, settings, settings, tags, source_fingerprint(settings.dataset))
+    # only now: a run that is stopped after its training must not train again
+    forget_state(settings.state_folder / UNFINISHED, output(finished, "train_model", "history").state)
     outcome = output(finished, "promote_model", "decision").outcome
     return Outcome(output(finished, "report_run", "summary"), EXIT_CODES[outcome])

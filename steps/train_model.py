@@ -35,6 +35,7 @@ def train_model(
     seed: int,
     checkpoints_folder: str,
     features_folder: str,
+    unfinished_folder: str,
 ) -> tuple[
     Annotated[keras.Model, "classifier"],
     Annotated[TrainingHistory, "history"],
@@ -42,6 +43,7 @@ def train_model(
 ]:
     """Fine-tune; every epoch's metrics go to MLflow as they happen, the best epoch so far is on disk.
 
+    A training that was stopped goes on from its last epoch, and its earlier epochs go to this run too.
     The reference says what the model learned from, for the comparison with later faces.
     """
     named = training.distillation.teacher
@@ -57,6 +59,7 @@ def train_model(
             run_checkpoint(checkpoints_folder),
             Path(features_folder),
             teacher=teacher,
+            states=Path(unfinished_folder),
             hook=lambda epoch, metrics: mlflow.log_metrics(dict(metrics), step=epoch),
         )
         calibrated, temperature, probabilities = calibrate_classifier(best, prepared, training.batch_size)

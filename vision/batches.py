@@ -17,7 +17,8 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
     Yields ({"images": (n, side, side, 1) float32, "labels": (n, classes) float32}, labels, weights (n,) float32).
     `features` is (views, faces, ...) and stands in for the images: of each face, one of its views an epoch.
     `soft_labels` is (faces, classes): a teacher's, appended to the labels in the inputs. The shuffled batches
-    of an epoch are all whole: batch normalisation would be led astray by a few faces at its end.
+    of an epoch are all whole: batch normalisation would be led astray by a few faces at its end. `drawn_from` is the
+    state of the generator before it drew the present order.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self.chances = of_row / of_row.sum() if oversample else None
         self.weights = np.ones(len(self.rows)) if oversample else of_row
         self.order = np.arange(len(self.rows))
+        self.drawn_from: Any = None
         self.views = np.zeros(len(self.rows), dtype=np.int64)
         self.on_epoch_end()
 
@@ -49,6 +51,7 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def on_epoch_end(self) -> None:
         if self.shuffle is not None:
+            self.drawn_from = self.shuffle.bit_generator.state
             count = len(self.rows)
             self.order = self.shuffle.choice(count, count, replace=self.chances is not None, p=self.chances)
             if self.features is not None:

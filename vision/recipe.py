@@ -16,29 +16,32 @@ from vision.faces import TEST, FaceSet
 from vision.ingestion import ingest_faces
 from vision.metrics import score_predictions
 from vision.preprocessing import IN_TRAINING, preprocess_faces
+from vision.resuming import forget_state
 from vision.training import EpochHook, TrainingHistory, calibrate_classifier, train_classifier
 from vision.views import predict_views
 
 CLASSIFIER, SCORES, CURVES = "classifier.keras", "scores.json", "learning_curves.png"
+UNFINISHED = "unfinished"  # folder of what a stopped training goes on from
 
 
 def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
     """Ingest, preprocess, train, calibrate and score; write the best epoch and its scores to `folder`.
 
-    Return what there is to say of it, by name. `folder`/classifier.keras gives logits and can be the
-    `classifier.weights` of a pipeline.
+    The same call after one that was stopped goes on from its last epoch. Return what there is to say of it, by name.
+    `folder`/classifier.keras gives logits and can be the `classifier.weights` of a pipeline.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--bare {folder} is no folder that can be made: {error.strerror}; name another") from error
     faces = prepare_faces(settings)
-    classifier, history = train_faces(faces, settings, folder)
+    classifier, history = train_faces(faces, settings, folder, states=folder / UNFINISHED)
     scores = score_recipe(classifier, faces, settings)
     facts = {"epochs": history.epochs, "phases": history.phases, "best_epoch": history.best_epoch, "scores": scores}
     facts |= {"settings": settings.model_dump(mode="json"), "backend": keras.backend.backend()}
     (folder / SCORES).write_text(json.dumps(facts, indent=1), encoding="utf-8")
     (folder / CURVES).write_bytes(history.figures[CURVES])
+    forget_state(folder / UNFINISHED, history.state)
     return _summary(scores, history, folder)
 
 
@@ -48,9 +51,16 @@ def prepare_faces(settings: Settings) -> FaceSet:
 
 
 def train_faces(
-    faces: FaceSet, settings: Settings, folder: Path, hook: EpochHook = lambda epoch, metrics: None
+    faces: FaceSet,
+    settings: Settings,
+    folder: Path,
+    hook: EpochHook = lambda epoch, metrics: None,
+    states: Path | None = None,
 ) -> tuple[keras.Model, TrainingHistory]:
-    """Train as the step train_model does; `hook` is called after every epoch, `folder` takes what training keeps."""
+    """Train as the step train_model does; `hook` is called after every epoch, `folder` takes what training keeps.
+
+    With `states`, a folder, a training that was stopped goes on from its last epoch.
+    """
     weights = SCHEMES[settings.training.class_weights](count_classes(faces), settings.balance)
     return train_classifier(
         faces,
@@ -63,6 +73,7 @@ def train_faces(
         folder / "features",
         hook,
         load_teacher(settings.training.distillation.teacher),
+        states,
     )
 
 

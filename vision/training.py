@@ -2,8 +2,9 @@
 
 import logging
 import math
+import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from vision.faces import TRAIN, VALIDATION, FaceSet
 from vision.features import FeatureStore, cache_features, split_classifier
 from vision.losses import build_loss
 from vision.reports import Report
+from vision.resuming import Progress, StateFolder, fingerprint_training, keep_state, layer_seeds, state_key
 from vision.weights import RANDOM, is_classifier_file
 
 logger = logging.getLogger(__name__)
@@ -55,13 +57,14 @@ class TrainingStoppedError(UserError):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingHistory(Report):
-    """Every epoch's metrics, and which epoch was kept."""
+    """Every epoch's metrics, and which epoch was kept; `state` names the training among those that can be resumed."""
 
     epochs: list[dict[str, float]]
     phases: list[str]
     monitor: str
     best_epoch: int
     precision: str
+    state: str
 
     @property
     def best(self) -> dict[str, float]:
@@ -142,6 +145,12 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         metrics["seconds"] = time.monotonic() - self.epoch_started
         self.record(metrics, left=metrics["seconds"] * (self.params["epochs"] - epoch - 1))
 
+    def save_checkpoint(self) -> None:
+        """Write the best epoch; at no time is there half a checkpoint under its name."""
+        unfinished = self.checkpoint.with_name(f"unfinished-{self.checkpoint.name}")
+        self.keep.save(unfinished)
+        unfinished.replace(self.checkpoint)
+
     def record(self, metrics: dict[str, float], left: float) -> None:
         """Note a finished epoch, keep it if it is the best, and say how it went; `left` is seconds of this phase."""
         self.history.append(metrics)
@@ -155,9 +164,7 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         best = self.best_epoch == 0 or self.sign * value > self.sign * self.best_value
         if best:
             self.keep.set_weights(self.learner.get_weights())
-            unfinished = self.checkpoint.with_name(f"unfinished-{self.checkpoint.name}")
-            self.keep.save(unfinished)
-            unfinished.replace(self.checkpoint)  # at no time is there half a checkpoint under this name
+            self.save_checkpoint()
             self.best_epoch = number
         logger.info(
             "epoch %d/%d [%s] loss %.4f accuracy %.4f | val_loss %.4f val_accuracy %.4f val_macro_f1 %.4f | "
@@ -167,6 +174,59 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
             " (best so far)" if best else "",
         )  # fmt: skip
         self.hook(number, metrics)
+
+
+class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes the state of a training after every epoch of a phase; must be the last of `callbacks`.
+
+    Where it is given the progress of that phase, it first brings model, optimizer and the other callbacks to it.
+    """
+
+    def __init__(
+        self, run: "TrainingRun", phase: int, training: FaceBatches, callbacks: Sequence[Any], resumed: Progress | None
+    ) -> None:
+        super().__init__()
+        self.run, self.phase, self.training, self.others, self.resumed = run, phase, training, callbacks, resumed
+
+    @property
+    def seeds(self) -> list[Any]:
+        """The learner's first, since the next phase needs these, and those of the augmentation."""
+        return layer_seeds([self.run.learner, *self.model.augmentation])
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self.resumed is None or self.run.kept is None:
+            return
+        self.model.built = True  # its classifier is, and augmentation has no weights
+        self.model.optimizer.build(self.model.trainable_variables)
+        past = self.resumed.epochs[-self.resumed.epoch :]
+        for callback in self.others:
+            if isinstance(callback, keras.callbacks.SwapEMAWeights):
+                callback.on_test_begin()  # notes that the averages stand in the model, as they did when it was saved
+            elif callback is not self.run.best:
+                for epoch, metrics in enumerate(past):
+                    callback.on_epoch_end(epoch, dict(metrics))
+        self.model.load_weights(self.run.kept.weights)
+        set_seeds(self.seeds, self.resumed)
+        set_batch_order(self.resumed)
+        self.run.shuffle.bit_generator.state = self.resumed.shuffle
+        self.training.on_epoch_end()  # draws the order of the next epoch, as it had been drawn
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self.run.kept is None:
+            return
+        best, ended = self.run.best, self.model.stop_training or epoch + 1 == self.params["epochs"]
+        progress = Progress(
+            epochs=best.history,
+            phases=best.phases,
+            best_epoch=best.best_epoch,
+            phase=self.phase,
+            epoch=epoch + 1,
+            phase_ended=ended,
+            shuffle=dict(self.run.shuffle.bit_generator.state if ended else self.training.drawn_from),
+            seeds=[keras.ops.convert_to_numpy(seed).tolist() for seed in self.seeds],
+            batch_order=[*random.getstate()],
+        )
+        self.run.kept.write(progress, self.model, best.keep)
 
 
 class TrainingRun:
@@ -184,6 +244,7 @@ class TrainingRun:
         teacher: keras.Model | None,
         checkpoint: Path,
         hook: EpochHook,
+        kept: StateFolder | None,
     ) -> None:
         self.faces, self.settings, self.seed, self.store = faces, settings, seed, store
         self.augmentation, self.crop_size = augmentation, classifier.crop_size
@@ -202,10 +263,34 @@ class TrainingRun:
         self.soft_labels = None if teacher is None else soften(teacher, faces, settings)
         self.weights = np.array([class_weights[name] for name in faces.class_names])
         self.shuffle = np.random.default_rng(seed)
+        self.kept = kept
+        self.resumed = kept.read() if kept else None
+        if kept and self.resumed:
+            self.go_on_from(self.resumed, kept)
 
-    def train_phase(self, phase: PhaseSettings) -> None:
+    def go_on_from(self, progress: Progress, kept: StateFolder) -> None:
+        """Take over what was kept of an earlier process, and report its epochs as if they had been trained now."""
+        best = self.best
+        best.history, best.phases, best.best_epoch = [*progress.epochs], [*progress.phases], progress.best_epoch
+        best.keep.load_weights(kept.best(progress.best_epoch))
+        best.save_checkpoint()
+        set_seeds(layer_seeds([self.learner]), progress)
+        self.shuffle.bit_generator.state = progress.shuffle
+        set_batch_order(progress)
+        for number, metrics in enumerate(progress.epochs, start=1):
+            best.hook(number, metrics)
+        if progress.phase_ended and progress.phase + 1 == len(self.settings.phases):
+            logger.info("the training was finished before (%d epochs): nothing is trained again", len(progress.epochs))
+        else:
+            logger.info("the training goes on from epoch %d of %d", len(progress.epochs) + 1, best.total)
+
+    def train_phase(self, position: int) -> None:
         """Train what the phase names; where a beginning with weights is frozen, on kept features of it."""
-        settings = self.settings
+        settings, resumed = self.settings, self.resumed
+        if resumed and (position < resumed.phase or (position == resumed.phase and resumed.phase_ended)):
+            return
+        within = resumed if resumed and position == resumed.phase else None
+        phase = settings.phases[position]
         if self.best.best_epoch:
             self.learner.set_weights(self.best.keep.get_weights())
         set_trainable(self.learner, phase.trainable)
@@ -241,7 +326,15 @@ class TrainingRun:
                     settings.monitor, factor=settings.plateau_factor, patience=settings.plateau_patience, mode=mode
                 )
             )
-        model.fit(training, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, verbose=0)
+        callbacks.append(KeepProgress(self, position, training, tuple(callbacks), within))
+        model.fit(
+            training,
+            validation_data=validation,
+            epochs=phase.epochs,
+            initial_epoch=within.epoch if within else 0,
+            callbacks=callbacks,
+            verbose=0,
+        )
 
     def score_as_given(self) -> None:
         """Without phases, score the weights that the settings name, as if they were an epoch's."""
@@ -295,30 +388,38 @@ def train_classifier(
     features_folder: Path,
     hook: EpochHook = lambda epoch, metrics: None,
     teacher: keras.Model | None = None,
+    states: Path | None = None,
 ) -> tuple[keras.Model, TrainingHistory]:
     """Fine-tune phase after phase and return the best epoch's classifier (float32, logits) and the history.
 
     The best epoch, by `settings.monitor` on the validation split, is also at `checkpoint` (.keras) at any time.
     Frozen features go to `features_folder`. `hook` is called after every epoch with its number, counted from 1 over
-    all phases, and its metrics. `teacher` is a classifier with a layer head_logits, for distillation.
+    all phases, and its metrics. `teacher` is a classifier with a layer head_logits, for distillation. `states` is a
+    folder in which the training is kept after every epoch: the same training, stopped however, goes on from there with
+    the result that it would have had. It stays there until `forget_state` is told the history's `state`.
     Raises TrainingStoppedError on Ctrl-C and UserError where the weights cannot be loaded or the loss diverges.
     """
     make_deterministic(seed)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     store = FeatureStore(features_folder, settings.cached_views, settings.cache_gigabytes)
-    with use_devices(settings.devices):
+    fingerprint = fingerprint_training(
+        faces, class_weights, classifier, augmentation, settings, seed, resolve_precision(settings.precision), teacher
+    )
+    total = max(1, sum(phase.epochs for phase in settings.phases))
+    with use_devices(settings.devices), keep_state(states, fingerprint, total) as kept:
         run = TrainingRun(
-            faces, class_weights, classifier, augmentation, settings, seed, store, teacher, checkpoint, hook
+            faces, class_weights, classifier, augmentation, settings, seed, store, teacher, checkpoint, hook, kept
         )
         best = run.best
         try:
-            for phase in settings.phases:
-                run.train_phase(phase)
+            for position in range(len(settings.phases)):
+                run.train_phase(position)
             if not settings.phases:
                 run.score_as_given()
         except KeyboardInterrupt as interrupt:
             stopped = f"training was stopped after {len(best.history)} of {best.total} epochs"
-            raise TrainingStoppedError(f"{stopped}; {best.kept()}") from interrupt
+            goes_on = "; the same command goes on from there" if kept and best.history else ""
+            raise TrainingStoppedError(f"{stopped}; {best.kept()}{goes_on}") from interrupt
         except UserError as error:
             raise UserError(f"{error}; {best.kept()}") from error
         except Exception as error:
@@ -330,9 +431,22 @@ def train_classifier(
         monitor=settings.monitor,
         best_epoch=best.best_epoch,
         precision=run.precision,
+        state=state_key(fingerprint),
         figures={"learning_curves.png": plots.learning_curves(best.history, best.phases, best.best_epoch)},
     )
     return best.keep, history
+
+
+def set_seeds(seeds: Sequence[Any], progress: Progress) -> None:
+    """Let layers draw on from where they had come; `seeds` may be the first of those that the progress has."""
+    for seed, value in zip(seeds, progress.seeds, strict=False):
+        seed.assign(value)
+
+
+def set_batch_order(progress: Progress) -> None:
+    """Let Keras go on with Python's own generator, by which it shuffles the batches of an epoch once more."""
+    version, numbers, rest = progress.batch_order
+    random.setstate((version, tuple(numbers), rest))
 
 
 def soften(teacher: keras.Model, faces: FaceSet, settings: TrainingSettings) -> Array:

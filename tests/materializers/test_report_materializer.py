@@ -22,7 +22,13 @@ def reports(drawn: FaceSet, prepared: FaceSet, small_settings: Settings) -> dict
         "preprocessing": preprocess_faces(drawn, small_settings.preprocessing, seed=0)[1],
         "augmentation": preview_faces(prepared, small_settings.augmentation, 0, seed=0),
         "history": TrainingHistory(
-            epochs=[epoch], phases=["head"], monitor="val_loss", best_epoch=1, precision="float32", figures={}
+            epochs=[epoch],
+            phases=["head"],
+            monitor="val_loss",
+            best_epoch=1,
+            precision="float32",
+            state="x",
+            figures={},
         ),
     }
 

@@ -79,6 +79,7 @@ def reports() -> dict[str, Any]:
             monitor="val_accuracy",
             best_epoch=2,
             precision="bfloat16",
+            state="x",
         ),
         "evaluation": EvaluationReport(
             views="none",
