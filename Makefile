@@ -9,7 +9,7 @@ PORT ?= 5000
 BENCHMARKS := loading growth streaming throughput overhead inference imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare doctor test bench check ui clean lock
+.PHONY: help setup train compare doctor test faults bench check ui clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ doctor: setup ## look over this machine and say what to mend
 
 test: setup ## run the tests (no network needed)
 	$(RUN) -m pytest $(ARGS)
+
+faults: setup ## kill runs, fill disks and take servers away, for real (under ten minutes)
+	$(RUN) -m pytest -m faults tests/faults $(ARGS)
 
 bench: setup ## print the benchmarks' tables (NAME=loading ARGS="--dataset PATH"; see benchmarks/README.md)
 	@code=0; for name in $(or $(NAME),$(BENCHMARKS)); do $(RUN) -m benchmarks.$$name $(ARGS) || code=$$?; done; exit $$code

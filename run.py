@@ -163,6 +163,7 @@ def with_absolute_folders(settings: Settings) -> Settings:
 
 def run_pipeline(name: str, settings: Settings, debug: bool) -> int:
     """Prepare environment and stack, run the pipeline, print the last lines and return the exit code."""
+    from pipelines.faults import check_stores, wait_for_locks
     from pipelines.stack import check_writable, prepare_environment, prepare_stack, start_lock
 
     settings = with_absolute_folders(settings)
@@ -170,6 +171,8 @@ def run_pipeline(name: str, settings: Settings, debug: bool) -> int:
     check_writable("tracking.reports_folder", settings.tracking.reports_folder)
     prepare_environment(PROJECT, settings.state_folder, debug)
     with start_lock(settings.state_folder):
+        check_stores(settings)
+        wait_for_locks()
         with quiet(not debug):
             import keras
 
@@ -221,15 +224,21 @@ def dispatch(options: argparse.Namespace, given: dict[str, Any], debug: bool) ->
     """Do the one thing that the options ask for; return the exit code."""
     if options.doctor or options.compare:
         return look(options, with_absolute_folders(load_settings(options.config, given)), debug)
+    from pipelines.faults import explained
+
     if options.bare:
-        return train_bare(options.bare, settings_or_demo(options, given), debug)
+        with explained({"bare": options.bare}):
+            return train_bare(options.bare, settings_or_demo(options, given), debug)
     names = pipeline_names()
     if options.pipeline not in names:
         asked = f"unknown pipeline {options.pipeline!r}" if options.pipeline else "no pipeline was named"
         raise UserError(f"{asked}; choose one with --pipeline: {', '.join(names)}")
     needs_data = options.pipeline in ("training", "retraining", "tuning")
     settings = settings_or_demo(options, given) if needs_data else load_settings(options.config, given)
-    return run_pipeline(options.pipeline, settings, debug)
+    tracking = settings.tracking
+    folders = {"state_folder": settings.state_folder, "tracking.reports_folder": tracking.reports_folder}
+    with explained(folders, os.environ.get("MLFLOW_TRACKING_URI", "")):
+        return run_pipeline(options.pipeline, settings, debug)
 
 
 def main(arguments: list[str]) -> int:
