@@ -9,7 +9,7 @@ PORT ?= 5000
 BENCHMARKS := loading growth streaming throughput overhead inference imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare doctor test fuzz load bench check audit ui clean lock
+.PHONY: help setup train compare doctor test faults fuzz load bench check audit ui clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ fuzz: setup ## alter files at random and read them for a minute (SECONDS=3600: a
 
 load: setup ## trainings, promotions and readers at once, for minutes; prints figures
 	$(RUN) -m pytest tests/load -m load -s $(ARGS)
+
+faults: setup ## kill runs, fill disks and take servers away, for real (under ten minutes)
+	$(RUN) -m pytest -m faults tests/faults $(ARGS)
 
 bench: setup ## print the benchmarks' tables (NAME=loading ARGS="--dataset PATH"; see benchmarks/README.md)
 	@code=0; for name in $(or $(NAME),$(BENCHMARKS)); do $(RUN) -m benchmarks.$$name $(ARGS) || code=$$?; done; exit $$code

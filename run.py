@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -198,27 +199,32 @@ def with_absolute_folders(settings: Settings) -> Settings:
 
 def run_pipeline(name: str, settings: Settings, debug: bool, **tags: str) -> Ending:
     """Prepare environment and stack, run the pipeline and print the last lines."""
+    from pipelines.faults import check_stores, explained, wait_for_locks
     from pipelines.stack import check_writable, prepare_environment, prepare_stack, start_lock
 
     settings = with_absolute_folders(settings)
-    check_writable("state_folder", settings.state_folder)
-    check_writable("tracking.reports_folder", settings.tracking.reports_folder)
+    folders = {"state_folder": settings.state_folder, "tracking.reports_folder": settings.tracking.reports_folder}
+    for setting, folder in folders.items():
+        check_writable(setting, folder)
     prepare_environment(PROJECT, settings.state_folder, debug)
-    with start_lock(settings.state_folder):
-        with quiet(not debug):
-            import keras
+    with explained(folders, os.environ.get("MLFLOW_TRACKING_URI", "")):
+        with start_lock(settings.state_folder):
+            check_stores(settings)
+            wait_for_locks()
+            with quiet(not debug):
+                import keras
 
-            module = importlib.import_module(f"pipelines.{name}")
-        keras.config.disable_interactive_logging()
-        store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
-    for package in ("steps", "vision", "pipelines"):
-        logging.getLogger(package).setLevel(logging.INFO)
-    for package in ("great_expectations.data_context.types.base", "tensorflow"):  # both set their own level
-        logging.getLogger(package).setLevel(logging.INFO if debug else logging.ERROR)
-    outcome = module.run(settings, {"git_commit": git_commit(), "pipeline": name, **tags})
-    lines = {"experiment": settings.tracking.experiment_name, **outcome.lines, "open the UI": store.ui_command}
-    print("", *(f"{key:<28}{value}" for key, value in lines.items()), sep="\n")
-    return Ending(outcome.exit_code, outcome.lines)
+                module = importlib.import_module(f"pipelines.{name}")
+            keras.config.disable_interactive_logging()
+            store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
+        for package in ("steps", "vision", "pipelines"):
+            logging.getLogger(package).setLevel(logging.INFO)
+        for package in ("great_expectations.data_context.types.base", "tensorflow"):  # both set their own level
+            logging.getLogger(package).setLevel(logging.INFO if debug else logging.ERROR)
+        outcome = module.run(settings, {"git_commit": git_commit(), "pipeline": name, **tags})
+        lines = {"experiment": settings.tracking.experiment_name, **outcome.lines, "open the UI": store.ui_command}
+        print("", *(f"{key:<28}{value}" for key, value in lines.items()), sep="\n")
+        return Ending(outcome.exit_code, outcome.lines)
 
 
 def train_bare(folder: Path, settings: Settings, debug: bool) -> Ending:
@@ -278,7 +284,10 @@ def dispatch(options: argparse.Namespace, given: dict[str, Any], debug: bool) ->
     if options.doctor or options.compare:
         return look(options, with_absolute_folders(load_settings(options.config, given)), debug)
     if options.bare:
-        return train_bare(options.bare, alerts.without_alerts(settings_or_demo(options, given)), debug)
+        from pipelines.faults import explained
+
+        with explained({"bare": options.bare}):
+            return train_bare(options.bare, alerts.without_alerts(settings_or_demo(options, given)), debug)
     if options.reproduce:
         return reproduce(options, given, debug)
     names = pipeline_names()
@@ -339,4 +348,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ended_with = main(sys.argv[1:])
+    gc.freeze()  # leaves what remains to the operating system: collecting it takes seconds
+    sys.exit(ended_with)

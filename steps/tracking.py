@@ -2,19 +2,92 @@
 
 import json
 import logging
+import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 from zenml import log_metadata
 from zenml.steps import get_step_context
 
+from configs.errors import UserError
 from vision.reports import Report
 from vision.resources import measure
 
 logger = logging.getLogger(__name__)
+
+SEND_SECONDS = 60.0  # how long the end of a training waits for a store that does not answer
+BRIEFLY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+
+class StoreGoneError(UserError):
+    """The MLflow store did not take the metrics of a training, which is kept."""
+
+
+class EpochLog:
+    """Sends every epoch's metrics to the MLflow run, and keeps them as long as the store does not answer.
+
+    A training never waits for the store for longer than one short request an epoch.
+    """
+
+    def __init__(self) -> None:
+        self.run, self.missing = run_id(), False
+        self.waiting: list[list[Metric]] = []
+
+    def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        self.waiting.append([Metric(name, value, now, epoch) for name, value in metrics.items()])
+        self.send()
+
+    def send(self) -> MlflowException | None:
+        """Send what waits, oldest first; return why that stopped, or None where nothing waits any more."""
+        client = mlflow.MlflowClient()
+        with _briefly():
+            while self.waiting:
+                try:
+                    client.log_batch(self.run, self.waiting[0])
+                except MlflowException as error:
+                    if not self.missing:
+                        logger.warning("MLflow does not take the metrics (%s); training goes on, they are kept", error)
+                    self.missing = True
+                    return error
+                self.waiting.pop(0)
+        if self.missing:
+            logger.info("MLflow answers again and has the metrics of every epoch")
+        self.missing = False
+        return None
+
+    def finish(self) -> None:
+        """Send what still waits. Raises StoreGoneError where the store does not answer for SEND_SECONDS."""
+        deadline = time.monotonic() + SEND_SECONDS
+        while error := self.send():
+            if time.monotonic() > deadline:
+                raise StoreGoneError(
+                    f"{mlflow.get_tracking_uri()} did not take the metrics of {len(self.waiting)} epochs within "
+                    f"{SEND_SECONDS:.0f} s of the training's end; the training is kept, and the same command goes on "
+                    "from there without training again, once the store answers"
+                ) from error
+            time.sleep(1.0)
+
+
+@contextmanager
+def _briefly() -> Iterator[None]:
+    """Let MLflow's requests fail soon; it reads these settings anew for each."""
+    before = {name: os.environ.get(name) for name in BRIEFLY}
+    os.environ.update(BRIEFLY)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from configs.settings import AugmentationSettings, ClassifierSettings, TrainingS
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
 from steps.registry import load_model
-from steps.tracking import log_report, measured, run_checkpoint
+from steps.tracking import EpochLog, log_report, measured, run_checkpoint
 from vision.balance import BalanceReport
 from vision.classifier import load_teacher
 from vision.drift import reference_table
@@ -48,6 +48,7 @@ def train_model(
     """
     named = training.distillation.teacher
     teacher = load_model(named).classifier if named.startswith("models:/") else load_teacher(named)
+    epochs = EpochLog()
     with measured():
         best, history = train_classifier(
             prepared,
@@ -60,9 +61,10 @@ def train_model(
             Path(features_folder),
             teacher=teacher,
             states=Path(unfinished_folder),
-            hook=lambda epoch, metrics: mlflow.log_metrics(dict(metrics), step=epoch),
+            hook=epochs,
         )
         calibrated, temperature, probabilities = calibrate_classifier(best, prepared, training.batch_size)
+    epochs.finish()
     log_report(history, "training")
     mlflow.log_metric("temperature", temperature)
     mlflow.set_tags({"weights_sha256": weights_hash(classifier.weights), "precision": history.precision})

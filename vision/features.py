@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -94,6 +95,7 @@ def cache_features(
         try:
             for split, size in sizes.items():
                 kept = np.lib.format.open_memmap(unfinished / f"{split}.npy", "w+", np.float16, size)
+                _allocate(unfinished / f"{split}.npy")
                 for view in range(len(kept)):
                     # layers start again from their seed where they are built, so each view has a seed of its own
                     layers = build_augmentation(of_faces, faces.images.shape[1], crop_size, seed + 1000 * (1 + view))
@@ -135,6 +137,13 @@ def _key(
         for weight in layer.get_weights():
             digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _allocate(file: Path) -> None:
+    """Claim the room of a file on disk: without, a disk that fills up kills the process that writes to its map."""
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _check_room(store: FeatureStore, size: int) -> None:
