@@ -32,8 +32,8 @@ BYTES_PER_IMAGE = 12_000  # on disk for a while: its PNG, twice its pixels
 NOTES = (
     "Each size is a process of its own that reads a zip of 48x48 PNG files, all different, a tenth of them held out: "
     "`ingest_faces`, `validate_faces`, `analyze_classes`, `preprocess_faces`, in this order, as the pipeline calls "
-    "them "
-    "and with its settings. Great Expectations' import is not counted; starting the decoding processes is.",
+    "them and with its settings. Great Expectations' import (in *validate*) and starting the decoding processes are "
+    "counted.",
     "Peak MB is the resident memory of the process and its decoders together, at any one time. Pages of the "
     "memory-mapped "
     "store count in it for as long as the operating system leaves them there; *of its own* is without such pages "
