@@ -97,7 +97,7 @@ def quiet_libraries(debug: bool) -> None:
         "ZENML_ENABLE_RICH_TRACEBACK": "false",
         "ZENML_LOGGING_COLORS_DISABLED": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "true" if debug else "false",
-        "MLFLOW_LOGGING_LEVEL": "INFO" if debug else "ERROR",
+        "MLFLOW_LOGGING_LEVEL": "INFO" if debug else "CRITICAL",  # it logs as ERROR what it raises
         "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "5",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 14 s of waiting; MLflow's own 7 make four minutes of each request
         "TF_CPP_MIN_LOG_LEVEL": "0" if debug else "3",

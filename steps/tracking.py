@@ -22,6 +22,7 @@ from vision.resources import measure
 logger = logging.getLogger(__name__)
 
 SEND_SECONDS = 60.0  # how long the end of a training waits for a store that does not answer
+SHOWN_CHARACTERS = 200  # of MLflow's reason, which may be an SQL statement with all its values
 BRIEFLY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
@@ -53,7 +54,8 @@ class EpochLog:
                     client.log_batch(self.run, self.waiting[0])
                 except MlflowException as error:
                     if not self.missing:
-                        logger.warning("MLflow does not take the metrics (%s); training goes on, they are kept", error)
+                        reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
+                        logger.warning("MLflow does not take the metrics (%s); training goes on, they are kept", reason)
                     self.missing = True
                     return error
                 self.waiting.pop(0)

@@ -1,5 +1,6 @@
 """Fixtures of the faults: runs that can be watched and killed, small disks, and an MLflow server of our own."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -129,11 +130,12 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 def fill(disk: Path, leave: int = 0) -> Path:
-    """Fill a disk but for `leave` bytes; return the file that does it."""
-    file, room = disk / "filler", os.statvfs(disk)
-    file.write_bytes(b"")
-    with file.open("r+b") as opened:
-        os.posix_fallocate(opened.fileno(), 0, max(1, room.f_bavail * room.f_frsize - leave))
+    """Fill a disk that others write to, to the last byte but `leave`; return the file that does it."""
+    file = disk / "filler"
+    with file.open("wb", buffering=0) as opened, contextlib.suppress(OSError):
+        while True:
+            opened.write(bytes(65536))
+    os.truncate(file, file.stat().st_size - leave)
     return file
 
 

@@ -1,16 +1,15 @@
 """Disks that are full or read-only, databases that are damaged or locked, and too little memory."""
 
-import os
+import contextlib
 import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import psutil
 import pytest
@@ -164,20 +163,23 @@ def test_a_worker_that_is_killed_does_not_hang_the_run(
         shutil.copytree(first, tmp_path / "train" / f"copy{number}" / "happy")
     settings = small_settings.dataset.model_copy(update={"path": tmp_path, "reader": "folder", "workers": 2})
 
-    def kill_a_worker() -> None:
-        deadline = time.monotonic() + 100
-        while time.monotonic() < deadline:
-            for child in psutil.Process().children(recursive=True):
-                if "popen_loky" in " ".join(child.cmdline()):
-                    os.kill(child.pid, signal.SIGKILL)
-                    return
-            time.sleep(0.02)
+    ended = Event()
 
-    killing = Thread(target=kill_a_worker)
+    def kill_workers() -> None:
+        while not ended.wait(0.02):
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):  # it ended meanwhile
+                    if "popen_loky" in " ".join(child.cmdline()):
+                        child.kill()
+
+    killing = Thread(target=kill_workers)
     killing.start()
     began = time.monotonic()
-    with pytest.raises(UserError, match="a worker process was killed"), explained({"state_folder": tmp_path}):
-        ingest_faces(settings, 1)
-    killing.join()
+    try:
+        with pytest.raises(UserError, match="a worker process was killed"), explained({"state_folder": tmp_path}):
+            ingest_faces(settings, 1)
+    finally:
+        ended.set()
+        killing.join()
 
     assert time.monotonic() - began < 120

@@ -10,17 +10,27 @@ from tests.faults.conftest import WatchedRun
 
 pytestmark = pytest.mark.faults
 NAME = "face-emotion-classifier"
-KILLED_IN = ("ingest_data", "train_model", "register_model", "promote_model")
+DATA_STEPS = (
+    "ingest_data",
+    "validate_data",
+    "accept_data",
+    "analyze_balance",
+    "preprocess_data",
+    "preview_augmentation",
+)
+AFTER_TRAINING = ("evaluate_model", "write_model_card", "promote_model")
+KILLED_IN = (*DATA_STEPS, "train_model", "register_model", *AFTER_TRAINING)
 
 
 @dataclass(frozen=True)
 class Life:
-    """The runs that were killed, by the step in which they were, and the last, which was not."""
+    """The runs that were killed, by the step in which they were, the last, which was not, and its champion."""
 
     killed: dict[str, WatchedRun]
     last: WatchedRun
     code: int
     client: mlflow.MlflowClient
+    champion: str
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +43,8 @@ def life(start: Callable[..., WatchedRun], tmp_path_factory: pytest.TempPathFact
         run.kill()
     last = start(folder)
     code = last.end()
-    return Life(killed, last, code, mlflow.MlflowClient(f"sqlite:///{last.state / 'mlflow' / 'mlflow.db'}"))
+    client = mlflow.MlflowClient(f"sqlite:///{last.state / 'mlflow' / 'mlflow.db'}")
+    return Life(killed, last, code, client, str(client.get_model_version_by_alias(NAME, "champion").version))
 
 
 def test_the_run_after_the_killed_ones_ends_well(life: Life) -> None:
@@ -42,9 +53,10 @@ def test_the_run_after_the_killed_ones_ends_well(life: Life) -> None:
 
 
 def test_finished_data_steps_come_from_the_cache(life: Life) -> None:
-    assert "preprocess_data: done" in life.killed["train_model"].output
-    for step in ("ingest_data", "validate_data", "preprocess_data"):
-        assert f"{step}: done" not in life.killed["register_model"].output
+    for step, following in (("ingest_data", "validate_data"), ("preprocess_data", "preview_augmentation")):
+        assert f"{step}: done" not in life.killed[step].output
+        assert f"{step}: done" in life.killed[following].output
+        assert f"{step}: done" not in life.killed["train_model"].output
         assert f"{step}: done" not in life.last.output
 
 
@@ -57,7 +69,7 @@ def test_a_training_that_was_killed_goes_on_from_its_last_epoch(life: Life) -> N
 
 
 def test_after_the_training_nothing_is_trained_again(life: Life) -> None:
-    for run in (life.killed["promote_model"], life.last):
+    for run in (*(life.killed[step] for step in AFTER_TRAINING), life.last):
         assert "the training was finished before (6 epochs): nothing is trained again" in run.output
         assert "/6 [" not in run.output
 
@@ -96,3 +108,13 @@ def test_an_orphan_version_is_no_target_of_a_rollback(life: Life, start: Callabl
 
     assert run.end() == 2
     assert "never was champion" in run.output
+
+
+def test_a_run_that_is_killed_after_the_gate_leaves_the_champion_that_it_found(
+    life: Life, start: Callable[..., WatchedRun]
+) -> None:
+    run = start(life.last.state.parent)
+    run.wait_for(run.is_in("report_run"))
+    run.kill()
+
+    assert str(life.client.get_model_version_by_alias(NAME, "champion").version) == life.champion
