@@ -150,15 +150,17 @@ def train(batches: Any, work: str, seconds: float) -> float:
     model = AugmentedClassifier(network, [])
     model.compile("adamw", keras.losses.CategoricalCrossentropy(from_logits=True))
     ends: list[float] = []
+    stretch = STEPS if work == "small" else VGG19_STEPS
 
-    def stretch_ended(epoch: int, logs: object) -> None:
-        ends.append(time.perf_counter())
-        model.stop_training = ends[-1] - ends[0] > seconds
+    def batch_ended(batch: int, logs: object) -> None:
+        if (batch + 1) % stretch == 0:
+            ends.append(time.perf_counter())
+            model.stop_training = ends[-1] - ends[0] > seconds
 
-    clock = keras.callbacks.LambdaCallback(on_epoch_end=stretch_ended)
-    steps = STEPS if work == "small" else VGG19_STEPS
-    model.fit(batches, steps_per_epoch=steps, epochs=1_000_000, callbacks=[clock], verbose=0)
-    return (len(ends) - 1) * steps * BATCH / (ends[-1] - ends[0])
+    clock = keras.callbacks.LambdaCallback(on_train_batch_end=batch_ended)
+    while not ends or not model.stop_training:  # a small store has several epochs
+        model.fit(batches, callbacks=[clock], shuffle=False, verbose=0)
+    return (len(ends) - 1) * stretch * BATCH / (ends[-1] - ends[0])
 
 
 def main() -> None:

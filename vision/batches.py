@@ -1,6 +1,7 @@
 """Batches: faces, or frozen features of them, read out of memory-mapped arrays as training asks for them."""
 
 import math
+import mmap
 from typing import Any
 
 import keras
@@ -9,6 +10,33 @@ import numpy as np
 from vision.faces import TRAIN, FaceSet
 
 Array = np.ndarray[Any, Any]
+BATCHES_AHEAD = 8  # that the operating system is asked to fetch before they are read
+
+
+class ReadAhead:
+    """Has the rows of a memory-mapped array fetched from the disk all at once, before they are read one by one.
+
+    Without it each row that is not in memory waits for the one before, and brings its neighbours on the disk along,
+    which are of no use where rows are drawn at random. Does nothing for an array in memory.
+    """
+
+    def __init__(self, array: Array) -> None:
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        self.map = base if isinstance(base, mmap.mmap) and hasattr(base, "madvise") else None
+        self.row_bytes = array.strides[0]
+        if self.map is not None:
+            self.start = array.ctypes.data - np.frombuffer(self.map, np.uint8).ctypes.data
+
+    def fetch(self, rows: Array) -> None:
+        """Ask for (n,) int64 rows and return at once."""
+        if self.map is None:
+            return
+        for row in rows.tolist():
+            first = self.start + row * self.row_bytes
+            page = first - first % mmap.PAGESIZE
+            self.map.madvise(mmap.MADV_WILLNEED, page, first + self.row_bytes - page)
 
 
 class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -43,6 +71,7 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self.order = np.arange(len(self.rows))
         self.drawn_from: Any = None
         self.views = np.zeros(len(self.rows), dtype=np.int64)
+        self.ahead = ReadAhead(faces.images if features is None else features.reshape(-1, *features.shape[2:]))
         self.on_epoch_end()
 
     def __len__(self) -> int:
@@ -58,7 +87,8 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
                 self.views = self.shuffle.integers(len(self.features), size=count)
 
     def __getitem__(self, position: int) -> tuple[dict[str, Array], Array, Array]:
-        chosen = self.order[position * self.batch_size : (position + 1) * self.batch_size]
+        chosen = self._chosen(position)
+        self._fetch_ahead(position)
         rows = self.rows[chosen]
         if self.features is None:
             inputs = self.faces.images[rows][..., None]
@@ -67,6 +97,16 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
         labels = np.eye(len(self.faces.class_names), dtype=np.float32)[self.faces.labels[rows]]
         given = labels if self.soft_labels is None else np.hstack([labels, self.soft_labels[chosen]])
         return {"images": inputs.astype(np.float32), "labels": given}, labels, self.weights[chosen].astype(np.float32)
+
+    def _chosen(self, position: int) -> Array:
+        return self.order[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def _fetch_ahead(self, position: int) -> None:
+        """Ask for a batch some places further on; at the beginning of an epoch for all up to there."""
+        first = position + BATCHES_AHEAD if position else 0
+        for later in range(first, position + BATCHES_AHEAD + 1):
+            faces = self._chosen(later)
+            self.ahead.fetch(self.rows[faces] if self.features is None else self.views[faces] * len(self.rows) + faces)
 
 
 def count_classes(faces: FaceSet) -> Array:

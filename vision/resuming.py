@@ -36,8 +36,7 @@ WITHOUT_EFFECT = {"cache_gigabytes"}  # on what is learned
 class Progress:
     """How far a training has come. `phase` is a position, `epoch` counts the finished epochs of that phase.
 
-    `shuffle` is the state of the generator before it drew the next batches, `batch_order` that of Python's own, and
-    `seeds` are those of the layers.
+    `shuffle` is the state of the generator before it drew the next batches, and `seeds` are those of the layers.
     """
 
     epochs: list[dict[str, float]]
@@ -48,7 +47,6 @@ class Progress:
     phase_ended: bool
     shuffle: dict[str, Any]
     seeds: list[list[int]]
-    batch_order: list[Any]
 
 
 @dataclass(frozen=True)

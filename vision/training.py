@@ -2,7 +2,6 @@
 
 import logging
 import math
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -207,7 +206,6 @@ class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
                     callback.on_epoch_end(epoch, dict(metrics))
         self.model.load_weights(self.run.kept.weights)
         set_seeds(self.seeds, self.resumed)
-        set_batch_order(self.resumed)
         self.run.shuffle.bit_generator.state = self.resumed.shuffle
         self.training.on_epoch_end()  # draws the order of the next epoch, as it had been drawn
 
@@ -224,7 +222,6 @@ class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
             phase_ended=ended,
             shuffle=dict(self.run.shuffle.bit_generator.state if ended else self.training.drawn_from),
             seeds=[keras.ops.convert_to_numpy(seed).tolist() for seed in self.seeds],
-            batch_order=[*random.getstate()],
         )
         self.run.kept.write(progress, self.model, best.keep)
 
@@ -276,7 +273,6 @@ class TrainingRun:
         best.save_checkpoint()
         set_seeds(layer_seeds([self.learner]), progress)
         self.shuffle.bit_generator.state = progress.shuffle
-        set_batch_order(progress)
         for number, metrics in enumerate(progress.epochs, start=1):
             best.hook(number, metrics)
         if progress.phase_ended and progress.phase + 1 == len(self.settings.phases):
@@ -333,6 +329,7 @@ class TrainingRun:
             epochs=phase.epochs,
             initial_epoch=within.epoch if within else 0,
             callbacks=callbacks,
+            shuffle=False,  # the batches are drawn at random already, and read ahead in their order
             verbose=0,
         )
 
@@ -441,12 +438,6 @@ def set_seeds(seeds: Sequence[Any], progress: Progress) -> None:
     """Let layers draw on from where they had come; `seeds` may be the first of those that the progress has."""
     for seed, value in zip(seeds, progress.seeds, strict=False):
         seed.assign(value)
-
-
-def set_batch_order(progress: Progress) -> None:
-    """Let Keras go on with Python's own generator, by which it shuffles the batches of an epoch once more."""
-    version, numbers, rest = progress.batch_order
-    random.setstate((version, tuple(numbers), rest))
 
 
 def soften(teacher: keras.Model, faces: FaceSet, settings: TrainingSettings) -> Array:

@@ -1,4 +1,8 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from vision.batches import FaceBatches, count_classes
 from vision.faces import TRAIN, VALIDATION, FaceSet
@@ -72,3 +76,20 @@ def test_classes_are_counted_in_training_only(prepared: FaceSet) -> None:
     counts = count_classes(prepared)
 
     assert counts.sum() == len(prepared.rows(TRAIN)) < len(prepared)
+
+
+@pytest.mark.parametrize("shuffled", [True, False])
+@pytest.mark.parametrize("as_features", [True, False])
+def test_what_lies_on_disk_is_read_ahead_without_a_change(
+    prepared: FaceSet, tmp_path: Path, shuffled: bool, as_features: bool
+) -> None:
+    images = prepared.images[prepared.rows(TRAIN)][None] if as_features else prepared.images
+    np.save(tmp_path / "array.npy", images)
+    seen = []
+    for array in (images, np.load(tmp_path / "array.npy", mmap_mode="r")):
+        faces, features = (prepared, array) if as_features else (replace(prepared, images=array), None)
+        batches = FaceBatches(faces, TRAIN, 16, np.random.default_rng(0) if shuffled else None, features=features)
+        seen.append(np.concatenate([batches[position][0]["images"] for position in range(len(batches))]))
+
+    assert len(seen[0]) > 100
+    np.testing.assert_array_equal(*seen)
