@@ -1,5 +1,6 @@
 """Batches: faces, or frozen features of them, read out of memory-mapped arrays as training asks for them."""
 
+import contextlib
 import math
 import mmap
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from vision.faces import TRAIN, FaceSet
 
 Array = np.ndarray[Any, Any]
+THREADS = 2  # with one, Keras has tf.data read, whose tuning thread then holds up the end of every epoch for up to 60 s
 BATCHES_AHEAD = 8  # that the operating system is asked to fetch before they are read
 
 
@@ -25,7 +27,8 @@ class ReadAhead:
         while isinstance(base, np.ndarray):
             base = base.base
         self.map = base if isinstance(base, mmap.mmap) and hasattr(base, "madvise") else None
-        self.row_bytes = array.strides[0]
+        self.row_bytes = array[:1].nbytes
+        self.stride = array.strides[0]
         if self.map is not None:
             self.start = array.ctypes.data - np.frombuffer(self.map, np.uint8).ctypes.data
 
@@ -34,9 +37,10 @@ class ReadAhead:
         if self.map is None:
             return
         for row in rows.tolist():
-            first = self.start + row * self.row_bytes
+            first = self.start + row * self.stride
             page = first - first % mmap.PAGESIZE
-            self.map.madvise(mmap.MADV_WILLNEED, page, first + self.row_bytes - page)
+            with contextlib.suppress(OSError):  # it was only a hint
+                self.map.madvise(mmap.MADV_WILLNEED, page, first + self.row_bytes - page)
 
 
 class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -60,7 +64,7 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
         features: Array | None = None,
         soft_labels: Array | None = None,
     ) -> None:
-        super().__init__(workers=1)
+        super().__init__(workers=THREADS)
         self.faces, self.batch_size, self.shuffle = faces, batch_size, shuffle
         self.features, self.soft_labels = features, soft_labels
         self.rows = faces.rows(split)
