@@ -9,9 +9,10 @@ from configs.settings import InferenceSettings
 from materializers.report_materializer import ReportMaterializer
 from steps import registry
 from steps.tracking import log_report
-from vision.inference import InferenceReport, job_folder
+from vision.inference import InferenceReport, UsedModel, job_folder
 from vision.inference import predict_pictures as predict_all
 from vision.pictures import open_pictures
+from vision.weights import weights_hash
 
 
 @step(experiment_tracker=True, enable_cache=False, output_materializers={"inference_report": ReportMaterializer})
@@ -27,9 +28,10 @@ def predict_pictures(
         uri = registry.champion_of(model_name).uri
     model = registry.load_model(uri)
     predictor = registry.load_predictor(model, uri, inference.runtime)
-    folder = job_folder(inference, pictures, model.version)
+    used_model = UsedModel(model.version, model.class_names, weights_hash(str(model.file)))
+    folder = job_folder(inference, pictures, used_model)
     used = {"model": uri, "runtime": inference.runtime, "input": pictures.name, "predictions": str(folder)}
     mlflow.set_tags({**tags, **used})
-    report = predict_all(predictor, model.class_names, model.version, pictures, inference, folder)
+    report = predict_all(predictor, used_model, pictures, inference, folder)
     log_report(report, "inference")
     return report, str(folder), uri

@@ -57,6 +57,15 @@ TABLE, CSV, REPORT, PAGE = "predictions.parquet", "predictions.csv", "report.jso
 JOB, LOCK, PARTS, ANNOTATED = "job.json", "job.lock", "parts", "annotated"
 
 
+@dataclass(frozen=True)
+class UsedModel:
+    """Whose predictions they are: its version as it is shown, and its file's SHA-256, since versions begin anew."""
+
+    version: str
+    class_names: tuple[str, ...]
+    sha256: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferenceReport(Report):
     """What a job found. `seconds` and `faces_per_second` are of the run that finished it."""
@@ -134,16 +143,15 @@ class Job:
         return self.folder / ANNOTATED / f"{position:06d}-{plain_name(stem, 60)}.jpg"
 
 
-def job_folder(settings: InferenceSettings, pictures: Pictures, model_version: str) -> Path:
+def job_folder(settings: InferenceSettings, pictures: Pictures, model: UsedModel) -> Path:
     """Return the folder of these pictures with this model and these settings; other jobs have other folders."""
     name = plain_name(pictures.name, 40) or pictures.form
-    return settings.output / f"{name}-{_job_key(settings, pictures, model_version)[:10]}"
+    return settings.output / f"{name}-{_job_key(settings, pictures, model)[:10]}"
 
 
 def predict_pictures(
     predictor: Predictor,
-    class_names: Sequence[str],
-    model_version: str,
+    model: UsedModel,
     pictures: Pictures,
     settings: InferenceSettings,
     folder: Path,
@@ -154,15 +162,15 @@ def predict_pictures(
     missing; a finished one is only reported. Raises UserError where the folder is another job's or in use.
     """
     with _alone_in(folder):
-        job = _open_job(folder, pictures, settings, model_version)
+        job = _open_job(folder, pictures, settings, model)
         report = _finished(folder)
         if report is None:
             started = time.perf_counter()
-            faces = _predict_parts(job, predictor, class_names, model_version, settings)
-            totals = merge_parts([job.part(start) for start in job.starts], folder / TABLE, class_names)
+            faces = _predict_parts(job, predictor, model, settings)
+            totals = merge_parts([job.part(start) for start in job.starts], folder / TABLE, model.class_names)
             write_csv(folder / TABLE, folder / CSV)
             seconds = time.perf_counter() - started
-            report = _summarize(job, totals, class_names, model_version, settings, seconds, faces)
+            report = _summarize(job, totals, model, settings, seconds, faces)
             page = report.page()
             write_atomically(folder / PAGE, lambda file: file.write_text(page, encoding="utf-8"))
             _write_report(folder / REPORT, report)  # from here on the job is finished
@@ -170,12 +178,12 @@ def predict_pictures(
     return report
 
 
-def _job_key(settings: InferenceSettings, pictures: Pictures, model_version: str) -> str:
+def _job_key(settings: InferenceSettings, pictures: Pictures, model: UsedModel) -> str:
     """Hash everything that the results depend on; how many are predicted at once may change on the way."""
     used = {"runtime", "detect", "confidence_threshold", "max_pixels", "max_file_bytes"}
     if settings.detect:
         used |= {"detection_side", "scale_factor", "min_neighbors", "min_face_pixels", "margin", "annotated_pictures"}
-    facts = [LAYOUT, pictures.fingerprint, model_version, settings.model_dump(mode="json", include=used)]
+    facts = [LAYOUT, pictures.fingerprint, model.version, model.sha256, settings.model_dump(mode="json", include=used)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -193,16 +201,16 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _open_job(folder: Path, pictures: Pictures, settings: InferenceSettings, model_version: str) -> Job:
+def _open_job(folder: Path, pictures: Pictures, settings: InferenceSettings, model: UsedModel) -> Job:
     """Start a job in an empty folder, or take up the one that is there. Raises UserError if that is another."""
-    key, path = _job_key(settings, pictures, model_version), folder / JOB
+    key, path = _job_key(settings, pictures, model), folder / JOB
     if not path.exists():
         others = sorted(file.name for file in folder.iterdir() if file.name not in (LOCK, JOB + ".tmp"))
         if others:
             raise UserError(f"{folder} holds {others[0]}, but no {JOB}; give a new folder with --inference.output")
         batches = -(-CROPS_A_PART // settings.batch_size)
         part_size = PHOTOS_A_PART if settings.detect else batches * settings.batch_size
-        job = {"key": key, "part_size": part_size, "pictures": pictures.count, "model_version": model_version}
+        job = {"key": key, "part_size": part_size, "pictures": pictures.count, "model_version": model.version}
         job["settings"] = settings.model_dump(mode="json")
         write_atomically(path, lambda file: file.write_text(json.dumps(job, indent=1), encoding="utf-8"))
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -214,9 +222,7 @@ def _open_job(folder: Path, pictures: Pictures, settings: InferenceSettings, mod
     return Job(folder, pictures, found["part_size"])
 
 
-def _predict_parts(
-    job: Job, predictor: Predictor, class_names: Sequence[str], model_version: str, settings: InferenceSettings
-) -> int:
+def _predict_parts(job: Job, predictor: Predictor, model: UsedModel, settings: InferenceSettings) -> int:
     """Write the parts that are missing; return how many faces they hold."""
     (job.folder / PARTS).mkdir(exist_ok=True)
     done = [start for start in job.starts if job.part(start).exists()]
@@ -231,12 +237,14 @@ def _predict_parts(
         for start, examined in parts:
             faces = np.concatenate([picture.faces for picture in examined])
             probabilities = predictor.predict(faces, settings.batch_size) if len(faces) else np.empty((0, 1))
-            rows = _rows(examined, probabilities, class_names, model_version, settings.confidence_threshold)
+            rows = _rows(examined, probabilities, model, settings.confidence_threshold)
             for position, picture in enumerate(examined, start=start):
                 if picture.picture is not None:
-                    _annotate(picture, rows[position - start], class_names, job.annotated(position, picture.source))
+                    _annotate(
+                        picture, rows[position - start], model.class_names, job.annotated(position, picture.source)
+                    )
             _add_thumbnails(rows, faces, -(-SAMPLES // len(job.starts)))
-            write_part(job.part(start), [row for of_picture in rows for row in of_picture], class_names)
+            write_part(job.part(start), [row for of_picture in rows for row in of_picture], model.class_names)
             counted += len(faces)
             progress.add(len(examined))
     return counted
@@ -245,22 +253,21 @@ def _predict_parts(
 def _rows(
     examined: Sequence[Examined],
     probabilities: Array,
-    class_names: Sequence[str],
-    model_version: str,
+    model: UsedModel,
     threshold: float,
 ) -> list[list[dict[str, Any]]]:
     """Return each picture's rows of the table; `probabilities` are those of all their faces, one after another."""
-    columns = [f"probability_{name}" for name in class_names]
+    columns = [f"probability_{name}" for name in model.class_names]
     remaining = iter(probabilities)
     rows = []
     for picture in examined:
-        facts = {"source": picture.source, "model_version": model_version, "error": picture.error}
+        facts = {"source": picture.source, "model_version": model.version, "error": picture.error}
         of_picture: list[dict[str, Any]] = []
         for face, (box, size, levels) in enumerate(
             zip(picture.boxes.tolist(), picture.sizes, picture.levels, strict=True)
         ):
             shares = next(remaining)
-            confidence, most_likely = float(shares.max()), class_names[int(shares.argmax())]
+            confidence, most_likely = float(shares.max()), model.class_names[int(shares.argmax())]
             row = dict(zip(("x", "y", "width", "height"), box, strict=True)) | facts
             row |= dict(zip(("brightness", "contrast", "sharpness"), levels, strict=True))
             row |= {"face": face, "size": size, "most_likely": most_likely, "confidence": confidence}
@@ -408,14 +415,13 @@ class _Progress:
 def _summarize(
     job: Job,
     totals: Totals,
-    class_names: Sequence[str],
-    model_version: str,
+    model: UsedModel,
     settings: InferenceSettings,
     seconds: float,
     counted: int,
 ) -> InferenceReport:
     """Build the report; `counted` faces were predicted in `seconds`."""
-    emotions = {name: totals.emotions[name] for name in class_names}
+    emotions = {name: totals.emotions[name] for name in model.class_names}
     with_faces = totals.pictures - totals.unreadable - totals.without_face
     chosen = np.linspace(0, len(totals.thumbnails) - 1, min(SAMPLES, len(totals.thumbnails))).astype(int)
     samples = [totals.thumbnails[index] for index in chosen]
@@ -425,7 +431,7 @@ def _summarize(
     return InferenceReport(
         name=job.pictures.name,
         form=job.pictures.form,
-        model_version=model_version,
+        model_version=model.version,
         pictures=totals.pictures,
         faces=totals.faces,
         unreadable=totals.unreadable,
@@ -439,7 +445,7 @@ def _summarize(
         seconds=seconds,
         faces_per_second=counted / seconds,
         figures={
-            "emotions.png": plots.emotion_counts({**emotions, UNCERTAIN: uncertain}, class_names),
+            "emotions.png": plots.emotion_counts({**emotions, UNCERTAIN: uncertain}, model.class_names),
             "confidence.png": plots.confidence_histogram(totals.confidences, settings.confidence_threshold),
             "faces.png": plots.labelled_faces(
                 images, [f"{name}\n{c:.0%}" for name, c, _ in samples], "no faces were found"

@@ -25,12 +25,13 @@ from configs.settings import InferenceSettings
 from vision import inference, plots, predictions, predictors
 from vision.classifier import predict
 from vision.drawing import EXPRESSIONS, draw_face
-from vision.inference import InferenceReport, job_folder, predict_pictures
+from vision.inference import InferenceReport, UsedModel, job_folder, predict_pictures
 from vision.pictures import RawPicture, open_pictures
 from vision.predictors import keras_predictor
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAMES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+MODEL = UsedModel("3", NAMES, "hash of its file")
 COLUMNS = [
     *("source", "face", "x", "y", "width", "height", "emotion", "most_likely", "confidence"),
     *(f"probability_{name}" for name in NAMES),
@@ -55,8 +56,8 @@ def inference_settings(given: Path, output: Path, **changes: Any) -> InferenceSe
 
 def run_job(classifier: keras.Model, settings: InferenceSettings) -> tuple[InferenceReport, Path]:
     pictures = open_pictures(settings)
-    folder = job_folder(settings, pictures, "3")
-    return predict_pictures(keras_predictor(classifier), NAMES, "3", pictures, settings, folder), folder
+    folder = job_folder(settings, pictures, MODEL)
+    return predict_pictures(keras_predictor(classifier), MODEL, pictures, settings, folder), folder
 
 
 def table_of(folder: Path) -> pd.DataFrame:
@@ -372,7 +373,7 @@ def test_a_killed_job_goes_on_where_it_stopped(
     process = subprocess.Popen([sys.executable, "-c", line], cwd=PROJECT, stderr=subprocess.DEVNULL)
     settings = inference_settings(root, tmp_path / "out", batch_size=16)
     pictures = open_pictures(settings)
-    folder = job_folder(settings, pictures, "3")
+    folder = job_folder(settings, pictures, MODEL)
     deadline = time.monotonic() + 60
     while not list(folder.glob("parts/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -385,9 +386,7 @@ def test_a_killed_job_goes_on_where_it_stopped(
         read.extend(range(start, stop))
         return pictures.reader(start, stop)
 
-    report = predict_pictures(
-        keras_predictor(classifier), NAMES, "3", replace(pictures, reader=count), settings, folder
-    )
+    report = predict_pictures(keras_predictor(classifier), MODEL, replace(pictures, reader=count), settings, folder)
 
     uninterrupted, whole = run_job(classifier, inference_settings(root, tmp_path / "whole", batch_size=16))
     assert 1 <= len(done) < 4
@@ -410,7 +409,7 @@ def test_a_finished_job_does_no_work_and_reports_the_same(
     def fail(start: int, stop: int) -> Iterator[RawPicture]:
         raise AssertionError("a picture was read")
 
-    again = predict_pictures(keras_predictor(classifier), NAMES, "3", replace(pictures, reader=fail), settings, folder)
+    again = predict_pictures(keras_predictor(classifier), MODEL, replace(pictures, reader=fail), settings, folder)
 
     assert again == report
     assert not (folder / "parts").exists()
@@ -455,14 +454,15 @@ def test_jobs_that_would_give_other_results_have_other_folders(
     settings = inference_settings(write_faces(tmp_path / "my faces (1)", 3), tmp_path / "out", detect=True)
     pictures = open_pictures(settings)
 
-    def folder(model_version: str = "3", **changes: Any) -> Path:
-        return job_folder(settings.model_copy(update=changes), pictures, model_version)
+    def folder(model: UsedModel = MODEL, **changes: Any) -> Path:
+        return job_folder(settings.model_copy(update=changes), pictures, model)
 
     assert folder().parent == tmp_path / "out"
     assert folder().name.startswith("my-faces-1-")
     assert folder() == folder(batch_size=7) == folder(workers=1) == folder(input="./faces")
-    others = [folder("4"), folder(detect=False), folder(margin=0.3), folder(confidence_threshold=0.9)]
-    assert len({folder(), *others, folder(runtime="onnx")}) == 6
+    models = [folder(replace(MODEL, version="4")), folder(replace(MODEL, sha256="of another store's version 3"))]
+    others = [folder(detect=False), folder(margin=0.3), folder(confidence_threshold=0.9), folder(runtime="onnx")]
+    assert len({folder(), *models, *others}) == 7
 
 
 def test_the_folder_of_another_job_is_refused(
@@ -473,7 +473,7 @@ def test_the_folder_of_another_job_is_refused(
     _, folder = run_job(classifier, settings)
 
     with pytest.raises(UserError, match="belongs to another job, whose input, model or settings differ"):
-        predict_pictures(keras_predictor(classifier), NAMES, "4", pictures, settings, folder)
+        predict_pictures(keras_predictor(classifier), replace(MODEL, version="4"), pictures, settings, folder)
 
 
 def test_a_folder_with_other_files_is_refused(
@@ -482,7 +482,7 @@ def test_a_folder_with_other_files_is_refused(
     settings = inference_settings(write_faces(tmp_path / "faces", 3), tmp_path / "out")
 
     with pytest.raises(UserError, match=r"faces holds face0\.png, but no job\.json"):
-        predict_pictures(keras_predictor(classifier), NAMES, "3", open_pictures(settings), settings, tmp_path / "faces")
+        predict_pictures(keras_predictor(classifier), MODEL, open_pictures(settings), settings, tmp_path / "faces")
 
 
 def test_an_output_that_cannot_be_written_is_refused(
