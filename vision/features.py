@@ -7,19 +7,21 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from configs.errors import UserError
 from configs.settings import AugmentationSettings
 from vision.augmentation import apply, build_augmentation
 from vision.faces import TRAIN, VALIDATION, FaceSet
+from vision.resuming import code_hash
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ Array = np.ndarray[Any, Any]
 LARGEST = float(np.finfo(np.float16).max)
 GIGABYTE = 1e9
 BATCH = 256  # faces whose features are computed at once
+HASHED_AT_ONCE = 8192  # faces
 
 
 @dataclass(frozen=True)
@@ -74,42 +77,69 @@ def cache_features(
 ) -> Features:
     """Return the features of `store.views` augmented views of each training face, and of each validation face.
 
-    They are computed once for the same faces, weights, augmentation and seed. Mixup is not applied here.
+    They are computed once for the same faces, weights, augmentation, seed and code. Mixup is not applied here.
     Raises UserError where the disk has no room for them.
     """
     of_faces = augmentation.model_copy(update={"mixup": 0.0})
     key = _key(beginning, faces, of_faces, crop_size, seed, store.views)
-    folder = store.folder / key
     shape = tuple(beginning.output.shape[1:])
-    if folder.is_dir():
-        folder.touch()
-        logger.info("frozen features %s: %d views a face taken from disk (%s)", shape, store.views, folder)
-    else:
-        sizes = {
-            TRAIN: (store.views, len(faces.rows(TRAIN)), *shape),
-            VALIDATION: (1, len(faces.rows(VALIDATION)), *shape),
-        }
-        _check_room(store, sum(2 * int(np.prod(size)) for size in sizes.values()))
-        logger.info("frozen features %s: computing %d views of each face, kept in %s", shape, store.views, folder)
-        unfinished = Path(tempfile.mkdtemp(dir=store.folder))
-        try:
-            for split, size in sizes.items():
-                kept = np.lib.format.open_memmap(unfinished / f"{split}.npy", "w+", np.float16, size)
-                _allocate(unfinished / f"{split}.npy")
-                for view in range(len(kept)):
-                    # layers start again from their seed where they are built, so each view has a seed of its own
-                    layers = build_augmentation(of_faces, faces.images.shape[1], crop_size, seed + 1000 * (1 + view))
-                    _compute(beginning, faces, split, layers if split == TRAIN else [], kept[view])
-                kept.flush()
-            with contextlib.suppress(OSError):  # another run with the same faces and weights was faster
+    with _alone_in(store.folder):
+        folder = store.folder / key
+        if folder.is_dir():
+            folder.touch()
+            logger.info("frozen features %s: %d views a face taken from disk (%s)", shape, store.views, folder)
+        else:
+            sizes = {
+                TRAIN: (store.views, len(faces.rows(TRAIN)), *shape),
+                VALIDATION: (1, len(faces.rows(VALIDATION)), *shape),
+            }
+            _check_room(store, sum(2 * int(np.prod(size)) for size in sizes.values()))
+            logger.info("frozen features %s: computing %d views of each face, kept in %s", shape, store.views, folder)
+            unfinished = Path(tempfile.mkdtemp(dir=store.folder))
+            try:
+                for split, size in sizes.items():
+                    _write(unfinished / f"{split}.npy", size, beginning, faces, split, of_faces, crop_size, seed)
                 unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    _make_room(store, folder)
-    loaded = {
-        split: np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False) for split in (TRAIN, VALIDATION)
-    }
-    return Features(loaded[TRAIN], loaded[VALIDATION])
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+        _make_room(store, folder)
+        training, validation = (np.load(folder / f"{split}.npy", mmap_mode="r") for split in (TRAIN, VALIDATION))
+    return Features(training, validation)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to the folder, or removing from it, meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("another run writes to %s; waiting for it", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(
+    file: Path,
+    size: tuple[int, ...],
+    beginning: keras.Model,
+    faces: FaceSet,
+    split: str,
+    augmentation: AugmentationSettings,
+    crop_size: int,
+    seed: int,
+) -> None:
+    kept = np.lib.format.open_memmap(file, "w+", np.float16, size)
+    _allocate(file)
+    for view in range(len(kept)):
+        # layers start again from their seed where they are built, so each view has a seed of its own
+        layers = build_augmentation(augmentation, faces.images.shape[1], crop_size, seed + 1000 * (1 + view))
+        _compute(beginning, faces, split, layers if split == TRAIN else [], kept[view])
+    kept.flush()
 
 
 def _compute(beginning: keras.Model, faces: FaceSet, split: str, layers: Sequence[Any], kept: Array) -> None:
@@ -127,11 +157,13 @@ def _compute(beginning: keras.Model, faces: FaceSet, split: str, layers: Sequenc
 def _key(
     beginning: keras.Model, faces: FaceSet, augmentation: AugmentationSettings, crop_size: int, seed: int, views: int
 ) -> str:
-    """Hash all that decides the features: faces in their order, layers and weights, augmentation, seed and views."""
+    """Hash all that decides the features: faces in their order, layers and weights, augmentation, seed, views, code."""
     digest = hashlib.sha256()
-    facts = [augmentation.model_dump(mode="json"), crop_size, seed, views, keras.backend.backend()]
+    facts = [augmentation.model_dump(mode="json"), crop_size, seed, views, code_hash()]
     digest.update(json.dumps(facts, sort_keys=True).encode())
-    digest.update("\n".join(faces.table["exact_hash"] + faces.table["split"]).encode())
+    digest.update("\n".join(faces.table["split"]).encode())
+    for start in range(0, len(faces), HASHED_AT_ONCE):
+        digest.update(np.ascontiguousarray(faces.images[start : start + HASHED_AT_ONCE]).data)
     for layer in beginning.layers:
         digest.update(f"{layer.name} {type(layer).__name__} {layer.compute_dtype} {layer.output.shape}".encode())
         for weight in layer.get_weights():
@@ -147,7 +179,6 @@ def _allocate(file: Path) -> None:
 
 
 def _check_room(store: FeatureStore, size: int) -> None:
-    store.folder.mkdir(parents=True, exist_ok=True)
     for name, allowed in (
         ("training.cache_gigabytes allows", store.gigabytes * GIGABYTE),
         (f"the disk of {store.folder} has", shutil.disk_usage(store.folder).free),

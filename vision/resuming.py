@@ -7,6 +7,7 @@ batches nor of whose state it is; so only the reading and writing of weights is 
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -118,7 +119,10 @@ class StateFolder:
             }
             kept = KeptProgress(self.fingerprint, self.total, progress, files)
             (unfinished / STATE).write_text(json.dumps(PROGRESS.dump_python(kept)), encoding="utf-8")
+            for path in (best_file, unfinished / WEIGHTS, unfinished / STATE, unfinished):
+                _sync(path)
             unfinished.rename(self.folder / name)
+            _sync(self.folder)  # before the epoch before this one goes: the power may fail
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         self._tidy(progress)
@@ -179,9 +183,6 @@ def fingerprint_training(
     if classifier.weights != IMAGENET:
         settings[0]["weights"] = weights_hash(classifier.weights)
     settings.append(training.model_dump(mode="json", exclude=WITHOUT_EFFECT))
-    backend = keras.backend.backend()
-    code = [f"{name} {version(name)}" for name in ("keras", "numpy", backend)]
-    code += [_hash(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
     taught = hashlib.sha256()
     for weight in [] if teacher is None else teacher.get_weights():
         taught.update(weight.tobytes())
@@ -190,8 +191,15 @@ def fingerprint_training(
         "data": _hash_facts([faces.fingerprint, order]),
         "settings": _hash_facts([settings, dict(class_weights), seed, precision]),
         "teacher": "none" if teacher is None else taught.hexdigest()[:32],
-        "code": _hash_facts([*code, backend]),
+        "code": code_hash(),
     }
+
+
+def code_hash() -> str:
+    """Hash what computes: the code of this package, and the libraries under it."""
+    libraries = ("keras", "numpy", keras.backend.backend())
+    code = [_hash(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return _hash_facts([*(f"{name} {version(name)}" for name in libraries), *code])
 
 
 def state_key(fingerprint: Mapping[str, str]) -> str:
@@ -213,6 +221,17 @@ def _hash_facts(facts: Any) -> str:
 def _hash(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _newest_epoch(folder: Path) -> Path:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -91,13 +92,16 @@ def test_features_are_computed_again_only_for_other_faces_weights_or_augmentatio
     assert folders() == 2
     cache(beginning, faces.take(np.arange(len(faces))[::-1]), small_settings, tmp_path)
     assert folders() == 3
+    darker = replace(faces, images=faces.images // 2)  # such as after another dataset.image_size
+    cache(beginning, darker, small_settings, tmp_path)
+    assert folders() == 4
     first = beginning.get_layer("block1_conv1")
     kernel, bias = first.get_weights()
     first.set_weights([kernel, bias + 1])
     cache(beginning, faces, small_settings, tmp_path)
     first.set_weights([kernel, bias])
 
-    assert folders() == 4
+    assert folders() == 5
 
 
 def test_the_oldest_features_go_where_the_allowed_size_is_exceeded(
