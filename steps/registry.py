@@ -23,7 +23,7 @@ from zenml.enums import ModelStages
 from zenml.exceptions import EntityExistsError
 
 from configs.errors import UserError
-from vision.classifier import input_side, load_safely
+from vision.classifier import input_side, load_safely, load_teacher
 from vision.drift import PROPERTIES
 from vision.predictors import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor
 
@@ -130,6 +130,11 @@ def load_model(uri: str) -> LoadedModel:
         raise ModelError(f"the model {uri} cannot be loaded: {type(error).__name__}: {error}") from error
     version = uri.rsplit("/", 1)[-1] if uri.startswith("models:/") else uri
     return LoadedModel(version, classifier, class_names, file)
+
+
+def find_teacher(teacher: str) -> keras.Model | None:
+    """Return the classifier that training.distillation.teacher names, in the registry or as a file; None for none."""
+    return load_model(teacher).classifier if teacher.startswith("models:/") else load_teacher(teacher)
 
 
 def load_predictor(model: LoadedModel, uri: str, runtime: str) -> Predictor:

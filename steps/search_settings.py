@@ -13,6 +13,7 @@ from configs.errors import UserError
 from configs.loading import flatten
 from configs.settings import Settings
 from materializers.report_materializer import ReportMaterializer
+from steps.registry import find_teacher
 from steps.tracking import log_report, measured, report_folder
 from vision.balance import BalanceReport
 from vision.faces import FaceSet
@@ -28,7 +29,8 @@ def search_settings(
     whole = Settings(**settings)
     folder = whole.state_folder
     with measured():
-        report = search(prepared, balance.weights, whole, folder / "tuning", folder / "features", nested_run)
+        teacher = find_teacher(whole.training.distillation.teacher)
+        report = search(prepared, balance.weights, whole, folder / "tuning", folder / "features", nested_run, teacher)
     log_report(report, "tuning")
     best = report_folder(str(whole.tracking.reports_folder)) / "best.yaml"
     best.write_text(report.yaml(), encoding="utf-8")

@@ -11,10 +11,9 @@ from zenml import step
 from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
-from steps.registry import load_model
+from steps.registry import find_teacher
 from steps.tracking import EpochLog, log_report, measured, run_checkpoint
 from vision.balance import BalanceReport
-from vision.classifier import load_teacher
 from vision.drift import reference_table
 from vision.faces import FaceSet
 from vision.training import TrainingHistory, calibrate_classifier, train_classifier
@@ -46,8 +45,7 @@ def train_model(
     A training that was stopped goes on from its last epoch, and its earlier epochs go to this run too.
     The reference says what the model learned from, for the comparison with later faces.
     """
-    named = training.distillation.teacher
-    teacher = load_model(named).classifier if named.startswith("models:/") else load_teacher(named)
+    teacher = find_teacher(training.distillation.teacher)
     epochs = EpochLog()
     with measured():
         best, history = train_classifier(

@@ -1,6 +1,6 @@
 """Drift: how far new faces are from those that a model was trained and validated on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,8 +74,8 @@ class DriftReport(Report):
         return render_page("drift.html.j2", title="Drift of new faces", report=self, meanings=PROPERTIES)
 
 
-def face_properties(images: Array, sizes: Array) -> pd.DataFrame:
-    """Measure (n, side, side) uint8 faces; columns brightness, contrast, sharpness and size, float64.
+def face_properties(images: Iterable[Array], sizes: Array) -> pd.DataFrame:
+    """Measure n (side, side) uint8 faces; columns brightness, contrast, sharpness and size, float64.
 
     `sizes` (n,) are the shorter sides of the originals in pixels, and become the column `size`. Sharpness depends
     on `side`: compare only faces of the same side.
@@ -103,7 +103,7 @@ def reference_table(faces: FaceSet, probabilities: Array) -> pd.DataFrame:
     confidence[held_out] = probabilities.max(axis=1)
     rows = np.flatnonzero(faces.decodable & np.asarray(table["split"].isin([TRAIN, VALIDATION])))
     sizes = faces.table[["width", "height"]].min(axis=1).to_numpy()[rows]
-    measured = face_properties(faces.images[rows], sizes)
+    measured = face_properties((faces.images[row] for row in rows), sizes)
     predicted = pd.DataFrame({EMOTION: pd.Series(emotion[rows], dtype="str"), CONFIDENCE: confidence[rows]})
     return pd.concat([table.iloc[rows].reset_index(drop=True), measured, predicted], axis=1)
 

@@ -45,6 +45,7 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "sgd": partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
 }
 SETTLING_FACES = 256  # from which the statistics of inserted batch normalisation come
+TAUGHT_AT_ONCE = 8192  # faces that are in memory while the teacher sees them
 EpochHook = Callable[[int, Mapping[str, float]], object]
 
 
@@ -451,10 +452,14 @@ def soften(teacher: keras.Model, faces: FaceSet, settings: TrainingSettings) -> 
             f"training.distillation.teacher gives {teacher.output_shape[-1]} classes, the faces have {classes}"
         )
     network = keras.Model(teacher.input, teacher.get_layer("head_logits").output)
-    images = faces.images[faces.rows(TRAIN)]
-    logger.info("distillation: predicting %d training faces with the teacher", len(images))
-    views = [predict(network, view, SETTLING_FACES) for view in (images, images[:, :, ::-1])]
-    return np.asarray(np.mean([softmax(view / settings.distillation.temperature, axis=1) for view in views], axis=0))
+    rows = faces.rows(TRAIN)
+    logger.info("distillation: predicting %d training faces with the teacher", len(rows))
+    softened = []
+    for block in np.array_split(rows, math.ceil(len(rows) / TAUGHT_AT_ONCE)):
+        images = faces.images[block]
+        views = [predict(network, view, SETTLING_FACES) for view in (images, images[:, :, ::-1])]
+        softened.append(np.mean([softmax(view / settings.distillation.temperature, axis=1) for view in views], axis=0))
+    return np.concatenate(softened)
 
 
 def calibrate_classifier(

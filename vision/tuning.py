@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import optuna
 import yaml
+from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
 from configs.errors import STOPPED_BY_USER, UserError
@@ -25,6 +28,9 @@ from vision.training import TrainingStoppedError, train_classifier
 logger = logging.getLogger(__name__)
 
 STUDY = "study.db"
+TUNABLE = re.compile(
+    r"classifier\.|augmentation\.|training\.(?!monitor$|cache_gigabytes$|distillation\.teacher$|phases\.(?!0\.(?!epochs$)))"
+)
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 TrialLog = Callable[[int, dict[str, Any]], AbstractContextManager[Callable[[int, Mapping[str, float]], object]]]
 
@@ -63,20 +69,33 @@ def search_settings(
     folder: Path,
     features_folder: Path,
     log_trial: TrialLog,
+    teacher: keras.Model | None = None,
 ) -> TuningReport:
     """Train with settings out of `settings.tuning.space` until enough trials are finished or pruned; report them.
 
     Trials are kept in `folder`/study.db under a name that follows from faces, settings and space: a search that was
     stopped, however, goes on. `class_weights` are those of each scheme. `log_trial` is called with a trial's number
     and values, and gives a context around its training with a hook for the metrics of every epoch.
-    Raises UserError for an unknown path in the space and SearchStoppedError on Ctrl-C.
+    Raises UserError for a path in the space that is unknown or changes no trial and where another process works on the
+    same search, and SearchStoppedError on Ctrl-C.
     """
     tuning = settings.tuning
     for path, space in tuning.space.items():
         change_settings(settings, {path: space.choices[0] if isinstance(space, ChoiceSpace) else space.low})
+        if not TUNABLE.match(path):
+            raise UserError(
+                f"tuning.space.{path} would change no trial: each trains the first phase for tuning.epochs, on faces "
+                "that are prepared already; give settings of classifier, augmentation, training or training.phases.0"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = _open_study(folder, faces, settings)
+    name = _study_name(faces, settings)
+    lock = FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"another run works on the search {name} at this moment; wait until it ends") from error
+    study = _open_study(folder, name, settings)
     sign = -1.0 if settings.training.monitor == "val_loss" else 1.0
 
     def objective(trial: optuna.Trial) -> float:
@@ -102,9 +121,10 @@ def search_settings(
                     tried.augmentation,
                     training,
                     tried.seed,
-                    folder / "checkpoint" / "best.keras",
+                    folder / name / "best.keras",
                     features_folder,
                     hook,
+                    teacher,
                 )
             except TrainingStoppedError as stop:  # is a UserError, as which it would only end this trial
                 raise KeyboardInterrupt from stop
@@ -131,16 +151,21 @@ def search_settings(
     except KeyboardInterrupt as stop:
         kept = f"{_count(study)} of {tuning.trials} trials are kept; the same command goes on with the next"
         raise SearchStoppedError(f"the search was stopped; {kept}") from stop
+    finally:
+        lock.release()
     return _report(study, settings, sign)
 
 
-def _open_study(folder: Path, faces: FaceSet, settings: Settings) -> optuna.Study:
-    """Open the study of these faces, settings and space; trials that died with their process count as failed."""
+def _study_name(faces: FaceSet, settings: Settings) -> str:
     relevant = settings.model_dump(mode="json", include={"seed", "augmentation", "classifier", "training", "tuning"})
     del relevant["tuning"]["trials"]
     key = hashlib.sha256(json.dumps([faces.fingerprint, relevant], sort_keys=True).encode()).hexdigest()[:10]
+    return f"{settings.tracking.model_name}-{key}"
+
+
+def _open_study(folder: Path, name: str, settings: Settings) -> optuna.Study:
+    """Open the study of these faces, settings and space; trials that died with their process count as failed."""
     storage = f"sqlite:///{folder / STUDY}"
-    name = f"{settings.tracking.model_name}-{key}"
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)

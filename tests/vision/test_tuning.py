@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from configs.errors import UserError
 from configs.loading import load_settings
-from configs.settings import NumberSpace, Settings
+from configs.settings import ChoiceSpace, NumberSpace, Settings
 from vision.faces import FaceSet
 from vision.tuning import SearchStoppedError, TuningReport, search_settings
 
@@ -105,6 +106,32 @@ def test_a_path_that_is_no_setting_stops_before_the_first_trial(
 
     with pytest.raises(UserError, match=r"training\.phases\.7\.learning_rate: there is no such setting"):
         search(prepared, wrong, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path", ["preprocessing.validation_share", "training.phases.0.epochs", "training.phases.1.epochs", "seed"]
+)
+def test_a_path_that_would_change_no_trial_is_refused(
+    prepared: FaceSet, small_settings: Settings, tmp_path: Path, path: str
+) -> None:
+    space = {path: ChoiceSpace(choices=(0.1 if path.endswith("share") else 1,))}
+    wrong = small_settings.model_copy(update={"tuning": small_settings.tuning.model_copy(update={"space": space})})
+
+    with pytest.raises(UserError, match=rf"tuning\.space\.{path} would change no trial"):
+        search(prepared, wrong, tmp_path)
+
+
+def test_a_second_process_at_the_same_search_is_turned_away(
+    prepared: FaceSet, settings: Settings, tmp_path: Path
+) -> None:
+    log = Log()
+    search(prepared, settings, tmp_path, log)
+    (lock,) = (tmp_path / "tuning").glob("*.lock")
+
+    with FileLock(lock), pytest.raises(UserError, match=r"another run works on the search .*; wait until it ends"):
+        search(prepared, settings, tmp_path, log)
+
+    assert len(log.trials) == 3
 
 
 def test_a_value_out_of_bounds_is_named(prepared: FaceSet, settings: Settings, tmp_path: Path) -> None:
