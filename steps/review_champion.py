@@ -1,6 +1,7 @@
 """Step review_champion."""
 
 import logging
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import mlflow
@@ -34,13 +35,17 @@ def review_champion(
 ) -> tuple[Annotated[str, "verdict"], Annotated[str, "reason"]]:
     """Say whether there is anything to train for: what differs from what the champion was trained on."""
     champion = registry.find_alias(model_name, registry.CHAMPION)
+    challenger = registry.find_alias(model_name, registry.CHALLENGER)
     now = {**tags, "data_fingerprint": prepared.fingerprint}
-    changed = [name for tag, name in FINGERPRINTS.items() if champion and champion.tags.get(tag) != now[tag]]
+    changed = what_changed(champion, now)
     if champion is None:
         verdict, reason = TRAIN_NOW, f"{model_name} has no champion"
     elif not changed:
         verdict = NOTHING_TO_DO
         reason = f"data, settings and code are those that champion version {champion.number} was trained with"
+    elif challenger and challenger.tags.get("decision") and not what_changed(challenger, now):
+        verdict, outcome = NOTHING_TO_DO, challenger.tags["decision"]
+        reason = f"data, settings and code are those of version {challenger.number}, which the gate has {outcome}"
     elif changed == ["data"] and retraining.only_if_drifted:
         reference = registry.load_reference(champion)
         rows = find_new_faces(prepared, reference)
@@ -61,14 +66,20 @@ def review_champion(
     return verdict, reason
 
 
-def find_new_faces(prepared: FaceSet, reference: pd.DataFrame) -> Array:
-    """Return the positions of training and validation faces that the champion was not trained on.
+def what_changed(version: registry.RegisteredVersion | None, now: Mapping[str, str]) -> list[str]:
+    """Return which of data, settings and code are not those that the version was trained with."""
+    return [name for tag, name in FINGERPRINTS.items() if version and version.tags.get(tag) != now[tag]]
 
-    It is surer of those that it was trained on, which would look like drift.
+
+def find_new_faces(prepared: FaceSet, reference: pd.DataFrame) -> Array:
+    """Return the positions of training and validation faces that the champion's training did not have.
+
+    It is surer of those that it was trained on, which would look like drift, and those that it was validated on are
+    the ones that new faces are compared with.
     """
-    learned = reference["exact_hash"][reference["split"] == TRAIN]
     table = prepared.table
-    return np.flatnonzero(table["split"].isin([TRAIN, VALIDATION]) & ~table["exact_hash"].isin(learned))
+    known = table["exact_hash"].isin(reference["exact_hash"])
+    return np.flatnonzero(table["split"].isin([TRAIN, VALIDATION]) & ~known)
 
 
 def measure_new_faces(
