@@ -38,16 +38,17 @@ def promote_model(
         logger.info("version %s is %s: %s", version, decision.outcome, tags["decision_reason"])
         mlflow.set_tags(tags)
         log_report(decision, "promotion", facts="decision.json")
-        (report_folder(reports_folder) / "decision.md").write_text(decision.markdown(), encoding="utf-8")
         if decision.outcome != PROMOTED:
             registry.tag_version(name, version, tags)
-            return decision
+            break
         promoted = {**tags, registry.PROMOTED_AT: registry.now(), registry.PREVIOUS: decision.champion or "none"}
         try:
             registry.move_champion(name, version, decision.champion, promoted, state_folder)
-            return decision
+            break
         except registry.ChampionMovedError:
             logger.warning("another run changed the champion meanwhile; comparing with the new one")
+    (report_folder(reports_folder) / "decision.md").write_text(decision.markdown(), encoding="utf-8")
+    return decision
 
 
 def measure_model(

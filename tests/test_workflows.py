@@ -29,7 +29,9 @@ esac
 CONDITIONS: dict[str, Callable[[dict[str, str]], bool]] = {
     "always()": lambda environment: True,
     "env.MLFLOW_TRACKING_URI == ''": lambda environment: not environment.get("MLFLOW_TRACKING_URI"),
+    "${{ !cancelled() && env.MLFLOW_TRACKING_URI == '' }}": lambda environment: not environment["MLFLOW_TRACKING_URI"],
 }
+AFTER_A_FAILURE = ("always()", "!cancelled()")
 
 
 def workflow(name: str) -> dict[str, Any]:
@@ -178,7 +180,7 @@ class Machine:
         for step in workflow("retrain")["jobs"]["retrain"]["steps"]:
             condition = step.get("if", "")
             wanted = CONDITIONS[condition](self.environment) if condition in CONDITIONS else not condition
-            if "run" not in step or not wanted or not (green or condition == "always()"):
+            if "run" not in step or not wanted or not (green or any(call in condition for call in AFTER_A_FAILURE)):
                 continue
             done = subprocess.run(
                 ["bash", "-e", "-o", "pipefail", "-c", step["run"]],
@@ -219,6 +221,36 @@ def test_retraining_twice_meets_its_first_champion(tmp_path: Path) -> None:
     assert "champion                    version 1" in said
     assert "data, settings and code are those that champion version 1 was trained with" in said
     assert not second.released()
+
+
+PROMOTES_THEN_FAILS = """#!/bin/sh
+case "$*" in
+  *retraining*) mkdir -p reports/run && echo "## Version 1: promoted" > reports/run/decision.md; exit 2 ;;
+  *export*) touch release/champion.zip ;;
+esac
+"""
+
+
+def test_a_champion_is_released_though_a_later_step_failed(tmp_path: Path) -> None:
+    (tmp_path / "releases").mkdir()
+    machine = Machine(tmp_path / "machine", tmp_path / "releases", tmp_path / "none.yaml")
+    clone = tmp_path / "machine" / "clone"
+    (clone / "Makefile").write_text("setup: ;\n", encoding="utf-8")
+    (clone / ".venv").unlink()
+    python = clone / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PROMOTES_THEN_FAILS, encoding="utf-8")
+    python.chmod(0o755)
+
+    green, said = machine.retrain()
+
+    assert not green, said
+    assert machine.released()
+    jobs = workflow("retrain")["jobs"]
+    assert "!cancelled()" in jobs["release"]["if"]
+    assert "!cancelled()" in next(
+        step["if"] for step in jobs["retrain"]["steps"] if step.get("with", {}).get("path") == "release"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -110,11 +111,15 @@ def test_an_orphan_version_is_no_target_of_a_rollback(life: Life, start: Callabl
     assert "never was champion" in run.output
 
 
-def test_a_run_that_is_killed_after_the_gate_leaves_the_champion_that_it_found(
-    life: Life, start: Callable[..., WatchedRun]
+@pytest.mark.parametrize("step", ["report_run", "export_onnx"])
+def test_a_promotion_survives_a_kill_in_what_comes_after_it(
+    start: Callable[..., WatchedRun], tmp_path: Path, step: str
 ) -> None:
-    run = start(life.last.state.parent)
-    run.wait_for(run.is_in("report_run"))
+    run = start(tmp_path, "--onnx.enabled", "true")
+    run.wait_for(run.is_in(step))
     run.kill()
 
-    assert str(life.client.get_model_version_by_alias(NAME, "champion").version) == life.champion
+    mlflow.set_tracking_uri(f"sqlite:///{run.state / 'mlflow' / 'mlflow.db'}")
+    champion = mlflow.MlflowClient().get_model_version_by_alias(NAME, "champion")
+    assert "promoted_at" in champion.tags
+    assert mlflow.pyfunc.load_model(f"models:/{NAME}/{champion.version}")
