@@ -127,11 +127,7 @@ def _is_output(path: Path, settings: InferenceSettings) -> bool:
 
 def _of_files(name: str, form: str, root: Path, names: list[str], settings: InferenceSettings) -> Pictures:
     """Return pictures that are a file each; `names` are paths below `root`. Raises UserError for too many."""
-    if len(names) > settings.max_pictures:
-        raise UserError(
-            f"inference.input {settings.input} holds {len(names)} pictures, more than inference.max_pictures "
-            f"{settings.max_pictures}"
-        )
+    _check_count(len(names), settings)
 
     def read(start: int, stop: int) -> Iterator[RawPicture]:
         for name in names[start:stop]:
@@ -141,6 +137,14 @@ def _of_files(name: str, form: str, root: Path, names: list[str], settings: Infe
             yield RawPicture(printable(name), payload)
 
     return Pictures(name, form, _fingerprint(root, names), len(names), read)
+
+
+def _check_count(count: int, settings: InferenceSettings) -> None:
+    if count > settings.max_pictures:
+        raise UserError(
+            f"inference.input {settings.input} holds {count} pictures, more than inference.max_pictures "
+            f"{settings.max_pictures}"
+        )
 
 
 def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
@@ -181,6 +185,7 @@ def _open_video(path: Path, settings: InferenceSettings) -> Pictures:
     sampled = min(settings.frames_per_second, recorded)
     said = video.get(cv2.CAP_PROP_FRAME_COUNT) / recorded
     count = int(_duration(path, said) * sampled + 0.01) + 1
+    _check_count(count, settings)
     digits = 2 if sampled <= 100.0 else 3  # of the seconds, so that every picture has a name of its own
 
     def read(start: int, stop: int) -> Iterator[RawPicture]:

@@ -215,8 +215,8 @@ def read_archive(settings: DatasetSettings, seed: int) -> Reading:
 
 
 def _read_zip(path: Path, settings: DatasetSettings) -> Reading:
-    with open_zip(path, settings.max_images, MORE_IMAGES) as archive:
-        members = image_members(archive)
+    archive = open_zip(path, settings.max_images, MORE_IMAGES)
+    members = image_members(archive)
     if not members:
         raise UserError(
             f"dataset.path {path} holds no images (a CSV or an archive in it must be unpacked first); "
@@ -225,7 +225,7 @@ def _read_zip(path: Path, settings: DatasetSettings) -> Reading:
     _check_unpacked(sum(member.file_size for member in members), path, settings)
 
     def faces() -> Iterator[RawFace]:
-        with zipfile.ZipFile(path) as archive:
+        with archive:  # opened again, it would have its list of members twice
             for member in members:
                 payload = read_member(archive, member, settings.max_file_bytes)
                 yield RawFace(member.filename, *label_and_split(_member_path(member.filename)), payload)
@@ -375,9 +375,8 @@ def read_csv(settings: DatasetSettings, seed: int) -> Reading:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             lines = _Lines(file)
             rows = csv.reader(lines, strict=True)  # an open quote would swallow the rest of the file
-            next(rows)
-            lines.left = ROW_CHARACTERS
             try:
+                next(rows)
                 for row in rows:
                     lines.left = ROW_CHARACTERS
                     values = dict(zip(header, row, strict=False))
@@ -401,6 +400,12 @@ def read_drawn(settings: DatasetSettings, seed: int) -> Reading:
 
 def read_kaggle(settings: DatasetSettings, seed: int) -> Reading:
     """Download `dataset.kaggle_name` with kagglehub (kept in its cache) and read its class folders."""
+    located = settings.model_copy(update={"reader": "auto", "path": _download(settings)})
+    return replace(open_dataset(located, seed), name=settings.kaggle_name)
+
+
+def _download(settings: DatasetSettings) -> Path:
+    """Return the folder of the newest version of Kaggle's data set, downloaded if it is not there."""
     try:
         kagglehub = importlib.import_module("kagglehub")
     except ImportError as error:
@@ -409,14 +414,12 @@ def read_kaggle(settings: DatasetSettings, seed: int) -> Reading:
             "or download the data set by hand and give its path with --dataset.path"
         ) from error
     try:
-        folder = Path(kagglehub.dataset_download(settings.kaggle_name))
+        return Path(kagglehub.dataset_download(settings.kaggle_name))
     except Exception as error:  # kagglehub raises requests', its own and OS errors alike
         raise UserError(
             f"kagglehub could not download dataset.kaggle_name {settings.kaggle_name}: {error}; "
             "check the network and the name, or download it by hand and give its path with --dataset.path"
         ) from error
-    reading = open_dataset(settings.model_copy(update={"reader": "auto", "path": folder}), seed)
-    return replace(reading, name=settings.kaggle_name)
 
 
 READERS: dict[str, Callable[[DatasetSettings, int], Reading]] = {
@@ -482,7 +485,7 @@ def open_dataset(settings: DatasetSettings, seed: int) -> Reading:
     try:
         reading = READERS[located.reader](located, seed)
     except OSError as error:
-        raise UserError(f"dataset.path {error.filename or located.path} cannot be read: {error.strerror}") from error
+        raise _unreadable(error, located.path) from error
     return replace(reading, faces=_at_most(located.max_images, reading, located.path))
 
 
@@ -504,13 +507,25 @@ def _at_most(limit: int, reading: Reading, path: Path) -> Iterator[RawFace]:
 def source_fingerprint(settings: DatasetSettings) -> str:
     """Hash what identifies the source without decoding it: names, sizes and times of its files.
 
-    It is a cache key: equal fingerprints mean that ingestion need not run again.
+    It is a cache key: equal fingerprints mean that ingestion need not run again. Raises UserError where a folder
+    cannot be listed, and where Kaggle's data set cannot be had.
     """
     digest = hashlib.sha256(repr(settings).encode("utf-8", "backslashreplace"))
-    if settings.reader in ("drawn", "kaggle") or not settings.path.exists():
+    root = _download(settings) if settings.reader == "kaggle" else settings.path
+    if settings.reader == "drawn" or not root.exists():
         return digest.hexdigest()
-    files = [settings.path] if settings.path.is_file() else sorted(walk(settings.path))
+    try:
+        files = [root] if root.is_file() else sorted(walk(root))
+    except OSError as error:
+        raise _unreadable(error, root) from error
     for path in files:
-        status = path.stat()
-        digest.update(os.fsencode(path) + f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e".encode())
+        try:
+            status = path.stat()
+            digest.update(os.fsencode(path) + f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e".encode())
+        except OSError as error:  # such as a link to nowhere, which will be a row with this error
+            digest.update(os.fsencode(path) + f"\x1f{error.errno}\x1e".encode())
     return digest.hexdigest()
+
+
+def _unreadable(error: OSError, path: Path) -> UserError:
+    return UserError(f"dataset.path {error.filename or path} cannot be read: {error.strerror}")

@@ -91,19 +91,19 @@ def _image_batch(faces: FaceSet) -> pd.DataFrame:
     """One row an image; a value is missing where its check does not apply to the image."""
     table = faces.table
     held_out = table["split"].isin([VALIDATION, TEST])
-    copies = audit_copies(table).astype(object)
+    copies = audit_copies(table).astype("boolean")
     return pd.DataFrame(
         {
             "source": table["source"],
             "label": table["label"],
-            "error": table["error"].where(table["error"] != "", None),
+            "error": table["error"].where(table["error"] != ""),
             "short_side": table[["width", "height"]].min(axis=1).where(faces.decodable),
             "mean": table["mean"],
             "standard_deviation": table["standard_deviation"],
-            "repeated": copies["repeated"].where(faces.decodable, None),
-            "conflicting": copies["conflicting"].where(faces.decodable, None),
-            "leaked": copies["leaked"].where(faces.decodable & held_out, None),
-            "near_leaked": copies["near_leaked"].where(faces.decodable & held_out, None),
+            "repeated": copies["repeated"].where(faces.decodable),
+            "conflicting": copies["conflicting"].where(faces.decodable),
+            "leaked": copies["leaked"].where(faces.decodable & held_out),
+            "near_leaked": copies["near_leaked"].where(faces.decodable & held_out),
         }
     )
 

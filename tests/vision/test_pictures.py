@@ -269,3 +269,10 @@ def test_a_video_whose_name_is_no_text_is_refused(tmp_path: Path, named: Callabl
 )
 def test_a_plain_name_has_no_character_that_a_path_could_trip_over(text: str, name: str) -> None:
     assert plain_name(text, 40) == name
+
+
+def test_a_video_of_more_pictures_than_allowed_is_refused(
+    tmp_path: Path, named: Callable[..., InferenceSettings]
+) -> None:
+    with pytest.raises(UserError, match=r"clip\.avi holds 10 pictures, more than inference\.max_pictures 9"):
+        open_pictures(named(write_video(tmp_path / "clip.avi"), frames_per_second=2.0, max_pictures=9))

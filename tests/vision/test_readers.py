@@ -1,4 +1,5 @@
 import io
+import os
 import sys
 import tarfile
 import zipfile
@@ -304,6 +305,55 @@ def test_the_fingerprint_of_a_source_changes_with_its_files(
 
     assert before == unchanged
     assert source_fingerprint(dataset_settings(tmp_path)) != before
+
+
+def test_the_fingerprint_of_kaggles_data_set_changes_with_its_version(
+    tmp_path: Path,
+    write_faces: Callable[..., Path],
+    dataset_settings: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = dataset_settings(tmp_path, reader="kaggle", kaggle_name="someone/faces")
+    found = []
+    for version in ("1", "1", "2"):
+        write_faces(tmp_path / version / "happy", int(version))
+        hub = SimpleNamespace(dataset_download=lambda name, version=version: str(tmp_path / version))
+        monkeypatch.setitem(sys.modules, "kagglehub", hub)
+        os.utime(tmp_path / version / "happy" / "face0.png", (0, 0))
+        found.append(source_fingerprint(settings))
+
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_link_to_nowhere_has_a_fingerprint_as_it_has_a_row(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    write_faces(tmp_path / "happy", 1)
+    before = source_fingerprint(dataset_settings(tmp_path))
+    (tmp_path / "happy" / "gone.png").symlink_to(tmp_path / "nowhere")
+
+    assert source_fingerprint(dataset_settings(tmp_path)) != before
+    assert len(list(open_dataset(dataset_settings(tmp_path), 0).faces)) == 2
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: Path, dataset_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path, onerror: Callable[[OSError], None], followlinks: bool) -> Any:
+        onerror(PermissionError(13, "Permission denied", str(tmp_path / "closed")))
+
+    monkeypatch.setattr(os, "walk", fail)  # root may read everything
+
+    with pytest.raises(UserError, match=r"dataset\.path .*closed cannot be read: Permission denied"):
+        source_fingerprint(dataset_settings(tmp_path))
+
+
+@pytest.mark.parametrize("header", ['emotion,pixels,"U"sage', 'emotion,pixels,"Usage'])
+def test_wrong_quotes_in_a_header_are_named(header: str, tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    (tmp_path / "faces.csv").write_text(f"{header}\n3,{PIXELS},Training\n", encoding="utf-8")
+
+    with pytest.raises(UserError, match=r"faces\.csv, line \d"):
+        list(open_dataset(dataset_settings(tmp_path / "faces.csv"), 0).faces)
 
 
 def test_an_encrypted_member_is_an_error_of_its_own_face(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
