@@ -219,8 +219,7 @@ def run_pipeline(name: str, settings: Settings, debug: bool, **tags: str) -> End
             store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
         for package in ("steps", "vision", "pipelines"):
             logging.getLogger(package).setLevel(logging.INFO)
-        for package in ("great_expectations.data_context.types.base", "tensorflow"):  # both set their own level
-            logging.getLogger(package).setLevel(logging.INFO if debug else logging.ERROR)
+        logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)  # it sets its own level
         outcome = module.run(settings, {"git_commit": git_commit(), "pipeline": name, **tags})
         lines = {"experiment": settings.tracking.experiment_name, **outcome.lines, "open the UI": store.ui_command}
         print("", *(f"{key:<28}{value}" for key, value in lines.items()), sep="\n")

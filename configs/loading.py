@@ -53,8 +53,8 @@ def load_settings(overlays: list[Path], given: dict[str, Any]) -> Settings:
     line as a nested dictionary. Raises UserError that names each wrong key, its value
     and what is allowed.
     """
-    files = [*(FOLDER / f"{name}.yaml" for name in pipeline_names()), *overlays]
-    contents = [_read_yaml(path) for path in files]
+    own = [_read_yaml(FOLDER / f"{name}.yaml") for name in pipeline_names()]
+    contents = [*own, *map(_read_overlay, overlays)]
     _check_environment()
     for name in set(given) - set(Settings.model_fields):
         raise UserError(f"--{name}: unknown setting; allowed: {', '.join(Settings.model_fields)}")
@@ -130,6 +130,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"--config {path} is no valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"--config {path} holds {type(content).__name__}, expected sections such as `training:`")
+    return content
+
+
+def _read_overlay(path: Path) -> dict[str, Any]:
+    content = _read_yaml(path)
+    section = content.get("alerts")
+    if isinstance(section, dict) and (named := [name for name in ("command", "webhook") if section.get(name)]):
+        raise UserError(
+            f"--config {path} names alerts.{named[0]}, which is taken from the environment, the command line or "
+            "configs/training.yaml only: a settings file that goes from hand to hand starts no program"
+        )
     return content
 
 

@@ -371,6 +371,6 @@ class Settings(BaseSettings):
         if self.augmentation.mixup and self.training.imbalance == "class_weight":
             raise ValueError(
                 "augmentation.mixup with training.imbalance class_weight would weight a mixture as one of its classes; "
-                "allowed with mixup: none, oversample"
+                "allowed with mixup: none, oversample, focal, balanced_softmax"
             )
         return self

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from threading import Thread
 
+from configs.environment import without_login
 from configs.errors import DRIFTED, HELD, REJECTED
 from configs.settings import AlertSettings, EventName, Settings
 
@@ -45,7 +46,7 @@ def without_secrets(text: str) -> str:
     for name, value in os.environ.items():
         if SECRET_NAMES.search(name) and len(value) >= SHORTEST_SECRET:
             text = text.replace(value, "***")
-    return re.sub(r"://[^/\s]*@", "://", text)
+    return without_login(text)
 
 
 def without_alerts(settings: Settings) -> Settings:

@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 from configs.errors import UserError
 from configs.settings import Settings
-from pipelines.stack import without_login
+from pipelines.stack import shown_address
 from pipelines.stores import check_store, one_line, sqlite_path
 from vision.reports import render_page
 
@@ -114,7 +114,7 @@ def compare_runs(settings: Settings, uri: str) -> Comparison:
     if store.fix:
         raise UserError(f"{store.found}; {store.fix}")
     nothing = (
-        f"there is nothing to compare yet: {without_login(uri) or 'the MLflow store'} has no training run in the "
+        f"there is nothing to compare yet: {shown_address(uri) or 'the MLflow store'} has no training run in the "
         f"experiment {tracking.experiment_name} and no champion of {tracking.model_name}; run --pipeline training first"
     )
     if path is not None and not path.exists():  # MLflow's client would make it
@@ -123,11 +123,11 @@ def compare_runs(settings: Settings, uri: str) -> Comparison:
         rows = _read_rows(mlflow.MlflowClient(uri or None), settings)
     except MlflowException as error:
         raise UserError(
-            f"the MLflow store {without_login(uri)} cannot be read: {error}; see run.py --doctor"
+            f"the MLflow store {shown_address(uri)} cannot be read: {error}; see run.py --doctor"
         ) from error
     if not rows:
         raise UserError(nothing)
-    base, remark = (without_login(uri).rstrip("/"), "") if uri.startswith("http") else (LOCAL_UI, "after make ui")
+    base, remark = (shown_address(uri).rstrip("/"), "") if uri.startswith("http") else (LOCAL_UI, "after make ui")
     return Comparison(tracking.experiment_name, tracking.model_name, tuple(rows), _ui_link(base, rows), remark)
 
 

@@ -17,7 +17,7 @@ from configs.errors import UserError
 from configs.loading import KEPT_SETTINGS, flatten, load_settings
 from configs.settings import Settings
 from pipelines.fingerprints import SAID_BY_THE_DATA
-from pipelines.stack import without_login
+from pipelines.stack import shown_address
 from pipelines.stores import check_stack, check_store, one_line, sqlite_path
 from vision.weights import weights_hash
 
@@ -66,7 +66,7 @@ class Difference:
 
 def recall(run_id: str, experiment: str, uri: str) -> Former:
     """Read a training from the MLflow store. Raises UserError where there is none, or one that does not say enough."""
-    where, path = without_login(uri) or "the MLflow store", sqlite_path(uri)
+    where, path = shown_address(uri) or "the MLflow store", sqlite_path(uri)
     unknown = f"--reproduce {run_id}: {where} has no such run; --compare shows the last ones"
     if path is not None and not path.exists():  # MLflow's client would make it
         raise UserError(unknown)

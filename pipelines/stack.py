@@ -1,8 +1,10 @@
 """Where pipelines run: a local ZenML stack that sets itself up, and the MLflow store that it tracks to."""
 
+import atexit
+import contextlib
 import os
-import re
 import shlex
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -11,8 +13,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from click import get_app_dir
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from configs.environment import without_login
 from configs.errors import UserError
 
 STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_tracker", "face_emotion_artifacts"
@@ -32,16 +35,16 @@ class Tracking:
     @property
     def ui_command(self) -> str:
         """The command that opens the MLflow UI, or the server's address."""
-        shown = without_login(self.uri)
+        shown = shown_address(self.uri)
         if shown.startswith("http"):
             return shown
         line = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", shown, "--host", "127.0.0.1"]
         return shlex.join(line)
 
 
-def without_login(uri: str) -> str:
+def shown_address(uri: str) -> str:
     """Return a URI without its user, its password and whatever is asked of it."""
-    return re.sub(r"//[^/]*@", "//", uri).partition("?")[0]
+    return without_login(uri).partition("?")[0]
 
 
 def check_writable(setting: str, folder: Path) -> None:
@@ -72,7 +75,7 @@ def keep_login() -> None:
         return
     if not (parts.username and parts.password):
         raise UserError(
-            f"MLFLOW_TRACKING_URI {without_login(uri)} names a user without a password; give both, or set "
+            f"MLFLOW_TRACKING_URI {shown_address(uri)} names a user without a password; give both, or set "
             "MLFLOW_TRACKING_TOKEN"
         )
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
@@ -107,13 +110,35 @@ def quiet_libraries(debug: bool) -> None:
         os.environ.setdefault(name, value)
 
 
+def temporary_folder(state: Path) -> Path:
+    """Make a folder that goes with this process, and remove those of processes that were killed.
+
+    MLflow leaves what it downloads from a server in there, a model at a time.
+    """
+    root = state / "temporary"
+    root.mkdir(exist_ok=True)
+    for lock in root.glob("*.lock"):
+        with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink(missing_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))
+    held = FileLock(f"{folder}.lock")
+    held.acquire()
+
+    def remove() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(held.lock_file).unlink(missing_ok=True)
+        held.release()
+
+    atexit.register(remove)
+    return folder
+
+
 def prepare_environment(project: Path, state: Path, debug: bool) -> None:
     """Set the environment that the libraries read when they are imported, with their files in the state folder."""
-    temporary = state / "temporary"
-    temporary.mkdir(exist_ok=True)
     os.environ.pop("MLFLOW_RUN_ID", None)  # would make the run of another program ours
     os.environ |= {
-        "TMPDIR": str(temporary),
+        "TMPDIR": str(temporary_folder(state)),
         "ZENML_CUSTOM_SOURCE_ROOT": str(project),
         "KERAS_BACKEND": "tensorflow",
         "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
@@ -145,7 +170,7 @@ def prepare_stack(state: Path, experiment: str) -> Tracking:
         _activate_stack(Client(), uri, state / "artifacts")
     except ValueError as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"MLFLOW_TRACKING_URI {without_login(uri)} is refused by ZenML: {reason}") from error
+        raise UserError(f"MLFLOW_TRACKING_URI {shown_address(uri)} is refused by ZenML: {reason}") from error
     if uri.startswith("http"):
         check_server(uri)
     else:
@@ -197,7 +222,7 @@ def _activate_stack(client: Any, uri: str, artifacts: Path) -> None:
         source = f"{EnvironmentTrackerFlavor.__module__}.{EnvironmentTrackerFlavor.__name__}"
         client.create_flavor(source, Kind.EXPERIMENT_TRACKER)
     _ensure_component(client, ARTIFACTS, Kind.ARTIFACT_STORE, "local", {"path": str(artifacts)})
-    _ensure_component(client, TRACKER, Kind.EXPERIMENT_TRACKER, FLAVOR, {"tracking_uri": without_login(uri)})
+    _ensure_component(client, TRACKER, Kind.EXPERIMENT_TRACKER, FLAVOR, {"tracking_uri": shown_address(uri)})
     if client.list_stack_components(name=FORMER_TRACKER, type=Kind.EXPERIMENT_TRACKER).items:
         client.update_stack(STACK, component_updates={Kind.EXPERIMENT_TRACKER: TRACKER})
         client.delete_stack_component(FORMER_TRACKER, Kind.EXPERIMENT_TRACKER)
@@ -223,7 +248,7 @@ def check_server(uri: str, seconds: float = SERVER_SECONDS) -> None:
     try:
         requests.get(uri, timeout=seconds)
     except (requests.RequestException, ValueError) as error:  # ValueError: of some impossible names of servers
-        shown = without_login(uri)
+        shown = shown_address(uri)
         raise UserError(f"MLFLOW_TRACKING_URI {shown}: no server answers ({type(error).__name__})") from error
 
 

@@ -21,10 +21,12 @@ from uuid import UUID
 import yaml
 from click import get_app_dir
 
+from configs.environment import changed_environment
 from configs.errors import UserError
-from pipelines.stack import OWN_ZENML, STACK, check_server, has_users_zenml, tracking_uri, without_login
+from pipelines.stack import OWN_ZENML, STACK, check_server, has_users_zenml, shown_address, tracking_uri
 
 NETWORK_SECONDS = 4
+BRIEFLY = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(NETWORK_SECONDS), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 DATABASE_SECONDS = 2
 REINSTALL = "make --always-make setup"  # plain `make setup` trusts that an environment once made is unchanged
 ACTIVE_STACK = """
@@ -87,12 +89,12 @@ def check_stack(state: Path) -> tuple[Finding, str]:
         return Finding("ZenML stack", found, f"mv {config} {config}.damaged; the next run makes a new one"), uri
     if url.startswith("http"):
         silence = why_silent(url)
-        found = silence or f"that of the ZenML server {without_login(url)}, which answers"
+        found = silence or f"that of the ZenML server {shown_address(url)}, which answers"
         fix = "start that ZenML server, or leave it with `zenml logout`" if silence else ""
         return Finding("ZenML stack", found, fix), os.environ.get("MLFLOW_TRACKING_URI", "")
     file = sqlite_path(url or f"sqlite:///{folder / 'local_stores' / 'default_zen_store' / 'zenml.db'}")
     if file is None:
-        found = f"that of the ZenML store {without_login(url)}, which only a run opens"
+        found = f"that of the ZenML store {shown_address(url)}, which only a run opens"
         return Finding("ZenML stack", found), os.environ.get("MLFLOW_TRACKING_URI", "")
     if not file.exists():
         return to_be_made, uri
@@ -116,7 +118,7 @@ def check_stack(state: Path) -> tuple[Finding, str]:
         fix = "zenml stack set NAME of a stack that tracks with MLflow, or of one without a tracker"
         return Finding("ZenML stack", f"your active stack {name} tracks with {flavor}, not with MLflow", fix), uri
     uri = json.loads(base64.b64decode(configuration)).get("tracking_uri") or ""
-    place = without_login(uri) or "a place of ZenML's choice"
+    place = shown_address(uri) or "a place of ZenML's choice"
     return Finding("ZenML stack", f"your active stack {name}, which tracks to {place}"), uri
 
 
@@ -129,8 +131,8 @@ def check_store(uri: str, experiment: str) -> Finding:
     if path is None:
         if uri and not uri.startswith(("postgresql", "mysql", "mssql")):
             fix = "unset MLFLOW_TRACKING_URI, or set it to a server (http://…) or a database (sqlite:///…)"
-            return Finding(subject, f"{without_login(uri)} is neither a server nor a database", fix)
-        return Finding(subject, f"{without_login(uri) or 'where the ZenML stack says'}; only a run opens it")
+            return Finding(subject, f"{shown_address(uri)} is neither a server nor a database", fix)
+        return Finding(subject, f"{shown_address(uri) or 'where the ZenML stack says'}; only a run opens it")
     if not os.path.exists(path):
         return check_folder(subject, path, "set MLFLOW_TRACKING_URI or --state_folder to a place that can be written")
     anew = (
@@ -168,7 +170,7 @@ def check_artifacts(uri: str, experiment: str, state: Path) -> Finding:
     if recorded:
         place = url2pathname(urlsplit(recorded[2]).path) if recorded[2].startswith("file:") else recorded[2]
     if "://" in place:
-        return Finding(subject, without_login(place))
+        return Finding(subject, shown_address(place))
     if recorded and place != str(state / "mlflow" / "artifacts") and not os.path.exists(place):
         found = f"{place}, where the experiment {experiment} keeps them, is gone; was the project moved?"
         return Finding(subject, found, "move the project back, or start a new store with --state_folder FOLDER")
@@ -240,12 +242,12 @@ def why_silent(url: str) -> str:
             check_server(url, NETWORK_SECONDS)
             reasons.append("")
         except UserError:
-            reasons.append(f"no server answers at {without_login(url)}")
+            reasons.append(f"no server answers at {shown_address(url)}")
 
     asking = Thread(target=ask, daemon=True)
     asking.start()
     asking.join(NETWORK_SECONDS + 1)
-    return reasons[0] if reasons else f"no answer came from {without_login(url)} within {NETWORK_SECONDS} s"
+    return reasons[0] if reasons else f"no answer came from {shown_address(url)} within {NETWORK_SECONDS} s"
 
 
 def _check_tracking_server(uri: str, experiment: str) -> Finding:
@@ -253,24 +255,23 @@ def _check_tracking_server(uri: str, experiment: str) -> Finding:
     subject = "MLflow store"
     if silence := why_silent(uri):
         return Finding(subject, silence, "start that MLflow server, or unset MLFLOW_TRACKING_URI to track to a file")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(NETWORK_SECONDS))
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     import mlflow
     from mlflow.exceptions import MlflowException
 
     try:
-        found = mlflow.MlflowClient(uri).get_experiment_by_name(experiment)
+        with changed_environment(BRIEFLY):
+            found = mlflow.MlflowClient(uri).get_experiment_by_name(experiment)
     except MlflowException as error:
         fix = (
             "set MLFLOW_TRACKING_URI to an MLflow server, and if it asks who you are, MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD"
         )
-        return Finding(subject, f"{without_login(uri)} answers, but not as MLflow does: {str(error)[:200]}", fix)
+        return Finding(subject, f"{shown_address(uri)} answers, but not as MLflow does: {str(error)[:200]}", fix)
     if found is None:
-        return Finding(subject, f"{without_login(uri)}; the experiment {experiment} is made by the first run")
+        return Finding(subject, f"{shown_address(uri)}; the experiment {experiment} is made by the first run")
     if found.lifecycle_stage == "deleted":
         return _deleted(experiment, found.experiment_id, uri)
-    return Finding(subject, f"{without_login(uri)}, which has the experiment {experiment}")
+    return Finding(subject, f"{shown_address(uri)}, which has the experiment {experiment}")
 
 
 def _wrong_schema(revision: str, uri: str, path: Path) -> tuple[str, str] | None:
@@ -297,5 +298,5 @@ def _wrong_schema(revision: str, uri: str, path: Path) -> tuple[str, str] | None
 
 def _deleted(experiment: str, number: str, uri: str) -> Finding:
     restore = shlex.join([sys.executable, "-m", "mlflow", "experiments", "restore", "--experiment-id", number])
-    fix = f"MLFLOW_TRACKING_URI={shlex.quote(without_login(uri))} {restore}, or set --tracking.experiment_name"
+    fix = f"MLFLOW_TRACKING_URI={shlex.quote(shown_address(uri))} {restore}, or set --tracking.experiment_name"
     return Finding("MLflow store", f"the experiment {experiment} was deleted", fix)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from zenml import log_metadata
 from zenml.steps import get_step_context
 
+from configs.environment import changed_environment, without_login
 from configs.errors import UserError
 from vision.reports import Report
 from vision.resources import measure
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 SEND_SECONDS = 60.0  # how long the end of a training waits for a store that does not answer
 SHOWN_CHARACTERS = 200  # of MLflow's reason, which may be an SQL statement with all its values
-BRIEFLY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+BRIEFLY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
 
 
 class StoreGoneError(UserError):
@@ -48,7 +48,7 @@ class EpochLog:
     def send(self) -> MlflowException | None:
         """Send what waits, oldest first; return why that stopped, or None where nothing waits any more."""
         client = mlflow.MlflowClient()
-        with _briefly():
+        with changed_environment(BRIEFLY):  # MLflow reads these anew for each request
             while self.waiting:
                 try:
                     client.log_batch(self.run, self.waiting[0])
@@ -69,27 +69,13 @@ class EpochLog:
         deadline = time.monotonic() + SEND_SECONDS
         while error := self.send():
             if time.monotonic() > deadline:
+                store = without_login(mlflow.get_tracking_uri())
                 raise StoreGoneError(
-                    f"{mlflow.get_tracking_uri()} did not take the metrics of {len(self.waiting)} epochs within "
-                    f"{SEND_SECONDS:.0f} s of the training's end; the training is kept, and the same command goes on "
-                    "from there without training again, once the store answers"
+                    f"{store} did not take the metrics of {len(self.waiting)} epochs within {SEND_SECONDS:.0f} s of "
+                    "the training's end; the training is kept, and the same command goes on from there without "
+                    "training again, once the store answers"
                 ) from error
             time.sleep(1.0)
-
-
-@contextmanager
-def _briefly() -> Iterator[None]:
-    """Let MLflow's requests fail soon; it reads these settings anew for each."""
-    before = {name: os.environ.get(name) for name in BRIEFLY}
-    os.environ.update(BRIEFLY)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Great Expectations: the suite, built from the settings, and its run on a table. Imported late: it takes seconds."""
 
+import logging
 from typing import Any
 
 import great_expectations as gx
@@ -10,6 +11,9 @@ from great_expectations.expectations.expectation import Expectation
 from configs.settings import ValidationSettings
 from vision.faces import FaceSet
 from vision.validation import CheckResult
+
+# set to INFO by its own import, it would tell users of temporary folders
+logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)
 
 
 def image_expectations(faces: FaceSet, settings: ValidationSettings) -> list[Expectation]:

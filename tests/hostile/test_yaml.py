@@ -33,6 +33,8 @@ LAUGHS = "a: &a [lol,lol,lol,lol,lol,lol,lol,lol,lol]\n" + "".join(
         ("\x00\x01", "special characters are not allowed"),
         ("? [a, b]\n: 1", "found unhashable key"),
         ("", "holds NoneType, expected sections"),
+        ("alerts: {command: [touch, owned]}", "alerts.command, which is taken from the environment, the command line"),
+        ("alerts: {webhook: 'http://127.0.0.1:9/'}", "alerts.webhook, which is taken from the environment"),
     ],
 )  # fmt: skip
 def test_hostile_settings_end_in_one_sentence_and_code_2(

@@ -107,3 +107,36 @@ def test_runs_that_start_together_on_an_empty_store_do_not_hinder_each_other(tmp
 
     assert [process.returncode for process in started] == [2, 2], said
     assert all("error: face-emotion-classifier has no champion" in output for output in said), said
+
+
+TEMPORARY = """
+import sys
+from pathlib import Path
+from pipelines.stack import temporary_folder
+folder = temporary_folder(Path(sys.argv[1]))
+(folder / "model").write_text("")
+print(folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_temporary_files_go_with_their_process_or_with_the_next_one(tmp_path: Path) -> None:
+    def begin() -> tuple[subprocess.Popen[str], Path]:
+        line = [sys.executable, "-c", TEMPORARY, str(tmp_path)]
+        process = subprocess.Popen(line, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        return process, Path(process.stdout.readline().strip())
+
+    (killed, left), (running, used) = begin(), begin()
+    killed.kill()
+    killed.wait()
+    assert (left / "model").exists()
+
+    ended, own = begin()
+    assert not left.exists()
+    assert (used / "model").exists()
+    ended.communicate()
+    running.communicate()
+
+    assert not own.exists()
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -361,3 +361,14 @@ def test_a_zenml_server_that_is_silent_is_wrong(tmp_path: Path, monkeypatch: pyt
 
     assert finding.found == f"no server answers at {url}"
     assert uri == ""
+
+
+def test_looking_at_a_server_leaves_mlflows_patience_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        finding = check_store(f"http://127.0.0.1:{server.server_port}", EXPERIMENT)
+        server.shutdown()
+
+    assert "answers, but not as MLflow does" in finding.found
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ

@@ -54,6 +54,7 @@ def test_a_whole_run_ends_well_and_says_where_everything_is(finished_run: Finish
     assert lines["experiment"] == "face-emotion"
     assert finished_run.tracking_uri in lines["open the UI"]
     assert "Traceback" not in finished_run.output
+    assert "ephemeral docs site" not in finished_run.output  # of Great Expectations, which sets its own log level
     assert "DEMO" not in finished_run.output  # the reader was asked for by name
 
 
