@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -63,31 +62,21 @@ def fer_python() -> str:
     return str(python)
 
 
-def open_classifier(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from (n, side, side, 1) float32 grey levels to (n, classes) probabilities."""
-    if path.suffix == ".keras":
-        import keras
-
-        from vision.classifier import predict
-
-        model = keras.saving.load_model(path, safe_mode=True)
-        return lambda images: predict(model, images[..., 0], len(images))
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda images: np.asarray(session.run(None, {name: images})[0])
-
-
 def measure_ours(options: Namespace) -> dict[str, float]:
     """Classify the faces in this process, as fer_peer.py does."""
+    from vision.classifier import load_safely
+    from vision.predictors import keras_predictor, onnx_predictor
+
     with np.load(options.faces) as stored:
         images, labels = stored["images"][: options.limit], stored["labels"][: options.limit]
         classes = stored["classes"]
-    classify = open_classifier(options.file)
+    if options.file.suffix == ".keras":
+        predictor = keras_predictor(load_safely(options.file))
+    else:
+        predictor = onnx_predictor(options.file, images.shape[1], len(classes))
 
     def batch(first: int) -> np.ndarray:
-        return classify(images[first : first + options.batch, ..., None].astype(np.float32))
+        return predictor.predict(images[first : first + options.batch], options.batch)
 
     batch(0)
     started = time.perf_counter()

@@ -1,5 +1,6 @@
 """Seconds of a pipeline run outside its steps' own work, each named: the table adds up to the wall time."""
 
+import gc
 import json
 import os
 import statistics
@@ -176,7 +177,9 @@ def main() -> None:
     options_parser.add_argument("--watched", type=Path, help="be the watched process, and write what it saw there")
     options, arguments = options_parser.parse_known_args()
     if options.watched:
-        sys.exit(run_watched([argument for argument in arguments if argument != "--"], options.watched))
+        code = run_watched([argument for argument in arguments if argument != "--"], options.watched)
+        gc.freeze()  # as run.py ends
+        sys.exit(code)
     publish(measure(options), options)
 
 

@@ -36,9 +36,9 @@ NOTES = (
     "passed. Each side is a process of its own; they take turns. Both score the same validation faces: those that "
     "vision.preprocessing takes from training, stratified.",
     "Ours: `train_classifier` with configs/training.yaml, ingestion and preprocessing of the data set included. Plain "
-    "script: `ImageDataGenerator.flow_from_directory` with flips, rotation and shifts as ours, VGG-19 with the same "
-    "ImageNet weights, frozen but for the block named below, average pooling and a dense head of the same size, Adam, "
-    "one phase; its folders were written before, from the same prepared faces, which is not counted.",
+    "script: `ImageDataGenerator.flow_from_directory` with flips and rotation as ours (which crops too), VGG-19 with "
+    "the same ImageNet weights, frozen but for the block named below, average pooling and a dense head of the same "
+    "size, Adam, one phase; its folders were written before, from the same prepared faces, which is not counted.",
 )
 
 
