@@ -222,7 +222,7 @@ def run_pipeline(name: str, settings: Settings, debug: bool, **tags: str) -> End
         logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)  # it sets its own level
         outcome = module.run(settings, {"git_commit": git_commit(), "pipeline": name, **tags})
         lines = {"experiment": settings.tracking.experiment_name, **outcome.lines, "open the UI": store.ui_command}
-        print("", *(f"{key:<28}{value}" for key, value in lines.items()), sep="\n")
+        print("", *(f"{key:<27} {value}" for key, value in lines.items()), sep="\n")
         return Ending(outcome.exit_code, outcome.lines)
 
 
@@ -234,7 +234,7 @@ def train_bare(folder: Path, settings: Settings, debug: bool) -> Ending:
     with quiet(not debug):
         from vision.recipe import train_recipe
     lines = train_recipe(settings, folder)
-    print("", *(f"{key:<28}{value}" for key, value in lines.items()), sep="\n")
+    print("", *(f"{key:<27} {value}" for key, value in lines.items()), sep="\n")
     return Ending(0, lines)
 
 

@@ -103,6 +103,7 @@ def search_settings(
         tried = change_settings(settings, values)
         training = tried.training.model_copy(update={"phases": (_shortened(tried),)})
         best = -float("inf")
+        keras.utils.clear_session()  # or the networks of all trials stay in memory
         with log_trial(trial.number, values) as log_epoch:
 
             def hook(epoch: int, metrics: Mapping[str, float]) -> None:
