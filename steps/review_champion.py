@@ -37,7 +37,7 @@ def review_champion(
     champion = registry.find_alias(model_name, registry.CHAMPION)
     challenger = registry.find_alias(model_name, registry.CHALLENGER)
     now = {**tags, "data_fingerprint": prepared.fingerprint}
-    changed = what_changed(champion, now)
+    changed = what_changed(champion, now) if champion else []
     if champion is None:
         verdict, reason = TRAIN_NOW, f"{model_name} has no champion"
     elif not changed:
@@ -66,9 +66,9 @@ def review_champion(
     return verdict, reason
 
 
-def what_changed(version: registry.RegisteredVersion | None, now: Mapping[str, str]) -> list[str]:
+def what_changed(version: registry.RegisteredVersion, now: Mapping[str, str]) -> list[str]:
     """Return which of data, settings and code are not those that the version was trained with."""
-    return [name for tag, name in FINGERPRINTS.items() if version and version.tags.get(tag) != now[tag]]
+    return [name for tag, name in FINGERPRINTS.items() if version.tags.get(tag) != now[tag]]
 
 
 def find_new_faces(prepared: FaceSet, reference: pd.DataFrame) -> Array:

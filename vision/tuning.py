@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -28,9 +27,10 @@ from vision.training import TrainingStoppedError, train_classifier
 logger = logging.getLogger(__name__)
 
 STUDY = "study.db"
-TUNABLE = re.compile(
-    r"classifier\.|augmentation\.|training\.(?!monitor$|cache_gigabytes$|distillation\.teacher$|phases\.(?!0\.(?!epochs$)))"
-)
+TRIED, FIRST_PHASE = ("classifier.", "augmentation.", "training."), "training.phases.0."  # what a trial trains with
+WITHOUT_EFFECT = {  # on a trial, or on which of them is better
+    "training.monitor", "training.cache_gigabytes", "training.distillation.teacher", f"{FIRST_PHASE}epochs",
+}  # fmt: skip
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 TrialLog = Callable[[int, dict[str, Any]], AbstractContextManager[Callable[[int, Mapping[str, float]], object]]]
 
@@ -82,7 +82,7 @@ def search_settings(
     tuning = settings.tuning
     for path, space in tuning.space.items():
         change_settings(settings, {path: space.choices[0] if isinstance(space, ChoiceSpace) else space.low})
-        if not TUNABLE.match(path):
+        if not _changes_a_trial(path):
             raise UserError(
                 f"tuning.space.{path} would change no trial: each trains the first phase for tuning.epochs, on faces "
                 "that are prepared already; give settings of classifier, augmentation, training or training.phases.0"
@@ -155,6 +155,11 @@ def search_settings(
     finally:
         lock.release()
     return _report(study, settings, sign)
+
+
+def _changes_a_trial(path: str) -> bool:
+    other_phase = path.startswith("training.phases.") and not path.startswith(FIRST_PHASE)
+    return path.startswith(TRIED) and not other_phase and path not in WITHOUT_EFFECT
 
 
 def _study_name(faces: FaceSet, settings: Settings) -> str:
