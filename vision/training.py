@@ -18,6 +18,7 @@ from configs.errors import STOPPED_BY_USER, UserError
 from configs.settings import AugmentationSettings, ClassifierSettings, PhaseSettings, TrainingSettings
 from vision import plots
 from vision.augmentation import AUGMENTATIONS, Layers, apply, build_augmentation
+from vision.batch_norm import fuse_batch_norm
 from vision.batches import FaceBatches, count_classes
 from vision.calibration import fit_temperature
 from vision.classifier import (
@@ -250,7 +251,7 @@ class TrainingRun:
         self.precision = resolve_precision(settings.precision)
         classes = len(faces.class_names)
         dtype = BFLOAT16 if self.precision == "bfloat16" else FLOAT32
-        self.learner = build_classifier(classifier, self.side, classes, dtype)
+        self.learner = fuse_batch_norm(build_classifier(classifier, self.side, classes, dtype))
         if classifier.weights != RANDOM and not is_classifier_file(classifier.weights):
             rows = np.random.default_rng(seed).permutation(faces.rows(TRAIN))[:SETTLING_FACES]
             settle_batch_norm(self.learner, faces.images[np.sort(rows)])
