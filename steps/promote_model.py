@@ -12,7 +12,8 @@ from materializers.report_materializer import ReportMaterializer
 from steps import registry
 from steps.tracking import log_report, report_folder
 from vision.classifier import predict
-from vision.faces import TEST, TRAIN, FaceSet
+from vision.drift import learnt_faces
+from vision.faces import TEST, FaceSet
 from vision.promotion import PROMOTED, Contender, Decision, decide, measure_latency
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def promote_model(
     test = prepared.take(prepared.rows(TEST))
     challenger = measure_model(registry.load_model(model_uri), test, promotion, evaluation)
     while True:
-        decision = judge(name, challenger, prepared, test, promotion, evaluation, seed)
+        decision = judge(registry.find_version(model_uri), challenger, test, promotion, evaluation, seed)
         tags = {"decision": decision.outcome, "decision_reason": "; ".join(decision.reasons)}
         logger.info("version %s is %s: %s", version, decision.outcome, tags["decision_reason"])
         mlflow.set_tags(tags)
@@ -69,18 +70,16 @@ def measure_model(
 
 
 def judge(
-    name: str,
+    version: registry.RegisteredVersion,
     challenger: Contender,
-    prepared: FaceSet,
     test: FaceSet,
     promotion: PromotionSettings,
     evaluation: EvaluationSettings,
     seed: int,
 ) -> Decision:
     """Compare with whichever version is the champion now. Raises ModelError where that cannot be loaded."""
-    holder = registry.find_alias(name, registry.CHAMPION)
-    hashes = prepared.table["exact_hash"]
-    learned = set(hashes.iloc[prepared.rows(TRAIN)])
+    holder = registry.find_alias(version.name, registry.CHAMPION)
+    learnt = learnt_faces(registry.load_reference(version))
     champion = None
     if holder:
         try:
@@ -91,7 +90,6 @@ def judge(
                 f"the champion is needed for the comparison, so nothing was promoted: {error}. Restore it, or go back "
                 "with --pipeline rollback --rollback.version N"
             ) from error
-        reference = registry.load_reference(holder)
-        learned |= set(reference["exact_hash"][reference["split"] == TRAIN])
-    seen = test.table["exact_hash"].isin(learned).to_numpy()
+        learnt |= learnt_faces(registry.load_reference(holder))
+    seen = test.table["exact_hash"].isin(learnt).to_numpy()
     return decide(challenger, champion, test, seen, promotion, evaluation, seed)

@@ -132,9 +132,14 @@ def load_model(uri: str) -> LoadedModel:
     return LoadedModel(version, classifier, class_names, file)
 
 
-def find_teacher(teacher: str) -> keras.Model | None:
-    """Return the classifier that training.distillation.teacher names, in the registry or as a file; None for none."""
-    return load_model(teacher).classifier if teacher.startswith("models:/") else load_teacher(teacher)
+def find_teacher(teacher: str) -> tuple[keras.Model | None, pd.DataFrame | None]:
+    """Return the classifier that training.distillation.teacher names, in the registry or as a file, and its reference.
+
+    Both are None for none; a file has no reference.
+    """
+    if not teacher.startswith("models:/"):
+        return load_teacher(teacher), None
+    return load_model(teacher).classifier, load_reference(find_version(teacher))
 
 
 def load_predictor(model: LoadedModel, uri: str, runtime: str) -> Predictor:

@@ -29,7 +29,7 @@ def search_settings(
     whole = Settings(**settings)
     folder = whole.state_folder
     with measured():
-        teacher = find_teacher(whole.training.distillation.teacher)
+        teacher, _ = find_teacher(whole.training.distillation.teacher)
         report = search(prepared, balance.weights, whole, folder / "tuning", folder / "features", nested_run, teacher)
     log_report(report, "tuning")
     best = report_folder(str(whole.tracking.reports_folder)) / "best.yaml"

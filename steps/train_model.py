@@ -14,7 +14,7 @@ from materializers.report_materializer import ReportMaterializer
 from steps.registry import find_teacher
 from steps.tracking import EpochLog, log_report, measured, run_checkpoint
 from vision.balance import BalanceReport
-from vision.drift import reference_table
+from vision.drift import add_taught, reference_table
 from vision.faces import FaceSet
 from vision.training import TrainingHistory, calibrate_classifier, train_classifier
 from vision.weights import weights_hash
@@ -45,7 +45,7 @@ def train_model(
     A training that was stopped goes on from its last epoch, and its earlier epochs go to this run too.
     The reference says what the model learned from, for the comparison with later faces.
     """
-    teacher = find_teacher(training.distillation.teacher)
+    teacher, learnt_before = find_teacher(training.distillation.teacher)
     epochs = EpochLog()
     with measured():
         best, history = train_classifier(
@@ -67,4 +67,6 @@ def train_model(
     mlflow.log_metric("temperature", temperature)
     mlflow.set_tags({"weights_sha256": weights_hash(classifier.weights), "precision": history.precision})
     reference = reference_table(prepared, probabilities)
+    if learnt_before is not None:
+        reference = add_taught(reference, learnt_before)
     return calibrated, history, reference

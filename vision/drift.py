@@ -25,6 +25,7 @@ PROPERTIES = {  # of a face, and in what it is measured
     "confidence": "probability of the most likely class",
 }
 EMOTION, CONFIDENCE = "emotion", "confidence"
+TAUGHT = "taught"  # split of faces that the model itself did not see, but its teacher
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,17 @@ def reference_table(faces: FaceSet, probabilities: Array) -> pd.DataFrame:
     measured = face_properties((faces.images[row] for row in rows), sizes)
     predicted = pd.DataFrame({EMOTION: pd.Series(emotion[rows], dtype="str"), CONFIDENCE: confidence[rows]})
     return pd.concat([table.iloc[rows].reset_index(drop=True), measured, predicted], axis=1)
+
+
+def add_taught(reference: pd.DataFrame, teacher: pd.DataFrame) -> pd.DataFrame:
+    """Return a model's reference with the faces that its teacher learnt from, given the teacher's reference."""
+    taught = pd.DataFrame({"split": TAUGHT, "exact_hash": sorted(learnt_faces(teacher))})
+    return pd.concat([reference, taught], ignore_index=True)
+
+
+def learnt_faces(reference: pd.DataFrame) -> set[str]:
+    """Return the exact hashes of all faces that a model or its teachers were fitted to."""
+    return set(reference["exact_hash"][reference["split"].isin([TRAIN, TAUGHT])])
 
 
 def measure_drift(reference: pd.DataFrame, current: pd.DataFrame, settings: MonitoringSettings) -> DriftReport:

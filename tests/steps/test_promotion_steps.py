@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 
 from configs.settings import Settings
@@ -22,8 +23,8 @@ from steps.review_champion import review_champion
 from steps.roll_back_model import roll_back_model
 from tests.conftest import PROJECT
 from vision.classifier import predict
-from vision.drift import reference_table
-from vision.faces import TEST, VALIDATION, FaceSet
+from vision.drift import add_taught, reference_table
+from vision.faces import TEST, TRAIN, VALIDATION, FaceSet
 
 NAME = "emotions"
 
@@ -57,14 +58,15 @@ def know(faces: FaceSet, share: float) -> keras.Model:
 
 
 @pytest.fixture
-def register(store: Path, prepared: FaceSet) -> Callable[[float], str]:
-    """Return a function that registers a toy model as its own run; it gives the version's URI."""
+def register(store: Path, prepared: FaceSet) -> Callable[..., str]:
+    """Return a function that registers a toy model, with a teacher's reference or none, and gives the version's URI."""
 
-    def run(share: float) -> str:
+    def run(share: float, teacher: pd.DataFrame | None = None) -> str:
         with mlflow.start_run():
             classifier = know(prepared, share)
             validation = predict(classifier, prepared.images[prepared.rows(VALIDATION)], batch_size=32)
-            registry.log_reference(reference_table(prepared, validation))
+            reference = reference_table(prepared, validation)
+            registry.log_reference(reference if teacher is None else add_taught(reference, teacher))
             return registry.log_classifier(classifier, prepared.class_names, NAME)
 
     return run
@@ -132,6 +134,20 @@ def test_a_model_lives_through_promotion_holding_rejection_and_rollback(
         roll_back()
     roll_back(version=5)
     assert champion() == "5"
+
+
+def test_faces_that_a_teacher_was_trained_on_do_not_count_for_the_gain(
+    register: Callable[..., str], gate: Callable[..., Any], prepared: FaceSet
+) -> None:
+    gate(register(0.5))
+    rows = prepared.rows(TEST)
+    teacher = pd.DataFrame({"split": TRAIN, "exact_hash": prepared.table["exact_hash"].iloc[rows[:10]]})
+    pupil = add_taught(pd.DataFrame({"split": [], "exact_hash": []}), teacher)
+
+    alone, taught, twice_removed = (gate(register(0.5, by)).compared_faces for by in (None, teacher, pupil))
+
+    copies = prepared.table["exact_hash"].iloc[rows].isin(teacher["exact_hash"]).sum()
+    assert alone - taught == alone - twice_removed == copies >= 10
 
 
 def test_the_decision_is_in_mlflow_and_in_the_reports(
