@@ -81,9 +81,14 @@ def _copy_weights(classifier: keras.Model, file: str) -> None:
 def load_safely(file: Path) -> keras.Model:
     """Load a .keras file that Keras wrote, in its safe mode: nothing in it is run, imported or unpickled.
 
+    Its network is first built without memory for its weights, in case it claims more of them than the file holds.
     Raises errors of many kinds for any other file.
     """
-    check_classifier_file(file)
+    config, numbers = check_classifier_file(file)
+    with keras.StatelessScope(initialize_variables=False):
+        claimed = keras.saving.deserialize_keras_object(config, safe_mode=True).count_params()
+    if claimed > numbers:
+        raise ValueError(f"its network has {claimed} weights, the file holds {numbers}")
     return keras.saving.load_model(file, safe_mode=True)
 
 

@@ -1,6 +1,7 @@
 """Weights: which file the network starts from, found and hashed without loading Keras."""
 
 import hashlib
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -36,9 +37,10 @@ def check_weights(weights: str) -> None:
         raise UserError(f"classifier.weights {weights} does not end in .h5 or .keras; {WAY_OUT}")
 
 
-def check_classifier_file(file: Path) -> None:
-    """Raise ValueError, or another error of DAMAGED_ARCHIVE or OSError, for a .keras file that Keras did not write.
+def check_classifier_file(file: Path) -> tuple[dict[str, Any], int]:
+    """Return the configuration in a .keras file, and how many numbers its weights are.
 
+    Raises ValueError, or another error of DAMAGED_ARCHIVE or OSError, for a file that Keras did not write.
     Keras unpacks members and weights without a bound on memory, and by the file's ending alone it takes a file for
     one of an older form, whose safe mode is weaker.
     """
@@ -52,21 +54,31 @@ def check_classifier_file(file: Path) -> None:
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise ValueError("its members are packed, which Keras never does")
         with archive.open(KERAS_MEMBERS[-1]) as weights:
-            check_hdf5(weights, archive.getinfo(KERAS_MEMBERS[-1]).file_size)
+            numbers = check_hdf5(weights, archive.getinfo(KERAS_MEMBERS[-1]).file_size)
+        config = json.loads(archive.read(KERAS_MEMBERS[0]))
+    if not isinstance(config, dict):
+        raise ValueError(f"its {KERAS_MEMBERS[0]} describes no model")
+    return config, numbers
 
 
-def check_hdf5(file: Path | IO[bytes], size: int) -> None:
-    """Raise ValueError where a file of `size` bytes unpacks to far more, OSError where it is no HDF5 file."""
-    unpacked = 0
+def check_hdf5(file: Path | IO[bytes], size: int) -> int:
+    """Return how many numbers an HDF5 file of `size` bytes holds.
+
+    Raises ValueError where it unpacks to far more than its size, OSError where it is no HDF5 file.
+    """
+    numbers = unpacked = 0
 
     def add(name: str, item: Any) -> None:
-        nonlocal unpacked
-        unpacked += item.nbytes if isinstance(item, h5py.Dataset) else 0
+        nonlocal numbers, unpacked
+        if isinstance(item, h5py.Dataset):
+            numbers += item.size or 0
+            unpacked += item.nbytes
 
     with h5py.File(file, "r") as content:
         content.visititems(add)
     if unpacked > MAX_EXPANSION * size:
         raise ValueError(f"its weights unpack to {unpacked} bytes, more than {MAX_EXPANSION} times the file's {size}")
+    return numbers
 
 
 def weights_hash(weights: str) -> str:

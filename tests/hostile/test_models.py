@@ -150,6 +150,17 @@ def hdf5_bomb(**options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def test_a_layer_that_claims_more_weights_than_the_file_holds_is_refused_before_it_has_memory(
+    saved: Path, changed: Callable[..., Path]
+) -> None:
+    with zipfile.ZipFile(saved) as archive:
+        config = archive.read(CONFIG).decode()
+    huge = config.replace('"units": 7', '"units": 100000000000')  # 26 TB of weights
+    assert huge != config
+
+    assert "its network has 6500000000000 weights, the file holds 455" in refused(changed({CONFIG: huge.encode()}))
+
+
 @pytest.mark.parametrize("options", [{"chunks": (1000, 1000), "compression": "gzip"}, {"chunks": True}])
 def test_weights_that_unpack_to_far_more_than_the_file_are_refused(
     options: dict[str, Any], changed: Callable[..., Path], tmp_path: Path
