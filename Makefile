@@ -43,7 +43,7 @@ load: setup ## trainings, promotions and readers at once, for minutes; prints fi
 	$(RUN) -m pytest tests/load -m load -s $(ARGS)
 
 faults: setup ## kill runs, fill disks and take servers away, for real (under ten minutes)
-	$(RUN) -m pytest -m faults tests/faults $(ARGS)
+	$(RUN) -m pytest -m faults -n 2 --dist loadfile tests/faults $(ARGS)
 
 bench: setup ## print the benchmarks' tables (NAME=loading ARGS="--dataset PATH"; see benchmarks/README.md)
 	@code=0; for name in $(or $(NAME),$(BENCHMARKS)); do $(RUN) -m benchmarks.$$name $(ARGS) || code=$$?; done; exit $$code
