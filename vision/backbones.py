@@ -11,7 +11,7 @@ from configs.errors import UserError
 from vision.weights import IMAGENET, RANDOM, WAY_OUT, check_hdf5, check_weights
 
 BN_MOMENTUM = 0.9  # Keras's 0.99 needs some 500 batches to follow; an epoch may have fewer than 50
-COMPACT_CHANNELS = (32, 64, 128, 256)  # a block each, of two convolutions
+COMPACT_BLOCKS = ((32, 2), (64, 2), (128, 3), (256, 3))  # (channels, convolutions)
 
 Append = Callable[[Any], Any]
 
@@ -44,9 +44,9 @@ def vgg19(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dtype: st
 
 
 def vgg_compact(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dtype: str) -> Append:
-    """Return a function that appends a small VGG of 1.2 million weights to (n, side, side, 1) grey levels of 0-255.
+    """Return a function that appends a small VGG of 1.9 million weights to (n, side, side, 1) grey levels of 0-255.
 
-    Four blocks of two 3x3 convolutions, each with batch normalisation (Ioffe & Szegedy 2015) whatever
+    Four blocks of two or three 3x3 convolutions, each with batch normalisation (Ioffe & Szegedy 2015) whatever
     `batch_norm_blocks` says; it is trained from scratch. Raises UserError for other weights than none.
     """
     if weights != RANDOM:
@@ -57,8 +57,8 @@ def vgg_compact(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dty
 
     def append(pixels: Any) -> Any:
         x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaled_levels")(pixels)
-        for block, channels in enumerate(COMPACT_CHANNELS, start=1):
-            for number in (1, 2):
+        for block, (channels, convolutions) in enumerate(COMPACT_BLOCKS, start=1):
+            for number in range(1, convolutions + 1):
                 name = f"block{block}_conv{number}"
                 x = keras.layers.Conv2D(
                     channels, 3, padding="same", kernel_initializer="he_normal", name=name, dtype=dtype
