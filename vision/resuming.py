@@ -1,17 +1,18 @@
 """Resuming: what a training that was stopped needs to go on from its last epoch, kept on disk at any time.
 
 Keras's BackupAndRestore writes over its only copy, and knows neither of phases, of random seeds, of the order of the
-batches nor of whose state it is; so only the reading and writing of weights is Keras's here.
+batches nor of whose state it is.
 """
 
 import hashlib
+import io
 import json
 import logging
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,7 +30,7 @@ from vision.weights import IMAGENET, weights_hash
 
 logger = logging.getLogger(__name__)
 
-STATE, WEIGHTS = "state.json", "learner.weights.h5"
+STATE, WEIGHTS = "state.json", "learner.npz"
 KEPT = 3  # trainings whose state is kept; each takes up to five times its model
 WITHOUT_EFFECT = {"cache_gigabytes"}  # on what is learned
 
@@ -81,7 +83,7 @@ class StateFolder:
 
     def best(self, epoch: int) -> Path:
         """Return where the weights of the best epoch are."""
-        return self.folder / f"best-{epoch}.weights.h5"
+        return self.folder / f"best-{epoch}.npz"
 
     def read(self) -> Progress | None:
         """Return the progress of this very training, or None; what cannot be used is removed, and the log says so."""
@@ -109,10 +111,10 @@ class StateFolder:
         name = f"epoch-{len(progress.epochs)}"
         try:
             if not best_file.exists():
-                best.save_weights(unfinished / best_file.name)
+                save_variables(unfinished / best_file.name, best.weights)
                 self.hashes = {best_file.name: _hash(unfinished / best_file.name)}
                 (unfinished / best_file.name).replace(best_file)
-            learner.save_weights(unfinished / WEIGHTS)
+            save_variables(unfinished / WEIGHTS, learner_variables(learner))
             files = {
                 best_file.name: self.hashes.get(best_file.name) or _hash(best_file),
                 f"{name}/{WEIGHTS}": _hash(unfinished / WEIGHTS),
@@ -133,6 +135,25 @@ class StateFolder:
         for path in self.folder.iterdir():
             if path.name not in used:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def learner_variables(learner: keras.Model) -> list[Any]:
+    """Return what training changes in a compiled model: its weights, and its optimizer's variables."""
+    return [*learner.weights, *learner.optimizer.variables]
+
+
+def save_variables(file: Path, variables: Sequence[Any]) -> None:
+    """Write variables in their order, or raise OSError: HDF5, as Keras writes it, may crash where a disk is full."""
+    content = io.BytesIO()
+    np.savez(content, *(keras.ops.convert_to_numpy(variable) for variable in variables))
+    file.write_bytes(content.getbuffer())
+
+
+def load_variables(file: Path, variables: Sequence[Any]) -> None:
+    """Set variables to what `save_variables` wrote of as many of the same shapes."""
+    with np.load(file, allow_pickle=False) as saved:
+        for variable, name in zip(variables, saved.files, strict=True):
+            variable.assign(saved[name])
 
 
 @contextmanager

@@ -35,7 +35,16 @@ from vision.faces import TRAIN, VALIDATION, FaceSet
 from vision.features import FeatureStore, cache_features, split_classifier
 from vision.losses import build_loss
 from vision.reports import Report
-from vision.resuming import Progress, StateFolder, fingerprint_training, keep_state, layer_seeds, state_key
+from vision.resuming import (
+    Progress,
+    StateFolder,
+    fingerprint_training,
+    keep_state,
+    layer_seeds,
+    learner_variables,
+    load_variables,
+    state_key,
+)
 from vision.weights import RANDOM, is_classifier_file
 
 logger = logging.getLogger(__name__)
@@ -206,7 +215,7 @@ class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
             elif callback is not self.run.best:
                 for epoch, metrics in enumerate(past):
                     callback.on_epoch_end(epoch, dict(metrics))
-        self.model.load_weights(self.run.kept.weights)
+        load_variables(self.run.kept.weights, learner_variables(self.model))
         set_seeds(self.seeds, self.resumed)
         self.run.shuffle.bit_generator.state = self.resumed.shuffle
         self.training.on_epoch_end()  # draws the order of the next epoch, as it had been drawn
@@ -271,7 +280,7 @@ class TrainingRun:
         """Take over what was kept of an earlier process, and report its epochs as if they had been trained now."""
         best = self.best
         best.history, best.phases, best.best_epoch = [*progress.epochs], [*progress.phases], progress.best_epoch
-        best.keep.load_weights(kept.best(progress.best_epoch))
+        load_variables(kept.best(progress.best_epoch), best.keep.weights)
         best.save_checkpoint()
         set_seeds(layer_seeds([self.learner]), progress)
         self.shuffle.bit_generator.state = progress.shuffle

@@ -201,7 +201,7 @@ def damage_state(kept: Path) -> None:
 
 
 def take_best_away(kept: Path) -> None:
-    (kept / "best-1.weights.h5").unlink()
+    (kept / "best-1.npz").unlink()
 
 
 def leave_half(kept: Path) -> None:
@@ -220,7 +220,7 @@ def claim_another(kept: Path) -> None:
     [
         (damage_weights, f"epoch-1/{WEIGHTS} is not as it was written"),
         (damage_state, f"{STATE} cannot be read"),
-        (take_best_away, "best-1.weights.h5 is not as it was written"),
+        (take_best_away, "best-1.npz is not as it was written"),
         (leave_half, "it was half written when its process ended"),
         (claim_another, "it is of another training: other teacher"),
     ],
@@ -260,7 +260,7 @@ def test_two_runs_of_the_same_training_do_not_share_a_state(
         forget_state(kept.parent, history.state)
 
     assert "another run trains the same at this moment" in caplog.text
-    assert sorted(path.name for path in kept.iterdir()) == ["best-1.weights.h5", "epoch-1"]
+    assert sorted(path.name for path in kept.iterdir()) == ["best-1.npz", "epoch-1"]
 
 
 def test_the_oldest_states_go(prepared: FaceSet, small_settings: Settings, tmp_path: Path) -> None:
