@@ -43,6 +43,6 @@ def fuse_batch_norm(classifier: keras.Model) -> keras.Model:
 
 def _fused(operation: Any) -> Any:
     kind = type(operation)
-    return (FusedBatchNormalization if kind is keras.layers.BatchNormalization else kind).from_config(
-        operation.get_config()
-    )
+    if kind is keras.layers.BatchNormalization:
+        kind = FusedBatchNormalization
+    return kind.from_config(operation.get_config())
