@@ -1,6 +1,7 @@
 """Weights: which file the network starts from, found and hashed without loading Keras."""
 
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -53,8 +54,8 @@ def check_classifier_file(file: Path) -> tuple[dict[str, Any], int]:
             raise ValueError(f"it holds {', '.join(map(repr, names))[:200]}, expected {', '.join(KERAS_MEMBERS)}")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise ValueError("its members are packed, which Keras never does")
-        with archive.open(KERAS_MEMBERS[-1]) as weights:
-            numbers = check_hdf5(weights, archive.getinfo(KERAS_MEMBERS[-1]).file_size)
+        weights = archive.read(KERAS_MEMBERS[-1])  # at once: going back in a member of a zip starts it anew
+        numbers = check_hdf5(io.BytesIO(weights), len(weights))
         config = json.loads(archive.read(KERAS_MEMBERS[0]))
     if not isinstance(config, dict):
         raise ValueError(f"its {KERAS_MEMBERS[0]} describes no model")
