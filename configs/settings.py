@@ -153,6 +153,8 @@ class PhaseSettings(Section):
     def warmup_fits_into_the_phase(self) -> Self:
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}, allowed: 0 to epochs, which is {self.epochs}")
+        if self.warmup_epochs and self.schedule == "plateau":
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}, allowed with schedule plateau: 0")
         return self
 
 

@@ -486,16 +486,17 @@ def calibrate_classifier(
 
 
 def learning_rate(phase: PhaseSettings, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Return the phase's learning rate: a number, or a cosine to 0 (Loshchilov & Hutter 2017) after warm-up.
+    """Return the phase's learning rate: a number, or a cosine to 0 (Loshchilov & Hutter 2017), after warm-up if any.
 
     `steps` is the number of batches an epoch.
     """
-    if phase.schedule != "cosine":
-        return phase.learning_rate
     warmup = round(phase.warmup_epochs * steps)
+    if phase.schedule != "cosine" and not warmup:
+        return phase.learning_rate
     return keras.optimizers.schedules.CosineDecay(
         phase.learning_rate if not warmup else 0.0,
         max(1, phase.epochs * steps - warmup),
         warmup_target=phase.learning_rate if warmup else None,
+        alpha=0.0 if phase.schedule == "cosine" else 1.0,  # the share that is left at the end
         warmup_steps=warmup,
     )

@@ -81,6 +81,24 @@ def test_the_later_overlay_wins(tmp_path: Path) -> None:
             {"training": {"phases": [{"name": "x", "rate": 1}]}},
             r"phases\.0\.rate = 1: unknown setting; .*learning_rate",
         ),
+        (
+            {
+                "training": {
+                    "phases": [
+                        {
+                            "name": "x",
+                            "trainable": ["all"],
+                            "epochs": 2,
+                            "learning_rate": 0.1,
+                            "schedule": "plateau",
+                            "warmup_epochs": 1,
+                            "patience": 1,
+                        }
+                    ]
+                }
+            },
+            r"warmup_epochs is 1, allowed with schedule plateau: 0",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(given: dict[str, object], said: str) -> None:

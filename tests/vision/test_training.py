@@ -98,15 +98,18 @@ def test_a_plateau_lowers_the_learning_rate_and_then_ends_the_phase(
     assert [epoch["learning_rate"] for epoch in history.epochs] == pytest.approx([1e-9, 1e-9, 5e-10])
 
 
-def test_a_cosine_warms_up_to_the_learning_rate_and_ends_at_zero() -> None:
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("cosine", [0.0, 0.05, 0.1, 0.05, 0.0]), ("constant", [0.0, 0.05, 0.1, 0.1, 0.1])],
+)
+def test_the_learning_rate_warms_up_and_then_follows_its_schedule(schedule: Any, expected: list[float]) -> None:
     phase = PhaseSettings(
-        name="x", trainable=("all",), epochs=4, learning_rate=0.1, schedule="cosine", warmup_epochs=1, patience=1
+        name="x", trainable=("all",), epochs=4, learning_rate=0.1, schedule=schedule, warmup_epochs=1, patience=1
     )
 
-    schedule: Any = learning_rate(phase, steps=10)
+    rate: Any = learning_rate(phase, steps=10)
 
-    rates = [float(schedule(step)) for step in (0, 5, 10, 25, 40)]
-    assert rates == pytest.approx([0.0, 0.05, 0.1, 0.05, 0.0], abs=1e-6)
+    assert [float(rate(step)) for step in (0, 5, 10, 25, 40)] == pytest.approx(expected, abs=1e-6)
 
 
 def test_calibration_lowers_the_negative_log_likelihood_on_validation(trained: Any, prepared: FaceSet) -> None:
