@@ -64,9 +64,7 @@ def vgg_compact(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dty
                     channels, 3, padding="same", kernel_initializer="he_normal", name=name, dtype=dtype
                 )(x)
                 x = _normalise_and_activate(x, name, True, dtype)
-            # of 5x5 the last pooling would drop the last row and column, which is where a mouth is
-            padding = "same" if block == len(COMPACT_BLOCKS) else "valid"
-            x = keras.layers.MaxPooling2D(2, padding=padding, name=f"block{block}_pool", dtype=dtype)(x)
+            x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool", dtype=dtype)(x)
         return x
 
     return append
