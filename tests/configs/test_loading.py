@@ -12,6 +12,7 @@ from configs.settings import (
     PreprocessingSettings,
     TrainingSettings,
 )
+from tests.conftest import SMALL
 from vision.augmentation import AUGMENTATIONS
 from vision.backbones import BACKBONES
 from vision.balance import SCHEMES
@@ -82,21 +83,7 @@ def test_the_later_overlay_wins(tmp_path: Path) -> None:
             r"phases\.0\.rate = 1: unknown setting; .*learning_rate",
         ),
         (
-            {
-                "training": {
-                    "phases": [
-                        {
-                            "name": "x",
-                            "trainable": ["all"],
-                            "epochs": 2,
-                            "learning_rate": 0.1,
-                            "schedule": "plateau",
-                            "warmup_epochs": 1,
-                            "patience": 1,
-                        }
-                    ]
-                }
-            },
+            {"training": {"phases": [{**SMALL["training"]["phases"][0], "schedule": "plateau", "warmup_epochs": 1}]}},
             r"warmup_epochs is 1, allowed with schedule plateau: 0",
         ),
     ],
