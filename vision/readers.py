@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import importlib
 import io
+import logging
 import os
 import stat
 import struct
@@ -26,6 +27,8 @@ from configs.settings import DatasetSettings
 from vision.drawing import draw_faces
 from vision.faces import TEST, TRAIN, UNASSIGNED, VALIDATION
 
+logger = logging.getLogger(__name__)
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 SPLIT_NAMES = {
@@ -39,6 +42,8 @@ SPLIT_NAMES = {
     "testing": TEST,
     "privatetest": TEST,
 }
+# of its CSV files, from 0 on (Goodfellow et al. 2013); alphabetical as class folders are, but for the last three
+FER2013_CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 # what zipfile, tarfile and gzip raise for altered archives; RuntimeError: encrypted, or of a later version of zip
 DAMAGED_ARCHIVE = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, struct.error, EOFError, ValueError,
@@ -356,7 +361,11 @@ class _Lines:
 
 
 def read_csv(settings: DatasetSettings, seed: int) -> Reading:
-    """Read Kaggle's `emotion,pixels,Usage` or `icml_face_data.csv`: one face a row, grey levels as text."""
+    """Read FER2013's `emotion,pixels,Usage` or `icml_face_data.csv`: one face a row, grey levels as text.
+
+    A code is FER2013's, whatever the order of dataset.class_names. Raises UserError on the way for a code whose
+    emotion is not one of them.
+    """
     path = settings.path
     csv.field_size_limit(ROW_CHARACTERS)
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
@@ -371,6 +380,9 @@ def read_csv(settings: DatasetSettings, seed: int) -> Reading:
             f"expected emotion, pixels and (optionally) Usage, found {', '.join(header)[:80]!r}"
         )
 
+    numbered = ", ".join(f"{code} {name}" for code, name in enumerate(FER2013_CODES))
+    logger.info("dataset.path %s: the codes of its emotions are read as FER2013's (%s)", path, numbered)
+
     def faces() -> Iterator[RawFace]:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             lines = _Lines(file)
@@ -381,14 +393,26 @@ def read_csv(settings: DatasetSettings, seed: int) -> Reading:
                     lines.left = ROW_CHARACTERS
                     values = dict(zip(header, row, strict=False))
                     code = values.get("emotion", "").strip()
-                    known = code.isdecimal() and len(code) < 4 and int(code) < len(settings.class_names)
-                    label = settings.class_names[int(code)] if known else code
+                    label = _fer2013_label(code, settings.class_names, f"{path}, line {rows.line_num}")
                     split = SPLIT_NAMES.get(values.get("usage", "").strip().lower(), UNASSIGNED)
                     yield RawFace(f"{path.name}:{rows.line_num}", label, split, values.get("pixels", ""))
             except csv.Error as error:
                 raise UserError(f"dataset.path {path}, line {rows.line_num}: {error}") from error
 
     return Reading(path.name, "csv", None, faces())
+
+
+def _fer2013_label(code: str, class_names: tuple[str, ...], place: str) -> str:
+    """Return the emotion of a code; what is not a code of FER2013 stays as it is, and is not a class then."""
+    if code not in map(str, range(len(FER2013_CODES))):
+        return code
+    label = FER2013_CODES[int(code)]
+    if label not in class_names:
+        raise UserError(
+            f"dataset.path {place}: the code {code} is FER2013's {label}, which dataset.class_names "
+            f"{list(class_names)} lacks; add it, or write the emotions' names into the column emotion"
+        )
+    return label
 
 
 def read_drawn(settings: DatasetSettings, seed: int) -> Reading:
