@@ -122,8 +122,8 @@ def absolute(named: str) -> str:
 
 def located(settings: Settings) -> Settings:
     """Return the settings with data set, weights and teacher found and named by full paths: a run keeps them."""
-    from vision.readers import locate_dataset
-    from vision.weights import check_weights
+    from vision.data.readers import locate_dataset
+    from vision.model.weight_files import check_weights
 
     check_weights(settings.classifier.weights)
     dataset = locate_dataset(settings.dataset)
@@ -144,7 +144,7 @@ def settings_or_demo(options: argparse.Namespace, given: dict[str, Any]) -> Sett
 
     The demo is for a first look: only `--pipeline training` falls back to it.
     """
-    from vision.readers import find_dataset
+    from vision.data.readers import find_dataset
 
     settings = load_settings(options.config, given)
     dataset = settings.dataset
@@ -232,7 +232,7 @@ def train_bare(folder: Path, settings: Settings, debug: bool) -> Ending:
     logging.getLogger("vision").setLevel(logging.INFO)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     with quiet(not debug):
-        from vision.recipe import train_recipe
+        from vision.standalone import train_recipe
     lines = train_recipe(settings, folder)
     print("", *(f"{key:<27} {value}" for key, value in lines.items()), sep="\n")
     return Ending(0, lines)

@@ -25,7 +25,7 @@ from benchmarks.measuring import (
 )
 from benchmarks.pictures import write_zip
 from configs.errors import UserError
-from vision.resources import MEGABYTE, SAMPLE_SECONDS, measure
+from vision.files.usage import MEGABYTE, SAMPLE_SECONDS, measure
 
 SIZES, QUICK_SIZES = (1_000, 10_000, 100_000, 400_000), (1_000, 3_000)
 BYTES_PER_IMAGE = 12_000  # on disk for a while: its PNG, twice its pixels
@@ -74,10 +74,10 @@ def own_peak() -> Iterator[list[float]]:
 
 def measure_growth(options: Namespace) -> dict[str, float]:
     """Take one data set through the data functions, in this process."""
-    from vision.balance import analyze_classes
-    from vision.ingestion import ingest_faces
-    from vision.preprocessing import preprocess_faces
-    from vision.validation import validate_faces
+    from vision.data.balance import analyze_classes
+    from vision.data.ingestion import ingest_faces
+    from vision.data.preprocessing import preprocess_faces
+    from vision.data.validation import validate_faces
 
     settings = settings_for(options)
     seconds: dict[str, float] = {"before_mb": own_bytes() / MEGABYTE}

@@ -33,10 +33,10 @@ def main() -> None:
     options = options_parser.parse_args()
     if options.quick:
         options.dataset, options.epochs, options.rounds = None, 1, 1
-    from vision.classifier import predict
-    from vision.faces import VALIDATION
-    from vision.metrics import score_predictions
-    from vision.recipe import prepare_faces, train_faces
+    from vision.data.faces import VALIDATION
+    from vision.evaluation.metrics import score_predictions
+    from vision.model.classifier import predict
+    from vision.standalone import prepare_faces, train_faces
 
     base = settings_for(options)
     faces = prepare_faces(base)

@@ -36,7 +36,7 @@ FILES = {ONNX: "model.onnx", INT8: "model.int8.onnx"}
 LIMITS = {64: 100_000, 1: 300}  # faces that are classified, by batch
 QUICK_LIMITS = {64: 128, 1: 10}
 NOTES = (
-    "The test faces as vision.preprocessing leaves them, the same for all; of those the first 300 in batches of one. "
+    "The test faces as preprocessing leaves them, the same for all; of those the first 300 in batches of one. "
     "Each measurement is a process of its own, the sides take turns, one batch before warms up. The ratio is the "
     "median "
     "of the ratios of faces per second within a round; accuracy is on all test faces.",
@@ -64,8 +64,8 @@ def fer_python() -> str:
 
 def measure_ours(options: Namespace) -> dict[str, float]:
     """Classify the faces in this process, as fer_peer.py does."""
-    from vision.classifier import load_safely
-    from vision.predictors import keras_predictor, onnx_predictor
+    from vision.model.classifier import load_safely
+    from vision.model.runtimes import keras_predictor, onnx_predictor
 
     with np.load(options.faces) as stored:
         images, labels = stored["images"][: options.limit], stored["labels"][: options.limit]
@@ -88,8 +88,8 @@ def measure_ours(options: Namespace) -> dict[str, float]:
 
 def write_faces(options: Namespace, path: Path) -> int:
     """Write the test faces and return their number."""
-    from vision.faces import TEST
-    from vision.recipe import prepare_faces
+    from vision.data.faces import TEST
+    from vision.standalone import prepare_faces
 
     faces = prepare_faces(settings_for(options))
     rows = faces.rows(TEST)
@@ -124,7 +124,7 @@ def write_model(path: Path) -> Path:
     import keras
 
     from configs.loading import load_settings
-    from vision.classifier import build_classifier, with_temperature
+    from vision.model.classifier import build_classifier, with_temperature
 
     settings = load_settings([], {"classifier": {"weights": "none"}})
     side, classes = settings.preprocessing.image_size, len(settings.dataset.class_names)

@@ -9,7 +9,7 @@ from benchmarks.measuring import Table, alternate, compare, parser, publish, set
 from benchmarks.pictures import unpack, write_zip
 from configs.errors import UserError
 from configs.settings import DatasetSettings
-from vision.ingestion import ingest_faces
+from vision.data.ingestion import ingest_faces
 
 BATCH, COUNT, QUICK_COUNT = 256, 20_000, 3_000
 NOTES = (

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from benchmarks.measuring import GIGABYTE, Table, alternate, compare, parser, publish, run_module, start, work_folder
 from configs.errors import UserError
 from configs.loading import load_settings
-from vision.faces import TRAIN, FaceSet
-from vision.resources import MEGABYTE
+from vision.data.faces import TRAIN, FaceSet
+from vision.files.usage import MEGABYTE
 
 SIDE, CLASSES, BATCH = 48, ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"), 64
 TIMES_LARGER = 5
@@ -114,7 +114,7 @@ def limit_this_process(options: Namespace) -> None:
 def measure_side(options: Namespace) -> float:
     """Return faces per second of one side, in this process."""
     limit_this_process(options)
-    from vision.batches import FaceBatches
+    from vision.training.batches import FaceBatches
 
     batches = FaceBatches(open_store(options), TRAIN, BATCH, np.random.default_rng(0))
     if options.work == "batches":
@@ -130,8 +130,8 @@ def train(batches: Any, work: str, seconds: float) -> float:
     """Train on shuffled batches for about so many seconds after a first stretch that is not counted."""
     import keras
 
-    from vision.classifier import build_classifier, set_trainable
-    from vision.training import AugmentedClassifier
+    from vision.model.classifier import build_classifier, set_trainable
+    from vision.training.loop import AugmentedClassifier
 
     if work == "small":
         layers = keras.layers
@@ -208,7 +208,7 @@ def main() -> None:
         f"may use {options.limit_mb:,} MB, TensorFlow's own included, limited {how}{peak}. The side in memory has "
         f"no limit "
         "and reads as many of the faces as half of the free memory holds.",
-        f"Faces are drawn at random over the whole store, {BATCH} a batch, by vision.batches.FaceBatches. The "
+        f"Faces are drawn at random over the whole store, {BATCH} a batch, by vision.training.batches.FaceBatches. The "
         f"store's pages "
         f"are evicted before each measurement, which is a process of its own and takes about {seconds:g} s after a "
         "stretch that is not counted. The goal is a ratio of at least 0.90 in training.",

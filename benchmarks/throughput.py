@@ -21,8 +21,8 @@ from benchmarks.measuring import (
     work_folder,
 )
 from configs.settings import Settings
-from vision.faces import TRAIN, VALIDATION, FaceSet
-from vision.recipe import prepare_faces, train_faces
+from vision.data.faces import TRAIN, VALIDATION, FaceSet
+from vision.standalone import prepare_faces, train_faces
 
 OURS, AUGMENTED, BARE = "ours", "ours, with augmentation", "bare Keras"
 SIDES = {"ours": OURS, "augmented": AUGMENTED, "bare": BARE}
@@ -87,9 +87,9 @@ def measure_bare(faces: FaceSet, settings: Settings) -> float:
     """Train the same network by `model.fit` on arrays."""
     import keras
 
-    from vision.classifier import BFLOAT16, FLOAT32, build_classifier, set_trainable
-    from vision.devices import resolve_precision
-    from vision.training import OPTIMIZERS, learning_rate
+    from vision.model.classifier import BFLOAT16, FLOAT32, build_classifier, set_trainable
+    from vision.training.devices import resolve_precision
+    from vision.training.loop import OPTIMIZERS, learning_rate
 
     training, phase = settings.training, settings.training.phases[0]
     classes, side = len(faces.class_names), faces.images.shape[1]

@@ -34,7 +34,7 @@ PLAIN_EPOCHS = 1000  # it is stopped by the limit
 NOTES = (
     "Seconds from the start of the process, imports included, to the end of the epoch whose validation accuracy first "
     "passed. Each side is a process of its own; they take turns. Both score the same validation faces: those that "
-    "vision.preprocessing takes from training, stratified.",
+    "vision.data.preprocessing takes from training, stratified.",
     "Ours: `train_classifier` with configs/training.yaml, ingestion and preprocessing of the data set included. Plain "
     "script: `ImageDataGenerator.flow_from_directory` with flips and rotation as ours (which crops too), VGG-19 with "
     "the same ImageNet weights, frozen but for the block named below, average pooling and a dense head of the same "
@@ -54,7 +54,7 @@ def report_epoch(epoch: int, accuracy: float) -> None:
 
 def run_ours(options: Namespace) -> None:
     """Train as the pipeline does, from the data set as it is."""
-    from vision.recipe import prepare_faces, train_faces
+    from vision.standalone import prepare_faces, train_faces
 
     settings = settings_of(options)
     faces = prepare_faces(settings)
@@ -101,7 +101,7 @@ def run_plain(options: Namespace) -> None:
 
 def write_folders(options: Namespace) -> None:
     """Write the prepared training and validation faces as PNG files into class folders."""
-    from vision.recipe import prepare_faces
+    from vision.standalone import prepare_faces
 
     faces = prepare_faces(settings_of(options))
     written = 0

@@ -8,7 +8,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from vision.classifier import load_safely
+from vision.model.classifier import load_safely
 
 MODEL, LAYERS = "model.keras", "layers.md"
 

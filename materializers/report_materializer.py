@@ -7,7 +7,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from vision.reports import Report
+from vision.reporting.reports import Report
 
 FACTS, PAGE = "report.json", "page.html"
 

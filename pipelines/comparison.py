@@ -18,7 +18,7 @@ from configs.errors import UserError
 from configs.settings import Settings
 from pipelines.stack import shown_address
 from pipelines.stores import check_store, one_line, sqlite_path
-from vision.reports import render_page
+from vision.reporting.reports import render_page
 
 ROLES = ("champion", "challenger")
 LOCAL_UI = "http://127.0.0.1:5000"  # where `make ui` opens it

@@ -30,8 +30,8 @@ from pipelines.stores import (
     one_line,
     why_silent,
 )
-from vision.readers import find_dataset, locate_dataset, open_dataset, walk
-from vision.weights import IMAGENET, RANDOM, WAY_OUT, check_weights, weights_hash
+from vision.data.readers import find_dataset, locate_dataset, open_dataset, walk
+from vision.model.weight_files import IMAGENET, RANDOM, WAY_OUT, check_weights, weights_hash
 
 PACKAGES = ("zenml", "mlflow", "tensorflow", "keras", "great-expectations", "numpy", "pandas", "opencv-python")
 # A run on FER2013 leaves 0.5 GB: three copies of an 80 MB model (checkpoint, ZenML, MLflow), two of the faces of 84 MB
@@ -41,7 +41,7 @@ TENSORFLOW_SECONDS = 60  # TensorFlow loads in about 6 s; from a cold or slow di
 DOWNLOADS = "https://storage.googleapis.com"  # where Keras has its ImageNet weights
 DEVICE = """
 import json, sys, tensorflow
-from vision.training import resolve_precision
+from vision.training.loop import resolve_precision
 devices = [device.device_type for device in tensorflow.config.list_physical_devices()]
 print(json.dumps([devices, resolve_precision(sys.argv[1])]))
 """

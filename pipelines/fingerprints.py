@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from configs.settings import Settings
-from vision.weights import IMAGENET, weights_hash
+from vision.model.weight_files import IMAGENET, weights_hash
 
 PROJECT = Path(__file__).resolve().parents[1]
 LEARNED_FROM = {"seed", "dataset", "preprocessing", "balance", "augmentation", "classifier", "training"}

@@ -19,7 +19,7 @@ from configs.settings import Settings
 from pipelines.fingerprints import SAID_BY_THE_DATA
 from pipelines.stack import shown_address
 from pipelines.stores import check_stack, check_store, one_line, sqlite_path
-from vision.weights import weights_hash
+from vision.model.weight_files import weights_hash
 
 if TYPE_CHECKING:
     from pipelines.execution import Outcome
@@ -190,8 +190,8 @@ def run(settings: Settings, tags: dict[str, str]) -> "Outcome":
     # not above: recall() is needed before the environment is set that ZenML reads when it is imported
     from pipelines import training
     from pipelines.execution import Outcome
-    from vision.devices import resolve_precision
-    from vision.ingestion import ingest_faces
+    from vision.data.ingestion import ingest_faces
+    from vision.training.devices import resolve_precision
 
     _, uri = check_stack(settings.state_folder)
     former = recall(tags[REPRODUCES], settings.tracking.experiment_name, uri)

@@ -16,7 +16,7 @@ from steps.ingest_data import ingest_data
 from steps.preprocess_data import preprocess_data
 from steps.review_champion import NOTHING_TO_DO, review_champion
 from steps.validate_data import validate_data
-from vision.readers import source_fingerprint
+from vision.data.readers import source_fingerprint
 
 logger = logging.getLogger(__name__)
 

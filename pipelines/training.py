@@ -23,8 +23,8 @@ from steps.report_run import report_run
 from steps.train_model import train_model
 from steps.validate_data import validate_data
 from steps.write_model_card import write_model_card
-from vision.readers import source_fingerprint
-from vision.resuming import forget_state
+from vision.data.readers import source_fingerprint
+from vision.training.checkpoints import forget_state
 
 SECTIONS = {
     "seed", "tracking", "dataset", "validation", "balance", "preprocessing", "augmentation", "classifier", "training",

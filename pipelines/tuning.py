@@ -12,7 +12,7 @@ from steps.ingest_data import ingest_data
 from steps.preprocess_data import preprocess_data
 from steps.search_settings import search_settings
 from steps.validate_data import validate_data
-from vision.readers import source_fingerprint
+from vision.data.readers import source_fingerprint
 
 SECTIONS = {*training.SECTIONS, "tuning"} - {"promotion"}
 

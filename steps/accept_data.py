@@ -10,8 +10,8 @@ from zenml import step
 from configs.errors import InvalidDataError
 from configs.loading import KEPT_SETTINGS, flatten
 from steps.tracking import log_report, report_folder
-from vision.faces import FaceSet
-from vision.validation import ValidationReport
+from vision.data.faces import FaceSet
+from vision.data.validation import ValidationReport
 
 logger = logging.getLogger(__name__)
 

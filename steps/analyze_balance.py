@@ -7,8 +7,8 @@ from zenml import step
 from configs.settings import BalanceSettings
 from materializers.report_materializer import ReportMaterializer
 from steps.tracking import measured
-from vision.balance import BalanceReport, analyze_classes
-from vision.faces import FaceSet
+from vision.data.balance import BalanceReport, analyze_classes
+from vision.data.faces import FaceSet
 
 
 @step(output_materializers=ReportMaterializer)

@@ -11,7 +11,7 @@ from configs.settings import MonitoringSettings
 from materializers.report_materializer import ReportMaterializer
 from steps import registry
 from steps.tracking import log_report, report_folder
-from vision.drift import PROPERTIES, DriftReport, measure_drift
+from vision.lifecycle.drift import PROPERTIES, DriftReport, measure_drift
 
 
 @step(experiment_tracker=True, enable_cache=False, output_materializers={"drift_report": ReportMaterializer})

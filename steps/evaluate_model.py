@@ -13,8 +13,8 @@ from configs.settings import EvaluationSettings
 from materializers.report_materializer import ReportMaterializer
 from steps.registry import load_model
 from steps.tracking import log_report, measured
-from vision.evaluation import EvaluationReport, evaluate_classifier
-from vision.faces import TEST, FaceSet
+from vision.data.faces import TEST, FaceSet
+from vision.evaluation.evaluation import EvaluationReport, evaluate_classifier
 
 
 @step(

@@ -10,7 +10,7 @@ import mlflow
 from zenml import step
 
 from steps import registry
-from vision.bundles import (
+from vision.lifecycle.bundles import (
     CARDS,
     DECISION,
     FORMAT,

@@ -13,8 +13,8 @@ from configs.settings import OnnxSettings
 from materializers.report_materializer import ReportMaterializer
 from steps import registry
 from steps.tracking import log_report, measured
-from vision.faces import TRAIN, VALIDATION, FaceSet
-from vision.onnx_export import OnnxReport, export_classifier, reason_to_skip
+from vision.data.faces import TRAIN, VALIDATION, FaceSet
+from vision.lifecycle.onnx_export import OnnxReport, export_classifier, reason_to_skip
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from zenml import step
 
 from configs.settings import ClassName
 from steps import registry
-from vision.bundles import (
+from vision.lifecycle.bundles import (
     CARDS,
     DECISION,
     LABELS,
@@ -22,8 +22,8 @@ from vision.bundles import (
     read_bundle,
     read_json,
 )
-from vision.cards import card_page
-from vision.classifier import load_safely
+from vision.lifecycle.model_card import card_page
+from vision.model.classifier import load_safely
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from zenml import step
 from configs.settings import DatasetSettings
 from materializers.face_set_materializer import FaceSetMaterializer
 from steps.tracking import measured
-from vision.faces import FaceSet
-from vision.ingestion import ingest_faces
+from vision.data.faces import FaceSet
+from vision.data.ingestion import ingest_faces
 
 
 @step(output_materializers=FaceSetMaterializer)

@@ -9,10 +9,10 @@ from configs.settings import InferenceSettings
 from materializers.report_materializer import ReportMaterializer
 from steps import registry
 from steps.tracking import log_report
-from vision.inference import InferenceReport, UsedModel, job_folder
-from vision.inference import predict_pictures as predict_all
-from vision.pictures import open_pictures
-from vision.weights import weights_hash
+from vision.inference.inputs import open_pictures
+from vision.inference.job import InferenceReport, UsedModel, job_folder
+from vision.inference.job import predict_pictures as predict_all
+from vision.model.weight_files import weights_hash
 
 
 @step(experiment_tracker=True, enable_cache=False, output_materializers={"inference_report": ReportMaterializer})

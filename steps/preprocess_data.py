@@ -8,8 +8,8 @@ from configs.settings import PreprocessingSettings
 from materializers.face_set_materializer import FaceSetMaterializer
 from materializers.report_materializer import ReportMaterializer
 from steps.tracking import measured
-from vision.faces import FaceSet
-from vision.preprocessing import PreprocessingReport, preprocess_faces
+from vision.data.faces import FaceSet
+from vision.data.preprocessing import PreprocessingReport, preprocess_faces
 
 
 @step(output_materializers={"prepared": FaceSetMaterializer, "preprocessing_report": ReportMaterializer})

@@ -7,8 +7,8 @@ from zenml import step
 from configs.settings import AugmentationSettings
 from materializers.report_materializer import ReportMaterializer
 from steps.tracking import measured
-from vision.augmentation import AugmentationReport, preview_faces
-from vision.faces import FaceSet
+from vision.data.faces import FaceSet
+from vision.training.augmentation import AugmentationReport, preview_faces
 
 
 @step(output_materializers=ReportMaterializer)

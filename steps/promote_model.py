@@ -11,10 +11,10 @@ from configs.settings import EvaluationSettings, PromotionSettings
 from materializers.report_materializer import ReportMaterializer
 from steps import registry
 from steps.tracking import log_report, report_folder
-from vision.classifier import predict
-from vision.drift import learnt_faces
-from vision.faces import TEST, FaceSet
-from vision.promotion import PROMOTED, Contender, Decision, decide, measure_latency
+from vision.data.faces import TEST, FaceSet
+from vision.lifecycle.drift import learnt_faces
+from vision.lifecycle.gate import PROMOTED, Contender, Decision, decide, measure_latency
+from vision.model.classifier import predict
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from zenml import step
 
 from steps.registry import log_classifier, log_reference, set_challenger, tag_version
 from steps.tracking import run_checkpoint
-from vision.faces import FaceSet
+from vision.data.faces import FaceSet
 
 
 @step(experiment_tracker=True, enable_cache=False)

@@ -23,9 +23,9 @@ from zenml.enums import ModelStages
 from zenml.exceptions import EntityExistsError
 
 from configs.errors import UserError
-from vision.classifier import input_side, load_safely, load_teacher
-from vision.drift import PROPERTIES
-from vision.predictors import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor
+from vision.lifecycle.drift import PROPERTIES
+from vision.model.classifier import input_side, load_safely, load_teacher
+from vision.model.runtimes import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ def fetch_onnx(version: RegisteredVersion, folder: Path) -> None:
 
 
 def load_reference(version: RegisteredVersion) -> pd.DataFrame:
-    """Return what vision.drift.reference_table wrote of the version's training. Raises ModelError without it."""
+    """Return what reference_table wrote of the version's training. Raises ModelError without it."""
     return read_reference(fetch(version, REFERENCE))
 
 

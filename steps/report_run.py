@@ -9,15 +9,15 @@ from zenml.steps import get_step_context
 
 from configs.loading import flatten
 from steps.tracking import log_report, report_folder, run_id
-from vision.augmentation import AugmentationReport
-from vision.balance import BalanceReport
-from vision.evaluation import EvaluationReport
-from vision.faces import SPLITS, UNASSIGNED
-from vision.preprocessing import PreprocessingReport
-from vision.promotion import Decision
-from vision.reports import render_page
-from vision.training import TrainingHistory
-from vision.validation import ValidationReport
+from vision.data.balance import BalanceReport
+from vision.data.faces import SPLITS, UNASSIGNED
+from vision.data.preprocessing import PreprocessingReport
+from vision.data.validation import ValidationReport
+from vision.evaluation.evaluation import EvaluationReport
+from vision.lifecycle.gate import Decision
+from vision.reporting.reports import render_page
+from vision.training.augmentation import AugmentationReport
+from vision.training.loop import TrainingHistory
 
 DATA_STEPS = ("ingest_data", "validate_data", "analyze_balance", "preprocess_data", "preview_augmentation")
 

@@ -12,9 +12,9 @@ from zenml import step
 from configs.settings import MonitoringSettings, RetrainingSettings
 from steps import registry
 from steps.tracking import log_report
-from vision.classifier import predict
-from vision.drift import DriftReport, face_properties, measure_drift
-from vision.faces import TRAIN, VALIDATION, FaceSet
+from vision.data.faces import TRAIN, VALIDATION, FaceSet
+from vision.lifecycle.drift import DriftReport, face_properties, measure_drift
+from vision.model.classifier import predict
 
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)

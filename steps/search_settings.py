@@ -15,10 +15,10 @@ from configs.settings import Settings
 from materializers.report_materializer import ReportMaterializer
 from steps.registry import find_teacher
 from steps.tracking import log_report, measured, report_folder
-from vision.balance import BalanceReport
-from vision.faces import FaceSet
-from vision.tuning import TuningReport
-from vision.tuning import search_settings as search
+from vision.data.balance import BalanceReport
+from vision.data.faces import FaceSet
+from vision.training.tuning import TuningReport
+from vision.training.tuning import search_settings as search
 
 
 @step(experiment_tracker=True, enable_cache=False, output_materializers={"tuning_report": ReportMaterializer})

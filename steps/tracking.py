@@ -16,8 +16,8 @@ from zenml.steps import get_step_context
 
 from configs.environment import changed_environment, without_login
 from configs.errors import UserError
-from vision.reports import Report
-from vision.resources import measure
+from vision.files.usage import measure
+from vision.reporting.reports import Report
 
 logger = logging.getLogger(__name__)
 

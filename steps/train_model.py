@@ -13,11 +13,11 @@ from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
 from steps.registry import find_teacher
 from steps.tracking import EpochLog, log_report, measured, run_checkpoint
-from vision.balance import BalanceReport
-from vision.drift import add_taught, reference_table
-from vision.faces import FaceSet
-from vision.training import TrainingHistory, calibrate_classifier, train_classifier
-from vision.weights import weights_hash
+from vision.data.balance import BalanceReport
+from vision.data.faces import FaceSet
+from vision.lifecycle.drift import add_taught, reference_table
+from vision.model.weight_files import weights_hash
+from vision.training.loop import TrainingHistory, calibrate_classifier, train_classifier
 
 
 @step(

@@ -7,8 +7,8 @@ from zenml import step
 from configs.settings import ValidationSettings
 from materializers.report_materializer import ReportMaterializer
 from steps.tracking import measured
-from vision.faces import FaceSet
-from vision.validation import ValidationReport, validate_faces
+from vision.data.faces import FaceSet
+from vision.data.validation import ValidationReport, validate_faces
 
 
 @step(output_materializers=ReportMaterializer)

@@ -9,12 +9,12 @@ from zenml.types import HTMLString, MarkdownString
 from configs.settings import CardSettings
 from steps.registry import CARD
 from steps.tracking import run_id
-from vision.balance import BalanceReport
-from vision.cards import write_card
-from vision.evaluation import EvaluationReport
-from vision.preprocessing import PreprocessingReport
-from vision.training import TrainingHistory
-from vision.validation import ValidationReport
+from vision.data.balance import BalanceReport
+from vision.data.preprocessing import PreprocessingReport
+from vision.data.validation import ValidationReport
+from vision.evaluation.evaluation import EvaluationReport
+from vision.lifecycle.model_card import write_card
+from vision.training.loop import TrainingHistory
 
 DESCRIBED = ("dataset", "data_fingerprint", "git_commit", "weights", "weights_sha256", "precision", "device")
 

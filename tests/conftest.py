@@ -25,9 +25,9 @@ import pytest
 
 from configs.loading import load_settings
 from configs.settings import Settings
-from vision.faces import FaceSet
-from vision.ingestion import ingest_faces
-from vision.preprocessing import preprocess_faces
+from vision.data.faces import FaceSet
+from vision.data.ingestion import ingest_faces
+from vision.data.preprocessing import preprocess_faces
 
 PROJECT = Path(__file__).resolve().parents[1]
 # one short phase of a random VGG-19 on small faces: learns little, takes seconds

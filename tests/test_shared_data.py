@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from configs.loading import load_settings
-from vision.ingestion import ingest_faces
-from vision.preprocessing import preprocess_faces
-from vision.resources import MEGABYTE, measure, resident_bytes
-from vision.validation import validate_faces
+from vision.data.ingestion import ingest_faces
+from vision.data.preprocessing import preprocess_faces
+from vision.data.validation import validate_faces
+from vision.files.usage import MEGABYTE, measure, resident_bytes
 
 ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "fer2013.zip"
 

@@ -7,7 +7,7 @@ from benchmarks.growth import verdict
 from benchmarks.overhead import stretches
 from benchmarks.pictures import unpack, write_zip
 from benchmarks.time_to_accuracy import rows_of
-from vision.ingestion import decode_face
+from vision.data.ingestion import decode_face
 
 WATCHED = {
     "marks": [["imported", 102.0], ["prepared", 105.0], ["end", 131.0]],

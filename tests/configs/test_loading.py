@@ -13,13 +13,13 @@ from configs.settings import (
     TrainingSettings,
 )
 from tests.conftest import SMALL
-from vision.augmentation import AUGMENTATIONS
-from vision.backbones import BACKBONES
-from vision.balance import SCHEMES
-from vision.classifier import POOLINGS
-from vision.preprocessing import DROP_RULES
-from vision.readers import READERS
-from vision.training import OPTIMIZERS
+from vision.data.balance import SCHEMES
+from vision.data.preprocessing import DROP_RULES
+from vision.data.readers import READERS
+from vision.model.backbones import BACKBONES
+from vision.model.classifier import POOLINGS
+from vision.training.augmentation import AUGMENTATIONS
+from vision.training.loop import OPTIMIZERS
 
 
 def overlay(folder: Path, text: str) -> Path:

@@ -19,8 +19,8 @@ from configs.settings import Settings
 from pipelines.faults import explained
 from tests.conftest import PROJECT
 from tests.faults.conftest import WatchedRun, fill
-from vision import ingestion
-from vision.ingestion import ingest_faces
+from vision.data import ingestion
+from vision.data.ingestion import ingest_faces
 
 pytestmark = pytest.mark.faults
 ZENML = Path("state", "zenml", "local_stores", "default_zen_store", "zenml.db")
@@ -135,7 +135,7 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.loading import load_settings
 from pipelines.faults import explained
-from vision.ingestion import ingest_faces
+from vision.data.ingestion import ingest_faces
 settings = load_settings([], {{"dataset": {{"reader": "drawn", "image_size": 512, "drawn": {{"faces": 1000}}}}}})
 held = int(open("/proc/self/statm").read().split()[0]) * {resource.getpagesize()}
 resource.setrlimit(resource.RLIMIT_AS, (held + 30_000_000,) * 2)

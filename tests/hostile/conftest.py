@@ -16,7 +16,7 @@ READ = """
 import json, resource, sys
 from configs.errors import UserError
 from configs.loading import load_settings
-from vision.{module} import {function}
+from vision.data.{module} import {function}
 
 def shown(face):
     error = face.payload if isinstance(face.payload, Exception) else ""

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from vision.ingestion import ingest_faces
-from vision.readers import RawFace, open_dataset
+from vision.data.ingestion import ingest_faces
+from vision.data.readers import RawFace, open_dataset
 
 PNG = cv2.imencode(".png", np.arange(1024, dtype=np.uint8).reshape(32, 32))[1].tobytes()
 LEADING_OUT = (

@@ -26,9 +26,9 @@ from PIL import Image
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
-from vision.ingestion import decode_chunk, ingest_faces
-from vision.pictures import open_pictures
-from vision.readers import RawFace
+from vision.data.ingestion import decode_chunk, ingest_faces
+from vision.data.readers import RawFace
+from vision.inference.inputs import open_pictures
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "4"))
 FIRST_SEED = time.time_ns() if "FUZZ_SECONDS" in os.environ else 0  # the tests' few seconds find the same every time

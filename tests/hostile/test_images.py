@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
-from vision.ingestion import decode_chunk, ingest_faces
-from vision.readers import RawFace, open_dataset
+from vision.data.ingestion import decode_chunk, ingest_faces
+from vision.data.readers import RawFace, open_dataset
 
 LEVELS = np.arange(1024, dtype=np.uint8).reshape(32, 32)
 Settings = Callable[..., Any]

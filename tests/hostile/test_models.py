@@ -13,8 +13,8 @@ import pytest
 
 from configs.errors import UserError
 from steps import registry
-from vision.backbones import vgg19
-from vision.classifier import load_classifier
+from vision.model.backbones import vgg19
+from vision.model.classifier import load_classifier
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 

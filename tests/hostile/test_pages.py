@@ -9,11 +9,11 @@ from jinja2 import Environment, FileSystemLoader, nodes
 
 from configs.settings import Settings
 from pipelines.comparison import Comparison, Row, render
-from vision.cards import card_page
-from vision.inference import InferenceReport
-from vision.ingestion import ingest_faces
-from vision.reports import TEMPLATES, render_page
-from vision.validation import validate_faces
+from vision.data.ingestion import ingest_faces
+from vision.data.validation import validate_faces
+from vision.inference.job import InferenceReport
+from vision.lifecycle.model_card import card_page
+from vision.reporting.reports import TEMPLATES, render_page
 
 NAMES = [
     "<script>alert(1)</script>.png",

@@ -9,10 +9,10 @@ import pytest
 
 from configs.errors import UserError
 from materializers.face_set_materializer import FaceSetMaterializer
-from vision.faces import FaceSet
-from vision.ingestion import ingest_faces
-from vision.predictions import write_csv, write_part
-from vision.readers import ROW_CHARACTERS, open_dataset
+from vision.data.faces import FaceSet
+from vision.data.ingestion import ingest_faces
+from vision.data.readers import ROW_CHARACTERS, open_dataset
+from vision.inference.result_table import write_csv, write_part
 
 PIXELS = " ".join(["7"] * 1024)
 FORMULAS = ["=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1"]

@@ -21,9 +21,9 @@ from steps.promote_model import promote_model
 from steps.roll_back_model import roll_back_model
 from tests.conftest import PROJECT
 from tests.steps.test_promotion_steps import know
-from vision.classifier import predict
-from vision.drift import reference_table
-from vision.faces import VALIDATION, FaceSet
+from vision.data.faces import VALIDATION, FaceSet
+from vision.lifecycle.drift import reference_table
+from vision.model.classifier import predict
 
 pytestmark = pytest.mark.load
 NAME, READERS = "emotions", 2

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from materializers.face_set_materializer import FaceSetMaterializer
-from vision.faces import FaceSet
+from vision.data.faces import FaceSet
 
 
 def test_a_loaded_face_set_equals_the_saved_one_and_is_memory_mapped(drawn: FaceSet, tmp_path: Path) -> None:

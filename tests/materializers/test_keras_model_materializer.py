@@ -5,8 +5,8 @@ import numpy as np
 
 from configs.settings import Settings
 from materializers.keras_model_materializer import KerasModelMaterializer
-from vision.classifier import build_classifier, predict, with_temperature
-from vision.faces import FaceSet
+from vision.data.faces import FaceSet
+from vision.model.classifier import build_classifier, predict, with_temperature
 
 
 def test_a_loaded_model_predicts_as_the_saved_one(small_settings: Settings, drawn: FaceSet, tmp_path: Path) -> None:

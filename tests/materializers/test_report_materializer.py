@@ -4,13 +4,13 @@ import pytest
 
 from configs.settings import Settings
 from materializers.report_materializer import ReportMaterializer
-from vision.augmentation import preview_faces
-from vision.balance import analyze_classes
-from vision.faces import FaceSet
-from vision.preprocessing import preprocess_faces
-from vision.reports import Report
-from vision.training import TrainingHistory
-from vision.validation import validate_faces
+from vision.data.balance import analyze_classes
+from vision.data.faces import FaceSet
+from vision.data.preprocessing import preprocess_faces
+from vision.data.validation import validate_faces
+from vision.reporting.reports import Report
+from vision.training.augmentation import preview_faces
+from vision.training.loop import TrainingHistory
 
 
 @pytest.fixture(scope="module")

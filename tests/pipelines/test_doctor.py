@@ -24,7 +24,7 @@ from pipelines.doctor import (
 from pipelines.stack import USERS_ZENML
 from pipelines.stores import Finding
 from tests.conftest import PROJECT
-from vision.weights import VGG19_FILE
+from vision.model.weight_files import VGG19_FILE
 
 
 @pytest.fixture(autouse=True)

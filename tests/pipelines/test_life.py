@@ -13,7 +13,7 @@ import pytest
 
 from configs.loading import load_settings
 from tests.conftest import SMALL, FinishedRun
-from vision.ingestion import ingest_faces
+from vision.data.ingestion import ingest_faces
 
 NAME = "face-emotion-classifier"
 EVERYTHING = {

@@ -124,7 +124,7 @@ def test_the_registered_model_predicts_as_the_run_measured(
     table = pd.read_json(file, orient="split")
     uri = finished_run.last_lines()["model"]
     settings = load_settings([], SMALL)
-    from vision.ingestion import ingest_faces
+    from vision.data.ingestion import ingest_faces
 
     faces = ingest_faces(settings.dataset, settings.seed)
     rows = [faces.table.index[faces.table["source"] == source][0] for source in table["source"]]

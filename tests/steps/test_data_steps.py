@@ -12,7 +12,7 @@ from steps.ingest_data import ingest_data
 from steps.preprocess_data import preprocess_data
 from steps.preview_augmentation import preview_augmentation
 from steps.validate_data import validate_data
-from vision.faces import FaceSet
+from vision.data.faces import FaceSet
 
 
 def test_the_data_steps_run_without_a_stack(small_settings: Settings) -> None:

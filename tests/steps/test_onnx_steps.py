@@ -21,9 +21,9 @@ from steps.export_champion import export_champion
 from steps.export_onnx import export_onnx
 from steps.import_champion import import_champion
 from steps.predict_pictures import predict_pictures
-from vision.classifier import predict
-from vision.drift import reference_table
-from vision.faces import VALIDATION, FaceSet
+from vision.data.faces import VALIDATION, FaceSet
+from vision.lifecycle.drift import reference_table
+from vision.model.classifier import predict
 
 pytest.importorskip("onnxruntime")
 NAME = "faces"

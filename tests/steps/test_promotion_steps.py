@@ -22,9 +22,9 @@ from steps.promote_model import promote_model
 from steps.review_champion import review_champion
 from steps.roll_back_model import roll_back_model
 from tests.conftest import PROJECT
-from vision.classifier import predict
-from vision.drift import add_taught, reference_table
-from vision.faces import TEST, TRAIN, VALIDATION, FaceSet
+from vision.data.faces import TEST, TRAIN, VALIDATION, FaceSet
+from vision.lifecycle.drift import add_taught, reference_table
+from vision.model.classifier import predict
 
 NAME = "emotions"
 

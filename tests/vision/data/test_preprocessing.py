@@ -1,0 +1,157 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs.errors import InvalidDataError
+from configs.settings import PreprocessingSettings, Settings
+from vision.data.faces import TABLE_COLUMNS, FaceSet
+from vision.data.preprocessing import IN_TRAINING, make_splits, preprocess_faces
+
+NAMES = ("happy", "sad")
+
+
+def face_set(*rows: tuple[str, str, str], **columns: Any) -> FaceSet:
+    """Rows are split, label and exact hash; the images are all different."""
+    table = pd.DataFrame(rows, columns=["split", "label", "exact_hash"])
+    filled = {name: 0 if kind.startswith(("int", "float")) else "" for name, kind in TABLE_COLUMNS.items()}
+    table = table.assign(**{name: value for name, value in filled.items() if name not in table})
+    table = table.assign(standard_deviation=50.0, source=[f"face{n}" for n in range(len(rows))], **columns)
+    images = np.arange(len(rows), dtype=np.uint8)[:, None, None] * np.ones((1, 32, 32), np.uint8)
+    return FaceSet("made", "folder", NAMES, images, table[list(TABLE_COLUMNS)].astype(TABLE_COLUMNS))
+
+
+def many(split: str, count: int, copies: int = 1) -> list[tuple[str, str, str]]:
+    return [(split, NAMES[n % 2], f"{split}{n // copies // 2}{n % 2}") for n in range(count)]
+
+
+@pytest.fixture
+def settings(small_settings: Settings) -> PreprocessingSettings:
+    return small_settings.preprocessing
+
+
+def split_of(faces: FaceSet) -> dict[str, str]:
+    return dict(zip(faces.table["source"], faces.table["split"], strict=True))
+
+
+def test_without_a_test_split_the_validation_split_becomes_it(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("train", 40), *many("validation", 10))
+
+    prepared, _ = preprocess_faces(faces, settings, seed=0)
+
+    assert [split_of(prepared)[f"face{n}"] for n in range(40, 50)] == ["test"] * 10
+    assert prepared.table["split"].value_counts().to_dict() == {"train": 32, "test": 10, "validation": 8}
+
+
+def test_the_same_seed_makes_the_same_splits_and_another_seed_others(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("unassigned", 200))
+
+    one, again, other = (split_of(preprocess_faces(faces, settings, seed)[0]) for seed in (1, 1, 2))
+
+    assert one == again
+    assert one != other
+
+
+def test_made_splits_have_every_class_in_its_share(settings: PreprocessingSettings) -> None:
+    table = make_splits(face_set(*many("unassigned", 400)).table, settings, seed=3)
+
+    shares = pd.crosstab(table["split"], table["label"], normalize="index")
+    np.testing.assert_allclose(shares.to_numpy(), 0.5, atol=0.01)
+
+
+def test_copies_stay_on_one_side_of_made_splits(settings: PreprocessingSettings) -> None:
+    table = make_splits(face_set(*many("unassigned", 400, copies=4)).table, settings, seed=3)
+
+    assert table.groupby("exact_hash")["split"].nunique().max() == 1
+
+
+def test_leaked_training_faces_go_and_test_faces_stay_but_are_marked(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("train", 40), ("train", "sad", "x"), *many("test", 9), ("test", "sad", "x"))
+
+    prepared, report = preprocess_faces(faces, settings, seed=0)
+
+    assert "face40" not in split_of(prepared)
+    marked = prepared.table.loc[prepared.table[IN_TRAINING], "source"].tolist()
+    assert marked == ["face50"]
+    assert report.test_faces_in_training == 1
+    assert report.numbers()["preprocessing/dropped_leaked"] == 1
+
+
+def test_loose_faces_that_become_training_count_as_training_faces(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("unassigned", 40), ("unassigned", "sad", "x"), *many("test", 9), ("test", "sad", "x"))
+
+    prepared, _ = preprocess_faces(faces, settings, seed=0)
+
+    assert prepared.table.loc[prepared.table[IN_TRAINING], "source"].tolist() == ["face50"]
+
+
+def test_a_class_that_the_rules_leave_without_training_faces_is_named(settings: PreprocessingSettings) -> None:
+    rows = [("train", "happy", f"h{n}") for n in range(20)] + [("train", "sad", "x"), ("train", "sad", "y")]
+    held_out = [("test", "sad", "x"), ("test", "sad", "y"), ("validation", "happy", "z"), ("validation", "sad", "w")]
+
+    with pytest.raises(InvalidDataError, match="no training face is left of sad"):
+        preprocess_faces(face_set(*rows, *held_out), settings, seed=0)
+
+
+def test_counts_after_every_rule_are_of_the_splits_that_were_made(settings: PreprocessingSettings) -> None:
+    _, report = preprocess_faces(face_set(*many("unassigned", 60)), settings.model_copy(update={"drop": ()}), seed=0)
+
+    numbers = report.numbers()
+    after = {name: numbers[f"preprocessing/after_{name}"] for name in ("train", "validation", "test")}
+    assert sum(after.values()) == 60
+    assert "preprocessing/after_unassigned" not in numbers
+
+
+def test_rules_that_are_not_named_drop_nothing(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("train", 40), ("train", "sad", "x"), *many("test", 9), ("test", "sad", "x"))
+
+    prepared, _ = preprocess_faces(faces, settings.model_copy(update={"drop": ()}), seed=0)
+
+    assert len(prepared) == len(faces)
+
+
+def test_blank_conflicting_and_repeated_faces_go_from_training_but_never_from_test(
+    settings: PreprocessingSettings,
+) -> None:
+    odd = [("sad", "a"), ("happy", "a"), ("sad", "b"), ("sad", "b"), ("sad", "blank")]
+    rows = [*many("train", 40), *many("test", 10), *many("validation", 10)]
+    faces = face_set(*rows, *(("train", *face) for face in odd), *(("test", f, f"t{h}") for f, h in odd))
+    table = faces.table.copy()
+    table.loc[table["exact_hash"].str.endswith("blank"), "standard_deviation"] = 0.0
+    everything = settings.model_copy(update={"drop": ("blank", "conflicting", "repeated", "leaked")})
+
+    prepared, report = preprocess_faces(faces.with_table(table), everything, seed=0)
+
+    dropped = {rule.rule: rule.dropped for rule in report.rules}
+    assert dropped == {
+        "unreadable": {}, "splits made": {}, "blank": {"train": 1}, "conflicting": {"train": 2},
+        "repeated": {"train": 1}, "leaked": {},
+    }  # fmt: skip
+    assert (prepared.table["split"] == "test").sum() == 15
+
+
+def test_unreadable_faces_and_unknown_labels_always_go(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("unassigned", 60), ("unassigned", "bored", "x"), ("unassigned", "sad", ""))
+    table = faces.table.copy()
+    table.loc[61, "error"] = "broken"
+
+    prepared, _ = preprocess_faces(faces.with_table(table), settings.model_copy(update={"drop": ()}), seed=0)
+
+    assert len(prepared) == 60
+
+
+def test_images_follow_their_rows_and_are_resized(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("unassigned", 60))
+    larger = settings.model_copy(update={"image_size": 40})
+
+    prepared, _ = preprocess_faces(faces, larger, seed=0)
+
+    assert prepared.images.shape == (60, 40, 40)
+    numbers = prepared.table["source"].str.removeprefix("face").astype(int)
+    np.testing.assert_array_equal(prepared.images[:, 0, 0], numbers)
+
+
+def test_too_few_faces_for_a_split_are_an_error_of_the_data(settings: PreprocessingSettings) -> None:
+    with pytest.raises(InvalidDataError, match="too few faces to make a test split"):
+        preprocess_faces(face_set(*many("unassigned", 3)), settings, seed=0)

@@ -1,0 +1,105 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from configs.settings import Settings
+from vision.data.faces import FaceSet
+from vision.data.ingestion import ingest_faces
+from vision.data.validation import CheckResult, ValidationReport, validate_faces
+
+
+@pytest.fixture
+def dirty(tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]) -> FaceSet:
+    """Seven classes in two splits, with one defect of each kind."""
+    names = dataset_settings(tmp_path).class_names
+    for split, count in (("train", 6), ("test", 3)):
+        for seed, name in enumerate(names):
+            write_faces(tmp_path / split / name, count, seed=seed + 100 * count)
+    train, test = tmp_path / "train", tmp_path / "test"
+    copy = (train / "happy" / "face0.png").read_bytes()
+    (train / "happy" / "repeated.png").write_bytes(copy)
+    (test / "happy" / "leaked.png").write_bytes((train / "happy" / "face1.png").read_bytes())
+    (train / "sad" / "conflicting.png").write_bytes((train / "fear" / "face2.png").read_bytes())
+    cv2.imwrite(str(train / "sad" / "blank.png"), np.full((32, 32), 128, np.uint8))
+    cv2.imwrite(str(train / "sad" / "dark.png"), np.eye(32, dtype=np.uint8) * 60)
+    cv2.imwrite(str(train / "sad" / "tiny.png"), np.arange(256, dtype=np.uint8).reshape(16, 16))
+    (train / "sad" / "broken.png").write_bytes(b"nothing")
+    write_faces(train / "bored", 1, seed=7)
+    return ingest_faces(dataset_settings(tmp_path), seed=0)
+
+
+def checks(report: ValidationReport) -> dict[str, CheckResult]:
+    return {check.check: check for check in report.checks}
+
+
+def test_each_defect_is_found_by_its_check_with_its_file(dirty: FaceSet, small_settings: Settings) -> None:
+    found = checks(validate_faces(dirty, small_settings.validation))
+
+    assert {name: check.failed for name, check in found.items()} == {
+        "decodable": 1, "known_label": 1, "size": 1, "blank": 1, "repeated": 2, "leaked": 1, "near_leaked": 0,
+        "conflicting": 2, "brightness": 1, "class_count": 0,
+    }  # fmt: skip
+    assert found["decodable"].examples == ("train/sad/broken.png",)
+    assert found["known_label"].examples == ("train/bored/face0.png",)
+    assert found["size"].examples == ("train/sad/tiny.png",)
+    assert found["blank"].examples == ("train/sad/blank.png",)
+    assert found["repeated"].examples == ("train/happy/repeated.png", "train/sad/conflicting.png")
+    assert found["leaked"].examples == ("test/happy/leaked.png",)
+    assert set(found["conflicting"].examples) == {"train/fear/face2.png", "train/sad/conflicting.png"}
+    assert found["brightness"].examples == ("train/sad/dark.png",)
+
+
+def test_a_check_counts_only_the_images_that_it_is_about(dirty: FaceSet, small_settings: Settings) -> None:
+    found = checks(validate_faces(dirty, small_settings.validation))
+
+    assert found["decodable"].checked == len(dirty)
+    assert found["blank"].checked == len(dirty) - 1
+    assert found["leaked"].checked == 22
+
+
+def test_severity_and_allowed_share_decide_what_is_critical(dirty: FaceSet, small_settings: Settings) -> None:
+    strict = small_settings.validation.model_copy(
+        update={"leaked": small_settings.validation.leaked.model_copy(update={"severity": "critical"})}
+    )
+    lenient = strict.model_copy(update={"leaked": strict.leaked.model_copy(update={"max_share": 0.5})})
+
+    critical = {check.check for check in validate_faces(dirty, strict).critical}
+
+    assert critical == {"decodable", "known_label", "size", "leaked"}
+    assert "leaked" not in {check.check for check in validate_faces(dirty, lenient).critical}
+
+
+def test_a_missing_class_is_named_with_its_split(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any], small_settings: Settings
+) -> None:
+    write_faces(tmp_path / "train" / "happy", 9)
+    faces = ingest_faces(dataset_settings(tmp_path), seed=0)
+
+    check = checks(validate_faces(faces, small_settings.validation))["class_count"]
+
+    assert (check.passed, check.severity, check.failed) == (False, "critical", 6)
+    assert "train/disgust: 0" in check.examples
+
+
+def test_drawn_faces_pass_every_check(drawn: FaceSet, small_settings: Settings) -> None:
+    report = validate_faces(drawn, small_settings.validation)
+
+    assert [check.check for check in report.checks if not check.passed] == []
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_escapes_names(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any], small_settings: Settings
+) -> None:
+    write_faces(tmp_path / "train" / "happy", 2)
+    (tmp_path / "train" / "happy" / "<script>alert(1)<.png").write_bytes(b"")
+    write_faces(tmp_path / "train" / r"$\foo$", 1)  # matplotlib would take it for a formula
+
+    page = validate_faces(ingest_faces(dataset_settings(tmp_path), seed=0), small_settings.validation).page()
+
+    assert "&lt;script&gt;alert(1)&lt;.png" in page
+    assert "<script" not in page
+    assert "http" not in page

@@ -1,0 +1,330 @@
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from configs.settings import CardSettings, Settings
+from vision.data.balance import BalanceReport
+from vision.data.preprocessing import PreprocessingReport, RuleCount
+from vision.data.validation import CheckResult, ValidationReport
+from vision.evaluation.evaluation import EvaluationReport
+from vision.lifecycle.model_card import ModelCard, escape_markdown, find_weakest_class, render_markdown, write_card
+from vision.reporting.reports import Report
+from vision.training.loop import TrainingHistory
+
+HOSTILE = "<script>alert(1)</script> | `code` [link](http://evil.example) ![](http://evil.example/a.png)\n# heading\\"
+
+
+def scores(accuracy: float, error: float, likelihood: float) -> dict[str, float]:
+    return {
+        "accuracy": accuracy,
+        "macro_f1": 0.5835,
+        "worst_class_recall": 0.25,
+        "negative_log_likelihood": likelihood,
+        "expected_calibration_error": error,
+        "accuracy_low": accuracy - 0.0101,
+        "accuracy_high": accuracy + 0.0202,
+    }
+
+
+def by_class(count: int) -> list[dict[str, Any]]:
+    return [
+        {"class": "happy", "precision": 0.7123, "recall": 0.9, "f1": 0.7952, "count": count},
+        {"class": "sad", "precision": 0.6234, "recall": 0.25, "f1": 0.3569, "count": count + 4},
+        {"class": "angry", "precision": 0.5345, "recall": 0.5, "f1": 0.5167, "count": count + 8},
+    ]
+
+
+@pytest.fixture
+def reports() -> dict[str, Any]:
+    """What a run measured, as write_card takes it; no number stands in it twice."""
+    return {
+        "title": "Model card: faces, version 7",
+        "about": {"MLflow run": "4db94b56", "git commit": "43c5a2b0"},
+        "validation": ValidationReport(
+            figures={},
+            dataset="faces.zip",
+            fingerprint="c9754c0d",
+            images=32_137,
+            checks=(
+                CheckResult(
+                    "leaked", "Is it absent?", "expect", "warning", False, 3579, 279, "at most 0.50%", ("a", "b")
+                ),
+                CheckResult("size", "Is it large?", "expect", "critical", True, 3111, 0, "at most 1.25%", ()),
+            ),
+        ),
+        "balance": BalanceReport(
+            figures={},
+            counts={"train": {"happy": 710, "sad": 320, "angry": 111}, "test": {"happy": 72, "sad": 33, "angry": 12}},
+            imbalance_ratio=6.4,
+            normalized_entropy=0.912,
+            weights={},
+        ),
+        "preprocessing": PreprocessingReport(
+            figures={},
+            before={"train": 1141, "test": 117},
+            rules=(
+                RuleCount("unreadable", {"train": 3, "test": 2}, {"train": 1138, "test": 115}),
+                RuleCount("leaked", {"train": 19}, {"train": 1007, "validation": 112, "test": 115}),
+            ),
+            test_faces_in_training=29,
+        ),
+        "history": TrainingHistory(
+            figures={},
+            epochs=[{"loss": 1.5, "val_accuracy": 0.41}, {"loss": 1.2, "val_accuracy": 0.6489}, {"val_accuracy": 0.6}],
+            phases=["head", "top", "top"],
+            monitor="val_accuracy",
+            best_epoch=2,
+            precision="bfloat16",
+            state="x",
+        ),
+        "evaluation": EvaluationReport(
+            views="none",
+            figures={},
+            faces={"test": 115, "test_clean": 86},
+            scores={"test": scores(0.6412, 0.0441, 1.0123), "test_clean": scores(0.6348, 0.0462, 1.0345)},
+            classes={"test": by_class(40), "test_clean": by_class(35)},
+            confusion=[[36, 3, 1], [20, 11, 13], [10, 14, 24]],
+            confidence_level=0.95,
+        ),
+        "temperature": 1.234,
+        "card": CardSettings(
+            intended_use=("Teaching, where (5.1) a person looks.",),
+            off_limits=("At work, Article 5(1)(f).", "For hiring."),
+            limits=("Labels agree on 64.5% of the faces (FER+).",),
+        ),
+    }
+
+
+@pytest.fixture
+def card(reports: dict[str, Any]) -> ModelCard:
+    return write_card(**reports)
+
+
+def section(markdown: str, heading: str) -> str:
+    """The text below a heading, up to the next heading of the same depth."""
+    marks = heading.split(" ")[0]
+    return re.split(rf"^{marks} ", markdown.split(f"{heading}\n")[1], flags=re.MULTILINE)[0]
+
+
+def test_sections_stand_in_the_order_that_readers_expect(card: ModelCard) -> None:
+    assert re.findall(r"^## (.*)$", card.markdown, flags=re.MULTILINE) == [
+        "Headline metrics", "Model details", "Intended use", "Uses that are off limits", "Data", "Training",
+        "Evaluation", "Calibration", "Limits",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("heading", "row"),
+    [
+        ("## Headline metrics", "| 64.12% (63.11% to 66.14%) | 58.35% | 25.00% (sad) | 0.0441 |"),
+        ("## Model details", "| git commit | 43c5a2b0 |"),
+        ("## Data", "| images | 32,137 |"),
+        ("## Data", "| test faces that are pixel-identical to a face that came as training | 29 |"),
+        ("### Faces by split", "| as the data came | | 1,141 | 0 | 117 |"),
+        ("### Faces by split", "| leaked | 19 | 1,007 | 112 | 115 |"),
+        ("### Faces by class, as the data came", "| sad | 320 | 33 |"),
+        ("### Faces by class, as the data came", "| all | 1,141 | 117 |"),
+        ("### Checks", "| leaked | Is it absent? | failed: warning | 279 of 3,579 (7.80%) | at most 0.50% | 2 |"),
+        ("### Checks", "| size | Is it large? | passed | 0 of 3,111 (0.00%) | at most 1.25% | 0 |"),
+        ("## Training", "| phases | head: 1 epoch, top: 2 epochs |"),
+        ("## Training", "| kept epoch | 2 of 3 (phase top) |"),
+        ("## Training", r"| chosen by | val\_accuracy |"),
+        ("## Training", r"| val\_accuracy of the kept epoch | 0.6489 |"),
+        ("## Training", "| precision | bfloat16 |"),
+        ("## Evaluation", "| accuracy | 64.12% (63.11% to 66.14%) | 63.48% (62.47% to 65.50%) |"),
+        ("### By class", "| sad | 62.34% | 25.00% | 35.69% | 44 |"),
+        ("### By class", "| sad | 62.34% | 25.00% | 35.69% | 39 |"),
+        ("### Weakest class, on all test faces", "| recognised | 11 of 44 (25.00%) |"),
+        ("### Weakest class, on all test faces", "| most often taken for | happy: 20 of 44 (45.45%) |"),
+        ("## Calibration", "| expected calibration error | 0.0441 | 0.0462 |"),
+        ("## Calibration", "| negative log likelihood | 1.0123 | 1.0345 |"),
+        ("## Calibration", "Temperature, fitted on the validation split: 1.234."),
+    ],
+)
+def test_what_was_measured_stands_in_its_section(card: ModelCard, heading: str, row: str) -> None:
+    assert row in section(card.markdown, heading).splitlines()
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Every number and text in nested mappings and sequences, their keys too."""
+    if isinstance(value, dict):
+        yield from leaves([*value, *value.values()])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def numbers(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?%?", text))
+
+
+def test_no_number_stands_in_the_card_that_did_not_go_in(reports: dict[str, Any], card: ModelCard) -> None:
+    given = [value.facts() if isinstance(value, Report) else value for value in reports.values()]
+    went_in = list(leaves([*given, reports["card"].model_dump()]))
+    forms = ("{:,}", "{:.0%}", "{:.2%}", "{:.1f}", "{:.3f}", "{:.4f}")
+    shown = {form.format(value) for value in went_in if isinstance(value, float | int) for form in forms}
+    texts = set().union(*(numbers(value) for value in went_in if isinstance(value, str)))
+    counted = {"1", "2", "3", "5"}  # epochs, examples, dropped faces
+    computed = {"7.80%", "0.00%", "1,141", "117", "11", "44", "25.00%", "45.45%"}  # shares and sums
+
+    assert numbers(card.markdown) <= shown | texts | counted | computed
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "before", "after"),
+    [
+        ("about", lambda about: {**about, "git commit": "bad5eed"}, "43c5a2b0", "| git commit | bad5eed |"),
+        ("validation", lambda report: replace(report, images=99), "32,137", "| images | 99 |"),
+        ("balance", lambda report: replace(report, imbalance_ratio=16.6), "6.4 |", "16.6 |"),
+        ("balance", lambda report: replace(report, normalized_entropy=0.5), "0.912", "0.500"),
+        (
+            "preprocessing",
+            lambda report: replace(report, before={"train": 2345}),
+            "as the data came | | 1,141",
+            "2,345",
+        ),
+        ("history", lambda history: replace(history, best_epoch=1), "0.6489", "1 of 3 (phase head)"),
+        ("evaluation", lambda report: replace(report, confidence_level=0.9), "95%", "90% bootstrap"),
+        ("evaluation", lambda report: replace(report, confusion=[[1, 8, 0], [0, 9, 0], [0, 0, 9]]), "44 (", "1 of 9"),
+        ("temperature", lambda value: value / 2, "1.234", "0.617"),
+        ("card", lambda card: card.model_copy(update={"limits": ("Faces are drawn.",)}), "64.5%", "Faces are drawn."),
+    ],
+)
+def test_a_changed_value_changes_the_card(
+    reports: dict[str, Any], card: ModelCard, name: str, change: Callable[[Any], Any], before: str, after: str
+) -> None:
+    changed = write_card(**{**reports, name: change(reports[name])}).markdown
+
+    assert (before in card.markdown, before in changed) == (True, False)
+    assert (after in card.markdown, after in changed) == (False, True)
+
+
+def test_the_sentences_of_the_settings_stand_there_verbatim(reports: dict[str, Any], small_settings: Settings) -> None:
+    settings = small_settings.card
+
+    markdown = write_card(**{**reports, "card": settings}).markdown
+
+    assert section(markdown, "## Intended use").strip().splitlines() == [f"- {s}" for s in settings.intended_use]
+    assert section(markdown, "## Uses that are off limits").strip().splitlines() == [
+        f"- {sentence}" for sentence in settings.off_limits
+    ]
+    assert section(markdown, "## Limits").strip().splitlines() == [f"- {sentence}" for sentence in settings.limits]
+
+
+def test_without_sentences_the_card_says_that_there_are_none(reports: dict[str, Any]) -> None:
+    nothing = CardSettings(intended_use=(), off_limits=(), limits=())
+
+    assert write_card(**{**reports, "card": nothing}).markdown.count("Not stated in the settings.") == 3
+
+
+def test_without_clean_test_faces_there_is_no_column_for_them(reports: dict[str, Any]) -> None:
+    whole = reports["evaluation"]
+    official = replace(
+        whole, scores={"test": whole.scores["test"]}, classes={"test": whole.classes["test"]}, faces={"test": 115}
+    )
+
+    markdown = write_card(**{**reports, "evaluation": official}).markdown
+
+    assert "| expected calibration error | 0.0441 |" in markdown.splitlines()
+
+
+def test_classes_without_test_faces_are_not_the_weakest(reports: dict[str, Any]) -> None:
+    evaluation = replace(reports["evaluation"], confusion=[[0, 0, 0], [2, 6, 2], [0, 0, 4]])
+
+    weakest = find_weakest_class(evaluation)
+
+    assert (weakest.name, weakest.recall, weakest.taken_for, weakest.confused) == ("sad", 0.6, ("happy", "angry"), 2)
+
+
+def test_a_model_without_mistakes_takes_no_class_for_another(reports: dict[str, Any]) -> None:
+    evaluation = replace(reports["evaluation"], confusion=[[3, 0, 0], [0, 6, 0], [0, 0, 4]])
+
+    assert "| most often taken for | no other class |" in write_card(**{**reports, "evaluation": evaluation}).markdown
+
+
+class Tags(HTMLParser):
+    """Notes the elements of a page, and whether each is closed in its turn."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: dict[str, int] = {}
+        self.open: list[str] = []
+        self.well_formed = True
+        self.links: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.seen[tag] = self.seen.get(tag, 0) + 1
+        self.links += [value or "" for name, value in attributes if name in {"href", "src", "action", "srcset"}]
+        if tag not in {"meta", "br", "hr", "img", "link"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.well_formed &= bool(self.open) and self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(card: ModelCard) -> None:
+    tags = Tags(card.html)
+
+    assert (tags.well_formed, tags.open, tags.links) == (True, [], [])
+    assert (tags.seen["h1"], tags.seen["h2"], tags.seen["table"]) == (1, 9, 12)
+    assert "http" not in card.html
+
+
+def test_hostile_names_are_shown_and_do_nothing(reports: dict[str, Any], card: ModelCard) -> None:
+    plain = Tags(card.html)
+    validation = replace(reports["validation"], dataset=HOSTILE)
+    hostile = {
+        "title": HOSTILE,
+        "about": {"MLflow run": HOSTILE, HOSTILE: "43c5a2b0"},
+        "validation": validation,
+        "card": CardSettings(intended_use=(HOSTILE,), off_limits=(HOSTILE, HOSTILE), limits=(HOSTILE,)),
+    }
+
+    written = write_card(**{**reports, **hostile})
+    tags = Tags(written.html)
+
+    assert tags.seen == plain.seen  # as many cells, list items and headings as with harmless names
+    assert (tags.well_formed, tags.links) == (True, [])
+    assert "<script" not in written.markdown + written.html
+    assert (
+        "&lt;script&gt;alert(1)&lt;/script&gt; | `code` [link](http://evil.example) "
+        "![](http://evil.example/a.png) # heading\\</td>" in written.html
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<b>bold</b>", "a | b", r"a\|b", "a\\", "`code`", "``", "*a* _b_ **c** ~~d~~", "[a](b)", "![a](b)", "[a]: b",
+        "# a", "- a", "+ a", "1. a", "1) a", "> a", "---", "===", "~~~", "```", "&lt;", "&#60;", "<http://a.example>",
+        "a & b", "http://a.example", "www.a.example", "$a$", "snake_case_name", "64.5% (FER+), 3.5 of 5; a > b", "-5",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("frame", ["{}", "- {}", "| a |\n| --- |\n| {} |"], ids=["paragraph", "list", "table"])
+def test_escaped_text_is_shown_as_it_is(frame: str, text: str) -> None:
+    shown = render_markdown(frame.format(escape_markdown(text)))
+
+    tags = Tags(shown)
+    assert set(tags.seen) <= {"p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
+    assert tags.seen.get("td", 1) == 1
+    expected = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert f">{expected}<" in shown
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\n\r\nb", "a\u2028b", "a\x00b", "a\t \u202eb", " a b "])
+def test_what_cannot_be_printed_becomes_one_space(text: str) -> None:
+    assert escape_markdown(text) == "a b"
+
+
+def test_markup_that_was_not_escaped_becomes_neither_html_nor_a_link() -> None:
+    shown = render_markdown("<b>a</b> [b](http://c) ![d](http://e) <http://f>\n\n[g]: http://h\n\n<script>i</script>")
+
+    assert set(Tags(shown).seen) == {"p"}

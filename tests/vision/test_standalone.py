@@ -1,0 +1,69 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from configs.settings import Settings
+from tests.conftest import PROJECT
+from vision.model.classifier import predict
+from vision.standalone import CLASSIFIER, SCORES, train_recipe
+
+WITHOUT = """
+import sys
+from importlib.machinery import ModuleSpec
+class Absent:  # can be looked for, as PyTorch does, but not imported
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self) if name in ("zenml", "mlflow", *sys.argv[1].split(",")) else None
+    def create_module(self, spec):
+        raise ModuleNotFoundError(spec.name)
+    def exec_module(self, module):
+        raise ModuleNotFoundError(module.__name__)
+sys.meta_path.insert(0, Absent())
+import run
+sys.exit(run.main(sys.argv[2:]))
+"""
+
+
+def train(backend: str, folder: Path, *arguments: str, without: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(PROJECT), "HOME": str(folder)}
+    line = [sys.executable, "-c", WITHOUT, without, "--bare", str(folder / "out"), *arguments]
+    return subprocess.run(line, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
+
+
+# the GPU's recipe with all that it switches on, made small
+SHORT = (
+    "--classifier.backbone", "vgg_compact", "--classifier.weights", "none", "--dataset.reader", "drawn",
+    "--dataset.drawn.faces", "210", "--preprocessing.validation_share", "0.2", "--training.batch_size", "32",
+    "--training.phases", "[{name: all, trainable: [all], epochs: 2, learning_rate: 0.02, schedule: cosine, "
+    "warmup_epochs: 1, patience: 9}]",
+)  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(small_settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(UserError, match=r"--bare .*file is no folder that can be made: File exists; name another"):
+        train_recipe(small_settings, tmp_path / "file")
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_the_gpu_recipe_trains_by_each_backend_without_zenml_and_mlflow(backend: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    others = "" if backend == "tensorflow" else "tensorflow"
+
+    done = train(backend, tmp_path, "--config", str(PROJECT / "configs" / "gpu.yaml"), *SHORT, without=others)
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"{backend}, bfloat16" in done.stdout
+    facts = json.loads((tmp_path / "out" / SCORES).read_text(encoding="utf-8"))
+    assert set(facts["scores"]) == {"test, one view", "clean test, one view", "test, ten-crop", "clean test, ten-crop"}
+    classifier = keras.saving.load_model(tmp_path / "out" / CLASSIFIER, safe_mode=True)
+    assert predict(classifier, np.zeros((2, 48, 48), dtype=np.uint8), 2).shape == (2, 7)

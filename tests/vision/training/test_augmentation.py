@@ -1,0 +1,82 @@
+import keras
+import numpy as np
+import pytest
+
+from configs.settings import AugmentationSettings, Settings
+from vision.data.faces import FaceSet
+from vision.training.augmentation import AUGMENTATIONS, augment, build_augmentation, preview_faces
+
+AMOUNTS = {
+    "flip": True, "rotation_degrees": 20.0, "shift": 0.2, "zoom": 0.2, "random_crop": True, "brightness": 0.3,
+    "contrast": 0.5, "erasing": 1.0, "mixup": 0.5,
+}  # fmt: skip
+
+
+@pytest.fixture
+def off(small_settings: Settings) -> AugmentationSettings:
+    return small_settings.augmentation.model_copy(update=dict.fromkeys(AUGMENTATIONS, 0))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_each_augmentation_changes_faces_and_keeps_their_form(
+    name: str, off: AugmentationSettings, prepared: FaceSet
+) -> None:
+    originals = np.asarray(prepared.images[:16])
+
+    changed = augment(originals, build_augmentation(off.model_copy(update={name: AMOUNTS[name]}), 32, 24, seed=1))
+
+    assert (changed.shape, changed.dtype) == (originals.shape, np.uint8)
+    assert not np.array_equal(changed, originals)
+
+
+def test_switched_off_augmentation_has_no_layers(off: AugmentationSettings) -> None:
+    assert build_augmentation(off, 32, 24, seed=1) == []
+
+
+def test_a_flip_is_a_mirror_image(off: AugmentationSettings, prepared: FaceSet) -> None:
+    originals = np.asarray(prepared.images[:16])
+
+    changed = augment(originals, build_augmentation(off.model_copy(update={"flip": True}), 32, 24, seed=1))
+
+    mirrored = [np.array_equal(new, old[:, ::-1]) for new, old in zip(changed, originals, strict=True)]
+    same = [np.array_equal(new, old) for new, old in zip(changed, originals, strict=True)]
+    assert all(m or s for m, s in zip(mirrored, same, strict=True))
+    assert 0 < sum(mirrored) < 16
+
+
+def test_a_random_crop_is_a_cut_of_whole_pixels_at_another_place_in_each_image(off: AugmentationSettings) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    faces = np.tile(levels, (64, 1, 1))
+    middle = slice(2, 30)
+
+    changed = augment(faces, build_augmentation(off.model_copy(update={"random_crop": True}), 32, 28, seed=1))
+
+    crops = {
+        (down, right): levels[down : down + 28, right : right + 28].tobytes() for down in range(5) for right in range(5)
+    }
+    found = [
+        next(place for place, crop in crops.items() if crop == image[middle, middle].tobytes()) for image in changed
+    ]
+    assert len(set(found)) > 15
+    assert {down for down, _ in found} == {right for _, right in found} == {0, 1, 2, 3, 4}
+
+
+def test_mixup_mixes_labels_as_it_mixes_images(off: AugmentationSettings) -> None:
+    (layer,) = build_augmentation(off.model_copy(update={"mixup": 1.0}), 32, 24, seed=1)
+    labels = np.eye(8, dtype=np.float32)
+    # each image's level is a hundred times its class, so that the mixture can be read from the pixels
+    images = (np.arange(8, dtype=np.float32) * 100)[:, None, None, None] * np.ones((1, 32, 32, 1), np.float32)
+
+    mixed = layer({"images": images, "labels": labels}, training=True)
+
+    levels = keras.ops.convert_to_numpy(mixed["images"])[:, 0, 0, 0]
+    weights = keras.ops.convert_to_numpy(mixed["labels"])
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(levels, weights @ np.arange(8) * 100, rtol=1e-3)
+    assert (weights.max(axis=1) < 0.99).any()
+
+
+def test_the_preview_says_what_is_switched_on(prepared: FaceSet, off: AugmentationSettings) -> None:
+    report = preview_faces(prepared, off.model_copy(update={"zoom": 0.1}), 24, seed=0)
+
+    assert {name for name, amount in report.settings.items() if amount} == {"zoom"}

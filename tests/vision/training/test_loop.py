@@ -1,0 +1,219 @@
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from configs.settings import PhaseSettings, Settings
+from vision.data.faces import TRAIN, VALIDATION, FaceSet
+from vision.model.classifier import build_classifier, predict
+from vision.training.loop import (
+    AugmentedClassifier,
+    TrainingHistory,
+    TrainingStoppedError,
+    calibrate_classifier,
+    learning_rate,
+    soften,
+    train_classifier,
+)
+
+EVEN = dict.fromkeys(("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"), 1.0)
+
+
+def train(
+    faces: FaceSet, settings: Settings, checkpoint: Path, hook: Any = lambda epoch, metrics: None, **changes: Any
+) -> tuple[keras.Model, TrainingHistory]:
+    training = settings.training.model_copy(update=changes)
+    features = checkpoint.with_name("features")
+    return train_classifier(
+        faces, EVEN, settings.classifier, settings.augmentation, training, 3, checkpoint, features, hook
+    )
+
+
+def curve(history: TrainingHistory) -> list[dict[str, float]]:
+    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history.epochs]
+
+
+@pytest.fixture(scope="module")
+def trained(prepared: FaceSet, small_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    checkpoint = tmp_path_factory.mktemp("checkpoint") / "best.keras"
+    return (*train(prepared, small_settings, checkpoint), checkpoint)
+
+
+def test_two_runs_with_one_seed_give_the_same_curve(
+    trained: Any, prepared: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    _, history = train(prepared, small_settings, tmp_path / "best.keras")
+
+    assert curve(history) == curve(trained[1])
+
+
+def test_the_returned_model_and_the_checkpoint_are_the_best_epoch(trained: Any, prepared: FaceSet) -> None:
+    model, history, checkpoint = trained
+    rows = prepared.rows(VALIDATION)
+
+    for candidate in (model, keras.saving.load_model(checkpoint, safe_mode=True)):
+        accuracy = (predict(candidate, prepared.images[rows], 32).argmax(axis=1) == prepared.labels[rows]).mean()
+
+        assert accuracy == pytest.approx(history.best["val_accuracy"])
+    assert history.best["val_accuracy"] == max(epoch["val_accuracy"] for epoch in history.epochs)
+
+
+def test_ctrl_c_keeps_the_best_checkpoint_and_names_it(
+    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    def interrupt(epoch: int, metrics: Mapping[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(TrainingStoppedError, match=r"after 1 of 2 epochs; the best epoch so far \(1, .*best\.keras"):
+        train(prepared, small_settings, tmp_path / "best.keras", interrupt)
+
+    keras.saving.load_model(tmp_path / "best.keras", safe_mode=True)
+
+
+def test_a_diverging_loss_names_the_learning_rate(prepared: FaceSet, small_settings: Settings, tmp_path: Path) -> None:
+    wild = small_settings.training.phases[0].model_copy(update={"learning_rate": 10.0, "epochs": 6, "patience": 6})
+    everything = wild.model_copy(update={"trainable": ("all",)})
+
+    with pytest.raises(UserError, match=r"training diverged in epoch .*learning_rate"):
+        train(prepared, small_settings, tmp_path / "b.keras", phases=(everything,), optimizer="sgd", weight_decay=0.0)
+
+
+def test_a_plateau_lowers_the_learning_rate_and_then_ends_the_phase(
+    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    # with a learning rate near 0, and no statistics that follow the batches, nothing improves after the first epoch
+    head = small_settings.classifier.model_copy(update={"head_batch_norm": False})
+    settings = small_settings.model_copy(update={"classifier": head})
+    update = {"learning_rate": 1e-9, "schedule": "plateau", "epochs": 9, "patience": 2}
+    still = small_settings.training.phases[0].model_copy(update=update)
+
+    _, history = train(prepared, settings, tmp_path / "b.keras", phases=(still,), plateau_patience=1)
+
+    assert len(history.epochs) == 3
+    assert [epoch["learning_rate"] for epoch in history.epochs] == pytest.approx([1e-9, 1e-9, 5e-10])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("cosine", [0.0, 0.05, 0.1, 0.05, 0.0]), ("constant", [0.0, 0.05, 0.1, 0.1, 0.1])],
+)
+def test_the_learning_rate_warms_up_and_then_follows_its_schedule(schedule: Any, expected: list[float]) -> None:
+    phase = PhaseSettings(
+        name="x", trainable=("all",), epochs=4, learning_rate=0.1, schedule=schedule, warmup_epochs=1, patience=1
+    )
+
+    rate: Any = learning_rate(phase, steps=10)
+
+    assert [float(rate(step)) for step in (0, 5, 10, 25, 40)] == pytest.approx(expected, abs=1e-6)
+
+
+def test_calibration_lowers_the_negative_log_likelihood_on_validation(trained: Any, prepared: FaceSet) -> None:
+    rows = prepared.rows(VALIDATION)
+
+    calibrated, temperature, probabilities = calibrate_classifier(trained[0], prepared, batch_size=32)
+
+    logits = predict(trained[0], prepared.images[rows], 32).astype(np.float64)
+    probabilities = predict(calibrated, prepared.images[rows], 32)
+    chosen = np.arange(len(rows)), prepared.labels[rows]
+    before = -(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))[chosen].mean()
+    assert -np.log(probabilities[chosen]).mean() <= before + 1e-6
+    assert math.isfinite(temperature)
+
+
+def test_a_phase_on_kept_features_scores_as_the_whole_classifier_does(trained: Any, prepared: FaceSet) -> None:
+    model, history, checkpoint = trained
+    rows = prepared.rows(VALIDATION)
+
+    logits = predict(model, prepared.images[rows], 32)
+
+    kept = checkpoint.with_name("features")
+    assert len(list(kept.iterdir())) == 2  # of the head's phase and of the one that trains block 5
+    accuracy = (logits.argmax(axis=1) == prepared.labels[rows]).mean()
+    assert accuracy == pytest.approx(history.best["val_accuracy"])
+
+
+def compact(settings: Settings, **changes: Any) -> Settings:
+    """Return settings that train a small network in one short phase."""
+    phase = settings.training.phases[0].model_copy(update={"trainable": ("all",), "epochs": 1})
+    training = settings.training.model_copy(update={"phases": (phase,), **changes})
+    classifier = settings.classifier.model_copy(update={"backbone": "vgg_compact"})
+    return settings.model_copy(update={"training": training, "classifier": classifier})
+
+
+def test_the_moving_average_of_the_weights_is_what_is_kept(
+    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    plain = compact(small_settings)
+    averaged = compact(small_settings, ema_momentum=0.9)
+
+    kept = {
+        name: train(prepared, settings, tmp_path / name / "b.keras")[0].get_layer("block1_conv1").get_weights()[0]
+        for name, settings in (("plain", plain), ("averaged", averaged), ("again", averaged))
+    }
+
+    assert np.abs(kept["plain"] - kept["averaged"]).max() > 1e-5
+    np.testing.assert_array_equal(kept["averaged"], kept["again"])
+
+
+def test_without_phases_the_given_weights_are_scored_and_kept(
+    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    settings = compact(small_settings)
+    first, history = train(prepared, settings, tmp_path / "first" / "b.keras")
+    weights = settings.classifier.model_copy(update={"weights": str(tmp_path / "first" / "b.keras")})
+
+    again, scored = train(
+        prepared, settings.model_copy(update={"classifier": weights}), tmp_path / "again" / "b.keras", phases=()
+    )
+
+    assert scored.phases == ["as given"]
+    assert scored.best["val_accuracy"] == pytest.approx(history.best["val_accuracy"])
+    for kept, given in zip(again.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, given)
+
+
+def test_a_student_learns_from_its_teacher(prepared: FaceSet, small_settings: Settings, tmp_path: Path) -> None:
+    settings = compact(small_settings)
+    distilled = settings.training.distillation.model_copy(update={"weight": 1.0, "temperature": 1.0})
+    training = settings.training.model_copy(update={"distillation": distilled, "label_smoothing": 0.0})
+    teacher = build_classifier(settings.classifier, side=32, classes=7)
+    head = teacher.get_layer("head_logits")
+    sad = np.zeros(7)
+    sad[5] = 20.0
+    head.set_weights([np.zeros_like(head.get_weights()[0]), sad])  # whatever it sees, it says sad
+    phase = training.phases[0].model_copy(update={"epochs": 6, "learning_rate": 0.003})
+
+    student, _ = train_classifier(
+        prepared, EVEN, settings.classifier, settings.augmentation,
+        training.model_copy(update={"phases": (phase,), "monitor": "val_loss"}), 3,
+        tmp_path / "b.keras", tmp_path, teacher=teacher,
+    )  # fmt: skip
+    logits = predict(student, prepared.images[prepared.rows(TRAIN)], 32)
+
+    assert soften(teacher, prepared, training).argmax(axis=1).tolist() == [5] * len(prepared.rows(TRAIN))
+    assert (logits.argmax(axis=1) == 5).mean() > (prepared.labels[prepared.rows(TRAIN)] == 5).mean() + 0.1
+
+
+def test_a_teacher_of_other_classes_is_refused(prepared: FaceSet, small_settings: Settings) -> None:
+    teacher = build_classifier(compact(small_settings).classifier, side=32, classes=5)
+
+    with pytest.raises(UserError, match="teacher gives 5 classes, the faces have 7"):
+        soften(teacher, prepared, small_settings.training)
+
+
+def test_accuracy_under_mixup_is_of_the_class_that_has_the_larger_part() -> None:
+    labels = np.eye(4, dtype=np.float32)[np.arange(32) % 4]
+    images = labels.reshape(-1, 2, 2, 1)  # a face shows its class, mixed faces show both in their shares
+    pixels = keras.Input((2, 2, 1))
+    reader = keras.Model(pixels, keras.layers.Flatten()(pixels))
+    model = AugmentedClassifier(reader, [keras.layers.MixUp(0.9, seed=0)])
+    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+
+    history = model.fit({"images": images, "labels": labels}, labels, batch_size=32, verbose=0)
+
+    assert history.history["accuracy"] == [1.0]

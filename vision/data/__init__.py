@@ -1,0 +1,1 @@
+"""Data: from a source to a prepared FaceSet."""

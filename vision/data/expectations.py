@@ -1,0 +1,117 @@
+"""Great Expectations: the suite, built from the settings, and its run on a table. Imported late: it takes seconds."""
+
+import logging
+from typing import Any
+
+import great_expectations as gx
+import pandas as pd
+from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.expectations.expectation import Expectation
+
+from configs.settings import ValidationSettings
+from vision.data.faces import FaceSet
+from vision.data.validation import CheckResult
+
+# set to INFO by its own import, it would tell users of temporary folders
+logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)
+
+
+def image_expectations(faces: FaceSet, settings: ValidationSettings) -> list[Expectation]:
+    """Return what each image must be; a column that is missing in a row is not checked there."""
+    expect = gx.expectations
+
+    def described(name: str, question: str) -> dict[str, Any]:
+        check = getattr(settings, name)
+        meta = {"check": name, "question": question, "allowed": f"at most {check.max_share:.2%}"}
+        return {"mostly": 1 - check.max_share, "severity": check.severity, "meta": meta}
+
+    def no_copies(name: str, question: str) -> Expectation:
+        return expect.ExpectColumnValuesToBeInSet(column=name, value_set=[False], **described(name, question))
+
+    return [
+        expect.ExpectColumnValuesToBeNull(column="error", **described("decodable", "Can the image be read?")),
+        expect.ExpectColumnValuesToBeInSet(
+            column="label",
+            value_set=list(faces.class_names),
+            **described("known_label", f"Is the label one of {', '.join(faces.class_names)}?"),
+        ),
+        expect.ExpectColumnValuesToBeBetween(
+            column="short_side",
+            min_value=settings.size.min_side,
+            **described("size", f"Is the shorter side {settings.size.min_side} pixels or more?"),
+        ),
+        expect.ExpectColumnValuesToBeBetween(
+            column="standard_deviation",
+            min_value=settings.blank.min_standard_deviation,
+            **described("blank", "Does the image show anything (is it not of one grey level)?"),
+        ),
+        no_copies("repeated", "Is the image the first of its kind in its split?"),
+        no_copies("leaked", "Is the held-out image absent from training?"),
+        no_copies("near_leaked", "Is the held-out image unlike every training image (perceptual hash)?"),
+        no_copies("conflicting", "Does the same image have the same label everywhere?"),
+        expect.ExpectColumnValuesToBeBetween(
+            column="mean",
+            min_value=settings.brightness.min_mean,
+            max_value=settings.brightness.max_mean,
+            **described(
+                "brightness",
+                f"Is the mean grey level within {settings.brightness.min_mean:g} to {settings.brightness.max_mean:g}?",
+            ),
+        ),
+    ]
+
+
+def class_expectations(settings: ValidationSettings) -> list[Expectation]:
+    """Return what each class in each split must be."""
+    check = settings.class_count
+    meta = {
+        "check": "class_count",
+        "question": f"Does every class have {check.min_count} faces or more in every split?",
+        "allowed": f"{check.min_count} faces or more",
+    }
+    return [
+        gx.expectations.ExpectColumnValuesToBeBetween(
+            column="count", min_value=check.min_count, severity=check.severity, meta=meta
+        )
+    ]
+
+
+def check_rows(batch: pd.DataFrame, expectations: list[Expectation], examples: int) -> list[CheckResult]:
+    """Run expectations on a table with a column `source`; name up to `examples` rows that fail each."""
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    definition = (
+        context.data_sources.add_pandas("faces")
+        .add_dataframe_asset("table")
+        .add_batch_definition_whole_dataframe("all")
+    )
+    suite = context.suites.add(gx.ExpectationSuite(name="faces", expectations=expectations))
+    outcome = definition.get_batch({"dataframe": batch}).validate(
+        suite,
+        result_format={
+            "result_format": "SUMMARY",
+            "unexpected_index_column_names": ["source"],
+            "partial_unexpected_count": examples,
+        },
+    )
+    return [_check_result(result.to_json_dict(), len(batch)) for result in outcome.results]
+
+
+def _check_result(outcome: dict[str, Any], rows: int) -> CheckResult:
+    config, result = outcome["expectation_config"], outcome["result"]
+    if outcome["exception_info"].get("raised_exception"):
+        raise RuntimeError(f"{config['type']}: {outcome['exception_info']['exception_message']}")
+    found = result.get("partial_unexpected_index_list") or []
+    # to be null, the missing values are those that pass, and count as checked
+    missing = 0 if config["type"] == "expect_column_values_to_be_null" else result.get("missing_count", 0)
+    return CheckResult(
+        check=config["meta"]["check"],
+        question=config["meta"]["question"],
+        expectation=config["type"],
+        severity=str(config["severity"]),
+        passed=bool(outcome["success"]),
+        checked=rows - missing,
+        failed=int(result["unexpected_count"]),
+        allowed=config["meta"]["allowed"],
+        examples=tuple(str(row["source"]) for row in found),
+    )

@@ -1,0 +1,188 @@
+"""Ingestion: decode a stream of faces in parallel into a FaceSet."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import imagehash
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from configs.errors import UserError
+from configs.settings import DatasetSettings
+from vision.data.faces import TABLE_COLUMNS, FaceSet, store_images
+from vision.data.readers import RawFace, open_dataset, printable
+
+CHUNK = 256  # faces that a worker decodes at a time
+CHUNK_BYTES = 32_000_000  # or fewer faces, if their files are large: it bounds the memory in flight
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no EPS: Pillow starts Ghostscript for it
+SOURCE_CHARACTERS, LABEL_CHARACTERS, ERROR_CHARACTERS = 1000, 100, 300  # in the table; names may be as long as files
+SMALL_SET = 2000  # below this many faces, starting worker processes takes longer than they save
+Image.MAX_IMAGE_PIXELS = None  # settings say what is too large, and Pillow's warning cannot be silenced in a thread
+
+
+def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
+    """Read and decode the data set that the settings name.
+
+    Every image found becomes a row, whether it can be decoded or not. Raises UserError where there is no data
+    set or it holds no image.
+    """
+    reading = open_dataset(settings, seed)
+    small = reading.form == "drawn" or (reading.count is not None and reading.count < SMALL_SET)
+    tables: list[pd.DataFrame] = []
+
+    def blocks() -> Iterator[np.ndarray[Any, Any]]:
+        work = (delayed(decode_chunk)(chunk, settings) for chunk in chunk_faces(reading.faces))
+        parallel = Parallel(n_jobs=1 if small else settings.workers, return_as="generator", pre_dispatch="3*n_jobs")
+        with tqdm(total=reading.count, unit=" faces", desc=f"reading {reading.name}", disable=None) as progress:
+            for block, rows in parallel(work):
+                tables.append(pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS))
+                progress.update(len(rows))
+                yield block
+
+    images = store_images(blocks(), settings.image_size)
+    if not small:
+        get_reusable_executor().shutdown(wait=True)  # idle workers would keep their memory
+    if not tables:
+        raise UserError(f"dataset.path {settings.path} holds no faces; nothing was read")
+    table = pd.concat(tables, ignore_index=True)
+    known = {name: name for name in settings.class_names}
+    lowered = table["label"].str.strip().str.lower()
+    table["label"] = lowered.map(known).fillna(table["label"]).astype("str")
+    return FaceSet(reading.name, reading.form, settings.class_names, images, table)
+
+
+def chunk_faces(faces: Iterator[RawFace]) -> Iterator[list[RawFace]]:
+    """Yield lists of faces, each of CHUNK faces or about CHUNK_BYTES, whichever comes first."""
+    chunk: list[RawFace] = []
+    size = 0
+    for face in faces:
+        chunk.append(face)
+        size += len(face.payload) if isinstance(face.payload, bytes | str) else 0
+        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def decode_chunk(faces: list[RawFace], settings: DatasetSettings) -> tuple[np.ndarray[Any, Any], list[dict[str, Any]]]:
+    """Decode faces into a (n, side, side) uint8 block and their table rows; what cannot be decoded stays black."""
+    side = settings.image_size
+    block = np.zeros((len(faces), side, side), dtype=np.uint8)
+    rows = []
+    for position, face in enumerate(faces):
+        source, label = face.source[-SOURCE_CHARACTERS:], face.label[:LABEL_CHARACTERS]
+        row: dict[str, Any] = {"source": printable(source), "label": printable(label), "split": face.split}
+        row |= {"width": 0, "height": 0, "mode": "", "exact_hash": "", "perceptual_hash": "", "error": ""}
+        try:
+            pixels, mode = decode_face(face.payload, settings.max_pixels)
+            row |= {"mode": mode, **describe_face(pixels)}
+            block[position] = resize_face(pixels, side)
+        except Exception as error:  # noqa: BLE001 - whatever a hostile image makes a decoder raise belongs into its row
+            row["error"] = printable(f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS])
+        rows.append(row)
+    return block, rows
+
+
+def decode_face(
+    payload: bytes | str | np.ndarray[Any, Any] | Exception, max_pixels: int
+) -> tuple[np.ndarray[Any, Any], str]:
+    """Return (height, width) uint8 grey levels, upright, and the original's mode.
+
+    Raises ValueError for wrong pixel lists and for more than `max_pixels`, which are not decoded;
+    Pillow's errors for damaged images; and the payload itself where that is an exception.
+    """
+    if isinstance(payload, Exception):
+        raise payload
+    if isinstance(payload, np.ndarray):
+        return payload, "L"
+    if isinstance(payload, str):
+        return _parse_pixels(payload, max_pixels), "L"
+    image, mode = decode_image(payload, max_pixels)
+    return np.asarray(image.convert("L")), mode
+
+
+def decode_image(payload: bytes, max_pixels: int, section: str = "dataset") -> tuple[Image.Image, str]:
+    """Return an encoded image, upright and of 8 bits a channel, and the original's mode.
+
+    Raises ValueError where there is no image or one of more than `max_pixels`, which is not decoded, and Pillow's
+    errors for damaged ones. `section` is that of the settings with the limit.
+    """
+    if not payload:
+        raise ValueError("the file is empty (0 bytes)")
+    with open_image(payload) as image:
+        if image.width * image.height > max_pixels:
+            raise ValueError(f"{image.width}x{image.height} pixels, more than {section}.max_pixels {max_pixels}")
+        mode = image.mode
+        upright = ImageOps.exif_transpose(image)
+        if mode.startswith(("I", "F")):
+            levels = np.asarray(upright, dtype=np.float64)
+            if not np.isfinite(levels).all():
+                raise ValueError("grey levels that are no finite numbers")
+            scaled = np.clip(levels / full_scale(mode, levels) * 255, 0, 255)
+            return Image.fromarray(scaled.astype(np.uint8)), mode
+        return upright, mode
+
+
+def full_scale(mode: str, levels: np.ndarray[Any, Any]) -> float:
+    """Return the level that is white in Pillow's modes I;16, I and F; the last two do not say it themselves."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    return next(scale for scale in (1.0 if mode == "F" else 255.0, 255.0, 65535.0, np.inf) if levels.max() <= scale)
+
+
+def open_image(payload: bytes) -> Image.Image:
+    """Read an image's header. Raises ValueError where it is none, and Pillow's errors where it is damaged."""
+    try:
+        return Image.open(io.BytesIO(payload), formats=FORMATS)
+    except UnidentifiedImageError as error:  # its own text names a memory address
+        raise ValueError(f"no image: the file starts with {payload[:8]!r}") from error
+
+
+def _parse_pixels(text: str, max_pixels: int) -> np.ndarray[Any, Any]:
+    values = text.split()
+    side = int(len(values) ** 0.5)
+    if not values or side * side != len(values):
+        raise ValueError(f"{len(values)} pixel values do not make a square image")
+    if len(values) > max_pixels:
+        raise ValueError(f"{len(values)} pixels, more than dataset.max_pixels {max_pixels}")
+    levels = np.array(values, dtype=np.int64)
+    if levels.min() < 0 or levels.max() > 255:
+        raise ValueError(f"pixel values {levels.min()} to {levels.max()}, allowed 0 to 255")
+    return levels.astype(np.uint8).reshape(side, side)
+
+
+def describe_face(pixels: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Measure (height, width) uint8 grey levels at their original size, as columns of the table."""
+    return {
+        "width": pixels.shape[1],
+        "height": pixels.shape[0],
+        **measure_levels(pixels),
+        "exact_hash": hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32],
+        "perceptual_hash": str(imagehash.phash(Image.fromarray(pixels))),
+    }
+
+
+def measure_levels(pixels: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Return mean, standard_deviation and sharpness (variance of the Laplacian) of (height, width) uint8 levels."""
+    mean, deviation = cv2.meanStdDev(pixels)
+    return {
+        "mean": float(mean[0, 0]),
+        "standard_deviation": float(deviation[0, 0]),
+        "sharpness": float(cv2.Laplacian(pixels, cv2.CV_64F).var()),
+    }
+
+
+def resize_face(pixels: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
+    """Return (side, side) uint8; area averaging for shrinking, cubic interpolation for enlarging."""
+    if pixels.shape == (side, side):
+        return pixels
+    method = cv2.INTER_AREA if max(pixels.shape) > side else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, (side, side), interpolation=method))

@@ -1,0 +1,155 @@
+"""Preprocessing: drop what should not be learnt from, make the missing splits, resize."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from configs.errors import InvalidDataError
+from configs.settings import PreprocessingSettings
+from vision.data.duplicates import audit_copies
+from vision.data.faces import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, FaceSet, store_images
+from vision.data.ingestion import resize_face
+from vision.reporting import figures as plots
+from vision.reporting.reports import Report
+
+BLOCK = 1024  # faces resized at a time
+SPLITS_MADE = "splits made"  # stands among the rules, and drops nothing
+IN_TRAINING = "in_training"  # column: a held-out face that is pixel-identical to one that came as training
+
+
+@dataclass(frozen=True)
+class RuleCount:
+    """How many faces one rule dropped from each split, and how many were left."""
+
+    rule: str
+    dropped: dict[str, int]
+    remaining: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingReport(Report):
+    """Faces before and after each rule, by split."""
+
+    before: dict[str, int]
+    rules: tuple[RuleCount, ...]
+    test_faces_in_training: int
+
+    def numbers(self) -> dict[str, float]:
+        after = self.rules[-1].remaining
+        return {
+            **{f"preprocessing/before_{split}": float(count) for split, count in self.before.items()},
+            **{
+                f"preprocessing/dropped_{rule.rule}": float(sum(rule.dropped.values()))
+                for rule in self.rules
+                if rule.rule != SPLITS_MADE
+            },
+            **{f"preprocessing/after_{split}": float(count) for split, count in after.items()},
+            "preprocessing/test_faces_in_training": float(self.test_faces_in_training),
+        }
+
+
+def _blank(table: pd.DataFrame, settings: PreprocessingSettings) -> pd.Series:
+    return table["standard_deviation"] < settings.blank_standard_deviation
+
+
+def _conflicting(table: pd.DataFrame, settings: PreprocessingSettings) -> pd.Series:
+    return audit_copies(table)["conflicting"]
+
+
+def _repeated(table: pd.DataFrame, settings: PreprocessingSettings) -> pd.Series:
+    return audit_copies(table)["repeated"]
+
+
+def _leaked(table: pd.DataFrame, settings: PreprocessingSettings) -> pd.Series:
+    """Training faces that also stand in validation or test, validation faces that also stand in test."""
+    in_test = table["exact_hash"].isin(table.loc[table["split"] == TEST, "exact_hash"])
+    return audit_copies(table)["held_out_copy"] | (table["split"] == VALIDATION) & in_test
+
+
+# The name that `preprocessing.drop` uses, and what marks the rows. None of them touches the test split:
+# its score is comparable with others only while it is the split that everyone has.
+DROP_RULES: dict[str, Callable[[pd.DataFrame, PreprocessingSettings], pd.Series]] = {
+    "blank": _blank,
+    "conflicting": _conflicting,
+    "repeated": _repeated,
+    "leaked": _leaked,
+}
+
+
+def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> tuple[FaceSet, PreprocessingReport]:
+    """Return the faces to learn from and to be judged by, all of them usable, with splits and one size.
+
+    The table gains the column `in_training`: test faces that were pixel-identical to training faces as the
+    data set came. Raises InvalidDataError where a split would be empty.
+    """
+    unusable = ~faces.decodable | (faces.labels < 0)
+    before = _count_splits(faces.table)
+    table = faces.table[~unusable].copy()
+    rules = [RuleCount("unreadable", _count_splits(faces.table[unusable]), _count_splits(table))]
+    came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
+    table = make_splits(table, settings, seed)
+    rules.append(RuleCount(SPLITS_MADE, {}, _count_splits(table)))
+    test = table["split"] == TEST
+    table[IN_TRAINING] = test & table["exact_hash"].isin(table.loc[came_as_training & ~test, "exact_hash"])
+    for name in settings.drop:
+        marked = DROP_RULES[name](table, settings) & (table["split"] != TEST)
+        dropped = _count_splits(table[marked])
+        table = table[~marked]
+        rules.append(RuleCount(name, dropped, _count_splits(table)))
+    for split in SPLITS:
+        if not (table["split"] == split).any():
+            raise InvalidDataError(
+                f"{faces.name}: no face is left in the {split} split; see preprocessing in the settings"
+            )
+
+    learnt = set(table.loc[table["split"] == TRAIN, "label"])
+    if missing := [name for name in faces.class_names if name not in learnt]:
+        raise InvalidDataError(
+            f"{faces.name}: no training face is left of {', '.join(missing)}; see preprocessing.drop"
+        )
+
+    rows, side = table.index.to_numpy(), settings.image_size
+
+    def blocks() -> Iterator[np.ndarray[Any, Any]]:
+        for start in range(0, len(rows), BLOCK):
+            block = faces.images[rows[start : start + BLOCK]]
+            yield block if block.shape[1] == side else np.stack([resize_face(image, side) for image in block])
+
+    images = store_images(blocks(), side)
+    prepared = FaceSet(faces.name, faces.form, faces.class_names, images, table.reset_index(drop=True))
+    report = PreprocessingReport(
+        before=before,
+        rules=tuple(rules),
+        test_faces_in_training=int(table[IN_TRAINING].sum()),
+        figures={"faces_by_rule.png": plots.faces_by_rule(before, rules)},
+    )
+    return prepared, report
+
+
+def make_splits(table: pd.DataFrame, settings: PreprocessingSettings, seed: int) -> pd.DataFrame:
+    """Give every face one of the three splits; made splits are stratified, with copies kept on one side."""
+    table = table.copy()
+    present = set(table["split"])
+    if settings.held_out_as_test and VALIDATION in present and TEST not in present:
+        table["split"] = table["split"].replace(VALIDATION, TEST)
+        present = set(table["split"])
+    table["split"] = table["split"].replace(UNASSIGNED, TRAIN)
+    for split, share in ((TEST, settings.test_share), (VALIDATION, settings.validation_share)):
+        if split not in present:
+            pool = table[table["split"] == TRAIN]
+            images = pool.drop_duplicates("exact_hash")
+            try:
+                _, taken = train_test_split(images, test_size=share, stratify=images["label"], random_state=seed)
+            except ValueError as error:
+                raise InvalidDataError(f"too few faces to make a {split} split of {share:.0%}: {error}") from error
+            table.loc[pool.index[pool["exact_hash"].isin(taken["exact_hash"])], "split"] = split
+    return table
+
+
+def _count_splits(table: pd.DataFrame) -> dict[str, int]:
+    counts = table["split"].value_counts()
+    return {split: int(counts[split]) for split in (*SPLITS, UNASSIGNED) if split in counts}

@@ -1,0 +1,121 @@
+"""Data validation: what is checked of a FaceSet's table, and the report of it."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from configs.settings import ValidationSettings
+from vision.data.duplicates import audit_copies
+from vision.data.faces import SPLITS, TEST, UNASSIGNED, VALIDATION, FaceSet
+from vision.reporting import figures as plots
+from vision.reporting.reports import Report, render_page
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One expectation's outcome: `failed` of `checked` rows; `allowed` says how many may."""
+
+    check: str
+    question: str
+    expectation: str
+    severity: str
+    passed: bool
+    checked: int
+    failed: int
+    allowed: str
+    examples: tuple[str, ...]
+
+    @property
+    def failed_share(self) -> float:
+        return self.failed / self.checked if self.checked else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationReport(Report):
+    """The outcome of all checks on one data set."""
+
+    dataset: str
+    fingerprint: str
+    images: int
+    checks: tuple[CheckResult, ...]
+
+    @property
+    def critical(self) -> tuple[CheckResult, ...]:
+        return tuple(check for check in self.checks if not check.passed and check.severity == "critical")
+
+    @property
+    def warnings(self) -> tuple[CheckResult, ...]:
+        return tuple(check for check in self.checks if not check.passed and check.severity == "warning")
+
+    def numbers(self) -> dict[str, float]:
+        return {f"validation/{check.check}_failed": float(check.failed) for check in self.checks}
+
+    def page(self) -> str:
+        return render_page("validation.html.j2", title=f"Data validation of {self.dataset}", report=self)
+
+    def table(self, checks: tuple[CheckResult, ...]) -> str:
+        """Return checks as a text table: what failed, by how much, and examples."""
+        rows = [
+            {
+                "severity": check.severity,
+                "check": check.check,
+                "failed": f"{check.failed} of {check.checked} ({check.failed_share:.2%})",
+                "allowed": check.allowed,
+                "for example": ", ".join(check.examples[:3]),
+            }
+            for check in checks
+        ]
+        return pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=110)
+
+
+def validate_faces(faces: FaceSet, settings: ValidationSettings) -> ValidationReport:
+    """Check a FaceSet; failures are in the report, none is raised."""
+    from vision.data.expectations import check_rows, class_expectations, image_expectations
+
+    images, classes = _image_batch(faces), _class_batch(faces)
+    # Great Expectations reports rows by the column that is asked for; both batches call it `source`
+    checks = [
+        *check_rows(images, image_expectations(faces, settings), settings.example_files),
+        *check_rows(classes, class_expectations(settings), settings.example_files),
+    ]
+    return ValidationReport(
+        dataset=faces.name,
+        fingerprint=faces.fingerprint,
+        images=len(faces),
+        checks=tuple(checks),
+        figures={"suspicious_faces.png": plots.suspicious_faces(faces, checks)},
+    )
+
+
+def _image_batch(faces: FaceSet) -> pd.DataFrame:
+    """One row an image; a value is missing where its check does not apply to the image."""
+    table = faces.table
+    held_out = table["split"].isin([VALIDATION, TEST])
+    copies = audit_copies(table).astype("boolean")
+    return pd.DataFrame(
+        {
+            "source": table["source"],
+            "label": table["label"],
+            "error": table["error"].where(table["error"] != ""),
+            "short_side": table[["width", "height"]].min(axis=1).where(faces.decodable),
+            "mean": table["mean"],
+            "standard_deviation": table["standard_deviation"],
+            "repeated": copies["repeated"].where(faces.decodable),
+            "conflicting": copies["conflicting"].where(faces.decodable),
+            "leaked": copies["leaked"].where(faces.decodable & held_out),
+            "near_leaked": copies["near_leaked"].where(faces.decodable & held_out),
+        }
+    )
+
+
+def _class_batch(faces: FaceSet) -> pd.DataFrame:
+    """One row for each class in each split that the data set has, with the count of decodable faces."""
+    table = faces.table[faces.decodable]
+    splits = [split for split in (*SPLITS, UNASSIGNED) if (faces.table["split"] == split).any()]
+    counts = table.groupby(["split", "label"]).size()
+    rows = [
+        {"source": f"{split}/{name}: {counts.get((split, name), 0)}", "count": counts.get((split, name), 0)}
+        for split in splits
+        for name in faces.class_names
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""Evaluation: probabilities scored against labels."""

@@ -1,0 +1,1 @@
+"""Files: bytes, paths, archives, hashes, locks and atomic writes."""

@@ -1,0 +1,1 @@
+"""Inference: pictures in, a table of predictions out."""

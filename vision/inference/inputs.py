@@ -1,0 +1,250 @@
+"""Pictures: what a photo, a folder, a glob, a zip or a video holds, read from any place in it."""
+
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+from configs.errors import UserError
+from configs.settings import InferenceSettings
+from vision.data.readers import (
+    DAMAGED_ARCHIVE,
+    IMAGE_SUFFIXES,
+    image_members,
+    is_image,
+    open_zip,
+    printable,
+    read_file,
+    read_member,
+    walk,
+)
+
+Payload = bytes | np.ndarray[Any, Any] | Exception
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
+EXPECTED = 'a photo, a folder, a glob such as "photos/*.jpg", a .zip or a video file'
+
+
+@dataclass(frozen=True)
+class RawPicture:
+    """A picture before decoding.
+
+    `payload` is an encoded image (bytes), a decoded frame ((height, width, 3) uint8 RGB), or the reason why there
+    is nothing to decode (an exception).
+    """
+
+    source: str
+    payload: Payload
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of an input: their number is known, and any part of them can be read in its fixed order.
+
+    `form` is picture, folder, glob, archive or video. Equal fingerprints mean the same pictures, by the names,
+    sizes and times of their files.
+    """
+
+    name: str
+    form: str
+    fingerprint: str
+    count: int
+    reader: Callable[[int, int], Iterator[RawPicture]]
+
+    def read(self, start: int, stop: int) -> Iterator[RawPicture]:
+        """Yield the pictures of the positions from `start` to before `stop`.
+
+        One that cannot be read has the reason as its payload. Raises UserError where the whole input has gone.
+        """
+        return self.reader(start, stop)
+
+
+def open_pictures(settings: InferenceSettings) -> Pictures:
+    """Find the pictures that `settings.input` names. Raises UserError where there are none."""
+    given = settings.input.strip()
+    if not given:
+        raise UserError(f"inference.input is empty; name {EXPECTED} with --inference.input")
+    try:
+        path = Path(given).expanduser()
+        if path.is_dir():
+            return _open_folder(path, settings)
+        if path.is_file():
+            return _open_file(path, settings)
+        if path.exists():
+            raise UserError(f"inference.input {given} is neither a file nor a folder; expected {EXPECTED}")
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: a null character; RuntimeError: ~nobody
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"inference.input {given!r} cannot be read: {reason}") from error
+    if glob.has_magic(given):
+        return _open_glob(path, settings)
+    raise UserError(f"inference.input {given} does not exist; expected {EXPECTED}")
+
+
+def plain_name(text: str, length: int) -> str:
+    """Return a file name of letters, digits and hyphens made of the end of any text; it may be empty."""
+    return re.sub(r"[\W_]+", "-", text)[-length:].strip("-")
+
+
+def _open_file(path: Path, settings: InferenceSettings) -> Pictures:
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return _of_files(path.name, "picture", path.parent, [path.name], settings)
+    if suffix == ".zip":
+        return _open_zip(path, settings)
+    if suffix in VIDEO_SUFFIXES:
+        return _open_video(path, settings)
+    raise UserError(f"inference.input {path} is a file of unknown kind; expected {EXPECTED}")
+
+
+def _open_folder(root: Path, settings: InferenceSettings) -> Pictures:
+    within = [path.relative_to(root).as_posix() for path in walk(root) if not _is_output(path, settings)]
+    names = sorted(name for name in within if is_image(PurePosixPath(name)))
+    if not names:
+        raise UserError(f"inference.input {root} holds no pictures; expected {EXPECTED}")
+    return _of_files(root.resolve().name, "folder", root, names, settings)
+
+
+def _open_glob(pattern: Path, settings: InferenceSettings) -> Pictures:
+    found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]
+    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
+    names = sorted(str(path) for path in images if not _is_output(path, settings))
+    if not names:
+        raise UserError(f"inference.input {settings.input.strip()} matches no pictures; expected {EXPECTED}")
+    return _of_files("-".join(pattern.parts[-2:]), "glob", Path(), names, settings)
+
+
+def _is_output(path: Path, settings: InferenceSettings) -> bool:
+    """Say whether a file is one that earlier jobs wrote; their annotated pictures are no input."""
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(settings.output))
+
+
+def _of_files(name: str, form: str, root: Path, names: list[str], settings: InferenceSettings) -> Pictures:
+    """Return pictures that are a file each; `names` are paths below `root`. Raises UserError for too many."""
+    _check_count(len(names), settings)
+
+    def read(start: int, stop: int) -> Iterator[RawPicture]:
+        for name in names[start:stop]:
+            payload = read_file(root / name, settings.max_file_bytes, "inference")
+            if isinstance(payload, OSError):
+                _check_still_there(root, settings)
+            yield RawPicture(printable(name), payload)
+
+    return Pictures(name, form, _fingerprint(root, names), len(names), read)
+
+
+def _check_count(count: int, settings: InferenceSettings) -> None:
+    if count > settings.max_pictures:
+        raise UserError(
+            f"inference.input {settings.input} holds {count} pictures, more than inference.max_pictures "
+            f"{settings.max_pictures}"
+        )
+
+
+def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
+    try:
+        # stays open: reading the list of 100,000 members takes a second
+        archive = open_zip(path, settings.max_pictures, "raise inference.max_pictures if that is right")
+    except DAMAGED_ARCHIVE as error:
+        raise UserError(
+            f"inference.input {path} is no readable zip file ({printable(str(error))}); "
+            "was it copied or downloaded completely?"
+        ) from error
+    members = image_members(archive)
+    if not members:
+        raise UserError(f"inference.input {path} holds no pictures; expected {EXPECTED}")
+
+    def read(start: int, stop: int) -> Iterator[RawPicture]:
+        for member in members[start:stop]:
+            payload = read_member(archive, member, settings.max_file_bytes, "inference")
+            if isinstance(payload, OSError):
+                _check_still_there(path, settings)
+            yield RawPicture(printable(member.filename), payload)
+
+    return Pictures(path.name, "archive", _fingerprint(path.parent, [path.name]), len(members), read)
+
+
+def _open_video(path: Path, settings: InferenceSettings) -> Pictures:
+    """Sample a video at even times. A picture's position says its time, so that reading can start anywhere."""
+    str(path).encode()  # raises ValueError for a name that is no text, with which OpenCV would crash
+    video = _start_video(path, 0.0)
+    width, height = video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    if width * height > settings.max_pixels:
+        raise UserError(
+            f"inference.input {path} has frames of {width:.0f}x{height:.0f} pixels, "
+            f"more than inference.max_pixels {settings.max_pixels}"
+        )
+    recorded = video.get(cv2.CAP_PROP_FPS)  # frames a second
+    recorded = recorded if 0.1 <= recorded <= 1000.0 else 25.0  # not every container says it
+    sampled = min(settings.frames_per_second, recorded)
+    said = video.get(cv2.CAP_PROP_FRAME_COUNT) / recorded
+    count = int(_duration(path, said) * sampled + 0.01) + 1
+    _check_count(count, settings)
+    digits = 2 if sampled <= 100.0 else 3  # of the seconds, so that every picture has a name of its own
+
+    def read(start: int, stop: int) -> Iterator[RawPicture]:
+        video = _start_video(path, start / sampled)
+        there = True
+        for position in range(start, stop):
+            seconds = position / sampled
+            while there and _seconds(video) < seconds - 0.5 / recorded:
+                there = video.grab()
+            frame = video.retrieve()[1] if there else None
+            payload: Payload = ValueError("the video cannot be read here")
+            if frame is not None:
+                payload = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            yield RawPicture(f"{path.name}#t={seconds:.{digits}f}s", payload)
+        video.release()
+
+    fingerprint = f"{_fingerprint(path.parent, [path.name])} at {sampled:g} a second"
+    return Pictures(path.name, "video", fingerprint, count, read)
+
+
+def _start_video(path: Path, seconds: float) -> cv2.VideoCapture:
+    """Open a video at a frame well before the given time, or at its first. Raises UserError where it is none."""
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if seconds > 2.0:
+        video.set(cv2.CAP_PROP_POS_MSEC, 1000.0 * (seconds - 2.0))  # some frames early or late
+        return video if video.grab() and _seconds(video) < seconds - 1.0 else _start_video(path, 0.0)
+    if not video.grab():
+        raise UserError(
+            f"inference.input {path} is no video that can be read; is it complete, and its codec a usual one?"
+        )
+    return video
+
+
+def _seconds(video: cv2.VideoCapture) -> float:
+    """Return the time of the frame that was grabbed last."""
+    return float(video.get(cv2.CAP_PROP_POS_MSEC)) / 1000.0
+
+
+def _duration(path: Path, said: float) -> float:
+    """Return the time of the last frame, found by reading from shortly before the time that the file says."""
+    video = _start_video(path, said)
+    last = _seconds(video)
+    while video.grab():
+        last = _seconds(video)
+    return last
+
+
+def _fingerprint(root: Path, names: list[str]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        try:
+            status = (root / name).stat()
+            digest.update(os.fsencode(name) + f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e".encode())
+        except OSError:
+            digest.update(os.fsencode(name) + b"\x1f?\x1e")  # a link to nowhere is a row with its reason
+    return digest.hexdigest()
+
+
+def _check_still_there(path: Path, settings: InferenceSettings) -> None:
+    """Raise UserError where the input has gone, rather than report all of its pictures as unreadable."""
+    if not path.exists():
+        raise UserError(f"inference.input {settings.input} has gone while it was read; run again when it is back")

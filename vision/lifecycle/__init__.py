@@ -1,0 +1,1 @@
+"""Lifecycle: a finished model judged and packaged."""

@@ -1,0 +1,159 @@
+"""Bundles: a champion with everything that belongs to it as one file, which another store can take in."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from configs.errors import UserError
+from vision.data.readers import DAMAGED_ARCHIVE, UNPACKED, open_zip, printable
+from vision.data.synthetic import EXPRESSIONS, draw_face
+from vision.model.classifier import input_side, predict
+from vision.model.runtimes import ONNX_FILES
+
+Array = np.ndarray[Any, Any]
+FORMAT = 1
+MODEL, LABELS, METRICS, DECISION, REFERENCE = (
+    "model.keras", "labels.json", "metrics.json", "decision.json", "reference.parquet",
+)  # fmt: skip
+CARDS = ("model_card.md", "model_card.html")
+ABOUT, CHECKSUMS = "bundle.json", "checksums.sha256"
+CONTENT = (MODEL, LABELS, METRICS, DECISION, REFERENCE, *CARDS, ABOUT)
+OPTIONAL = tuple(ONNX_FILES.values())
+LARGE = (MODEL, REFERENCE, *OPTIONAL)
+SMALL_FILE_BYTES = 2_000_000  # of a file that is not in LARGE, and so is read into memory
+BLOCK = 1 << 20
+AGREEMENT = 1e-3  # of probabilities; processors differ in the last digits of a sum
+
+
+@dataclass(frozen=True)
+class About:
+    """What a bundle says of its model: where it comes from, and what it answers on drawn faces."""
+
+    format: int
+    name: str
+    version: str
+    exported_at: str
+    temperature: float
+    tags: dict[str, str]
+    probe: list[list[float]]
+
+
+def probe(classifier: keras.Model) -> Array:
+    """Return the (7, classes) probabilities of seven drawn faces: the same model answers the same everywhere."""
+    random = np.random.default_rng(0)
+    faces = [draw_face(expression, input_side(classifier), 0.0, random) for expression in EXPRESSIONS.values()]
+    return predict(classifier, np.stack(faces), len(faces))
+
+
+def write_bundle(path: Path, folder: Path, about: About) -> None:
+    """Write the files of CONTENT and those there are of OPTIONAL in `folder`, and `about`, as one zip file.
+
+    It appears whole or not at all.
+    """
+    (folder / ABOUT).write_text(json.dumps(asdict(about), indent=1), encoding="utf-8")
+    (folder / CHECKSUMS).write_text(_checksums(folder), encoding="utf-8")
+    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
+    try:
+        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
+            for name in (*CONTENT, *optional_files(folder), CHECKSUMS):
+                archive.write(folder / name, name)
+        unfinished.replace(path)
+    except OSError as error:
+        raise UserError(f"bundle.path {path} cannot be written: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_bundle(path: Path, folder: Path, max_bytes: int) -> About:
+    """Unpack a bundle into an empty folder and verify every file of it.
+
+    Raises UserError where a file is missing, unknown, altered or too large, and where `path` is no bundle.
+    """
+    try:
+        with open_zip(path, len((*CONTENT, *OPTIONAL, CHECKSUMS)), "it is no bundle of this pipeline") as archive:
+            _unpack(archive, path, folder, max_bytes)
+    except DAMAGED_ARCHIVE as error:
+        reason = printable(str(error))
+        raise UserError(f"bundle.path {path} is no whole bundle: {reason}; export or download it again") from error
+    except OSError as error:
+        raise UserError(f"bundle.path {path} cannot be read: {error.strerror}") from error
+    if (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace") != _checksums(folder):
+        raise UserError(f"bundle.path {path} was altered: its files do not have the sums in {CHECKSUMS}")
+    try:
+        about = TypeAdapter(About).validate_json((folder / ABOUT).read_bytes())
+    except ValidationError as error:
+        raise UserError(f"bundle.path {path}: {ABOUT} is not what an export writes: {_first(error)}") from error
+    if about.format != FORMAT:
+        raise UserError(f"bundle.path {path} has format {about.format}, this version reads format {FORMAT}")
+    return about
+
+
+def check_probe(classifier: keras.Model, about: About, path: Path) -> None:
+    """Raise UserError where the model does not answer here as it did where it was exported."""
+    found, expected = probe(classifier), np.array(about.probe)
+    if found.shape != expected.shape or not np.allclose(found, expected, atol=AGREEMENT):
+        raise UserError(f"bundle.path {path}: its model does not answer as it did where it was exported")
+
+
+def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) -> None:
+    members = archive.infolist()
+    names = sorted(member.filename for member in members)
+    if len({*names}) < len(names) or {*names} - {*OPTIONAL} != {*CONTENT, CHECKSUMS}:
+        raise UserError(
+            f"bundle.path {path} is no bundle of this pipeline: it holds "
+            f"{printable(', '.join(names))[:200] or 'nothing'}, expected {', '.join((*CONTENT, CHECKSUMS))}"
+        )
+    if any(member.compress_type not in UNPACKED for member in members):
+        raise UserError(f"bundle.path {path} is packed by another method than an export uses; export it again")
+    left = max_bytes
+    for name in names:
+        allowed = max_bytes if name in LARGE else SMALL_FILE_BYTES
+        with archive.open(name) as source, (folder / name).open("wb") as target:
+            while block := source.read(BLOCK):
+                left, allowed = left - len(block), allowed - len(block)
+                if left < 0:
+                    raise UserError(f"bundle.path {path} unpacks to more than bundle.max_bytes {max_bytes}")
+                if allowed < 0:
+                    raise UserError(f"bundle.path {path}: {name} has more than {SMALL_FILE_BYTES} bytes")
+                target.write(block)
+
+
+def optional_files(folder: Path) -> list[str]:
+    """Return the names of the files of OPTIONAL that are in a folder."""
+    return [name for name in OPTIONAL if (folder / name).exists()]
+
+
+def _checksums(folder: Path) -> str:
+    return "".join(f"{_digest(folder / name)}  {name}\n" for name in (*CONTENT, *optional_files(folder)))
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path, expected: type[Any]) -> Any:
+    """Read a bundle's JSON file as `expected`. Raises UserError where it holds something else."""
+    try:
+        return TypeAdapter(expected).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path.name} in the bundle is not what an export writes: {_first(error)}") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any] | list[Any]) -> None:
+    """Write a bundle's JSON file."""
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")

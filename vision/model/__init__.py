@@ -1,0 +1,1 @@
+"""Model: networks, built, loaded and called."""

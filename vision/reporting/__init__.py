@@ -1,0 +1,1 @@
+"""Reporting: facts as JSON, figures and pages."""

@@ -1,0 +1,113 @@
+"""Recipe: a whole training without ZenML and MLflow, for a machine that has a GPU and little else."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from configs.errors import UserError
+from configs.settings import Settings
+from vision.data.balance import SCHEMES
+from vision.data.faces import TEST, FaceSet
+from vision.data.ingestion import ingest_faces
+from vision.data.preprocessing import IN_TRAINING, preprocess_faces
+from vision.evaluation.metrics import score_predictions
+from vision.evaluation.test_time_augmentation import predict_views
+from vision.model.classifier import load_teacher, predict
+from vision.training.batches import count_classes
+from vision.training.checkpoints import forget_state
+from vision.training.loop import EpochHook, TrainingHistory, calibrate_classifier, train_classifier
+
+CLASSIFIER, SCORES, CURVES = "classifier.keras", "scores.json", "learning_curves.png"
+UNFINISHED = "unfinished"  # folder of what a stopped training goes on from
+
+
+def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
+    """Ingest, preprocess, train, calibrate and score; write the best epoch and its scores to `folder`.
+
+    The same call after one that was stopped goes on from its last epoch. Return what there is to say of it, by name.
+    `folder`/classifier.keras gives logits and can be the `classifier.weights` of a pipeline.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--bare {folder} is no folder that can be made: {error.strerror}; name another") from error
+    faces = prepare_faces(settings)
+    classifier, history = train_faces(faces, settings, folder, states=folder / UNFINISHED)
+    scores = score_recipe(classifier, faces, settings)
+    facts = {"epochs": history.epochs, "phases": history.phases, "best_epoch": history.best_epoch, "scores": scores}
+    facts |= {"settings": settings.model_dump(mode="json"), "backend": keras.backend.backend()}
+    (folder / SCORES).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    (folder / CURVES).write_bytes(history.figures[CURVES])
+    forget_state(folder / UNFINISHED, history.state)
+    return _summary(scores, history, folder)
+
+
+def prepare_faces(settings: Settings) -> FaceSet:
+    """Ingest and preprocess: the faces with the splits that training sees."""
+    return preprocess_faces(ingest_faces(settings.dataset, settings.seed), settings.preprocessing, settings.seed)[0]
+
+
+def train_faces(
+    faces: FaceSet,
+    settings: Settings,
+    folder: Path,
+    hook: EpochHook = lambda epoch, metrics: None,
+    states: Path | None = None,
+) -> tuple[keras.Model, TrainingHistory]:
+    """Train as the step train_model does; `hook` is called after every epoch, `folder` takes what training keeps.
+
+    With `states`, a folder, a training that was stopped goes on from its last epoch.
+    """
+    weights = SCHEMES[settings.training.class_weights](count_classes(faces), settings.balance)
+    return train_classifier(
+        faces,
+        dict(zip(faces.class_names, weights.tolist(), strict=True)),
+        settings.classifier,
+        settings.augmentation,
+        settings.training,
+        settings.seed,
+        folder / CLASSIFIER,
+        folder / "features",
+        hook,
+        load_teacher(settings.training.distillation.teacher),
+        states,
+    )
+
+
+def score_recipe(classifier: keras.Model, faces: FaceSet, settings: Settings) -> dict[str, dict[str, float]]:
+    """Score a classifier of logits on the test split, all and clean, in one view and averaged over views.
+
+    The temperature is fitted on the validation split.
+    """
+    evaluation = settings.evaluation
+    calibrated, _, _ = calibrate_classifier(classifier, faces, evaluation.batch_size)
+    test = faces.take(faces.rows(TEST))
+    clean = ~test.table[IN_TRAINING].to_numpy(dtype=bool)
+    versions = {"one view": predict(calibrated, test.images, evaluation.batch_size)}
+    if evaluation.test_time_augmentation != "none":
+        name = evaluation.test_time_augmentation
+        versions[name.replace("_", "-")] = predict_views(calibrated, test.images, evaluation.batch_size, name)
+    return {
+        f"{split}, {version}": score_predictions(found[chosen], test.labels[chosen], evaluation, settings.seed)
+        for version, found in versions.items()
+        for split, chosen in (("test", np.ones_like(clean)), ("clean test", clean))
+    }
+
+
+def _summary(scores: Mapping[str, Mapping[str, float]], history: TrainingHistory, folder: Path) -> dict[str, str]:
+    seconds = sum(epoch["seconds"] for epoch in history.epochs)
+    return {
+        "backend": f"{keras.backend.backend()}, {history.precision}",
+        "training": f"{len(history.epochs)} epochs in {seconds:.0f} s",
+        "best epoch": f"{history.best_epoch}, {history.monitor} {history.best[history.monitor]:.4f}",
+        **{
+            name: f"accuracy {found['accuracy']:.2%} ({found['accuracy_low']:.2%} to {found['accuracy_high']:.2%}), "
+            f"macro-F1 {found['macro_f1']:.2%}"
+            for name, found in scores.items()
+        },
+        "classifier": str(folder / CLASSIFIER),
+        "scores": str(folder / SCORES),
+    }
