@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 
 import yaml
 
+from commands import alerts
 from configs.errors import STOPPED_BY_USER, UNEXPECTED, UserError
 from configs.loading import DEMO, FOLDER, flatten, load_settings, pipeline_names
 from configs.settings import ENVIRONMENT_PREFIX, AlertSettings, Settings
-from pipelines import alerts
 
 PROJECT = Path(__file__).resolve().parent
 FORMATS = ("text", "markdown", "json", "html")
@@ -199,8 +199,8 @@ def with_absolute_folders(settings: Settings) -> Settings:
 
 def run_pipeline(name: str, settings: Settings, debug: bool, **tags: str) -> Ending:
     """Prepare environment and stack, run the pipeline and print the last lines."""
-    from pipelines.faults import check_stores, explained, wait_for_locks
-    from pipelines.stack import check_writable, prepare_environment, prepare_stack, start_lock
+    from stack.error_messages import check_stores, explained, wait_for_locks
+    from stack.local_stack import check_writable, prepare_environment, prepare_stack, start_lock
 
     settings = with_absolute_folders(settings)
     folders = {"state_folder": settings.state_folder, "tracking.reports_folder": settings.tracking.reports_folder}
@@ -214,10 +214,12 @@ def run_pipeline(name: str, settings: Settings, debug: bool, **tags: str) -> End
             with quiet(not debug):
                 import keras
 
-                module = importlib.import_module(f"pipelines.{name}")
+                module = importlib.import_module(
+                    "commands.reproduce" if name == "reproduction" else f"pipelines.{name}"
+                )
             keras.config.disable_interactive_logging()
             store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
-        for package in ("steps", "vision", "pipelines"):
+        for package in ("vision", "stack", "steps", "pipelines", "commands"):
             logging.getLogger(package).setLevel(logging.INFO)
         logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)  # it sets its own level
         outcome = module.run(settings, {"git_commit": git_commit(), "pipeline": name, **tags})
@@ -240,14 +242,14 @@ def train_bare(folder: Path, settings: Settings, debug: bool) -> Ending:
 
 def reproduce(options: argparse.Namespace, given: dict[str, Any], debug: bool) -> Ending:
     """Train by the settings of a former run; only the command line is stronger than they are."""
-    from pipelines.stack import quiet_libraries
+    from stack.local_stack import quiet_libraries
 
     if options.config or options.pipeline:
         raise UserError("--reproduce takes pipeline and settings from the run; change single ones by --section.field")
     quiet_libraries(debug)
     with quiet(not debug):
-        from pipelines import reproduction
-        from pipelines.stores import check_stack
+        from commands import reproduce as reproduction
+        from stack.health import check_stack
 
     here = with_absolute_folders(load_settings([], given))
     _, uri = check_stack(here.state_folder)
@@ -258,17 +260,17 @@ def reproduce(options: argparse.Namespace, given: dict[str, Any], debug: bool) -
 
 def look(options: argparse.Namespace, settings: Settings, debug: bool) -> Ending:
     """Print the doctor's findings or the comparison of runs; neither runs nor changes anything."""
-    from pipelines.stack import quiet_libraries
+    from stack.local_stack import quiet_libraries
 
     quiet_libraries(debug)
     if options.doctor:
-        from pipelines import doctor
+        from stack import doctor
 
         findings = doctor.examine(settings, PROJECT, settings.state_folder)
         print(doctor.render(findings))
         return Ending(UserError.exit_code if any(finding.fix for finding in findings) else 0)
-    from pipelines import comparison
-    from pipelines.stores import check_stack
+    from commands import compare as comparison
+    from stack.health import check_stack
 
     _, uri = check_stack(settings.state_folder)
     print(comparison.render(comparison.compare_runs(settings, uri), options.format))
@@ -277,13 +279,13 @@ def look(options: argparse.Namespace, settings: Settings, debug: bool) -> Ending
 
 def dispatch(options: argparse.Namespace, given: dict[str, Any], debug: bool) -> Ending:
     """Do the one thing that the options ask for."""
-    from pipelines.stack import keep_login
+    from stack.local_stack import keep_login
 
     keep_login()
     if options.doctor or options.compare:
         return look(options, with_absolute_folders(load_settings(options.config, given)), debug)
     if options.bare:
-        from pipelines.faults import explained
+        from stack.error_messages import explained
 
         with explained({"bare": options.bare}):
             return train_bare(options.bare, alerts.without_alerts(settings_or_demo(options, given)), debug)

@@ -26,7 +26,7 @@ from benchmarks.measuring import (
 )
 from configs.errors import UserError
 from configs.settings import Settings
-from pipelines.stack import tracking_uri
+from stack.local_stack import tracking_uri
 
 FER, FER_COMPILED = "fer", "fer, compiled"
 REQUIREMENTS = PROJECT / "benchmarks" / "fer-requirements.txt"

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
-from pipelines.fingerprints import processor_name
+from stack.fingerprints import processor_name
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tensorflow", "keras", "numpy", "onnxruntime", "zenml", "mlflow")

@@ -82,7 +82,7 @@ def run_watched(arguments: list[str], written: Path) -> int:
     import run
 
     clock.mark("Python starts, run.py is imported")
-    import pipelines.stack as stack
+    import stack.local_stack as stack
 
     original = stack.prepare_environment
 

@@ -6,7 +6,7 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from configs.settings import Settings
-from pipelines.execution import Outcome, execute, output
+from pipelines.runner import Outcome, execute, output
 from steps.predict_pictures import predict_pictures
 
 

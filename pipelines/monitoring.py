@@ -5,8 +5,8 @@ from zenml.enums import ExecutionMode
 
 from configs.errors import DRIFTED
 from configs.settings import Settings
-from pipelines.execution import Outcome, execute, output
 from pipelines.inference import summarize
+from pipelines.runner import Outcome, execute, output
 from steps.compare_faces import compare_faces
 from steps.predict_pictures import predict_pictures
 

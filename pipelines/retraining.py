@@ -9,8 +9,8 @@ from zenml.enums import ExecutionMode
 from configs.errors import UserError
 from configs.settings import Settings
 from pipelines import training
-from pipelines.doctor import examine, render
-from pipelines.execution import Outcome, execute, output
+from pipelines.runner import Outcome, execute, output
+from stack.doctor import examine, render
 from steps.accept_data import accept_data
 from steps.ingest_data import ingest_data
 from steps.preprocess_data import preprocess_data

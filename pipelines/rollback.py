@@ -4,7 +4,7 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from configs.settings import Settings
-from pipelines.execution import Outcome, execute, output
+from pipelines.runner import Outcome, execute, output
 from steps.roll_back_model import roll_back_model
 
 

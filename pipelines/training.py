@@ -8,8 +8,8 @@ from zenml.enums import ExecutionMode
 
 from configs.errors import HELD, REJECTED
 from configs.settings import Settings
-from pipelines.execution import Outcome, execute, output
-from pipelines.fingerprints import code_fingerprint, settings_fingerprint, surroundings
+from pipelines.runner import Outcome, execute, output
+from stack.fingerprints import code_fingerprint, settings_fingerprint, surroundings
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
 from steps.evaluate_model import evaluate_model

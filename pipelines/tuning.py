@@ -5,7 +5,7 @@ from zenml.enums import ExecutionMode
 
 from configs.settings import Settings
 from pipelines import training
-from pipelines.execution import Outcome, execute, output
+from pipelines.runner import Outcome, execute, output
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
 from steps.ingest_data import ingest_data

@@ -9,7 +9,7 @@ from zenml import step
 
 from configs.errors import InvalidDataError
 from configs.loading import KEPT_SETTINGS, flatten
-from steps.tracking import log_report, report_folder
+from stack.run_log import log_report, report_folder
 from vision.data.faces import FaceSet
 from vision.data.validation import ValidationReport
 

@@ -6,7 +6,7 @@ from zenml import step
 
 from configs.settings import BalanceSettings
 from materializers.report_materializer import ReportMaterializer
-from steps.tracking import measured
+from stack.run_log import measured
 from vision.data.balance import BalanceReport, analyze_classes
 from vision.data.faces import FaceSet
 

@@ -9,8 +9,8 @@ from zenml import step
 
 from configs.settings import MonitoringSettings
 from materializers.report_materializer import ReportMaterializer
-from steps import registry
-from steps.tracking import log_report, report_folder
+from stack import registry
+from stack.run_log import log_report, report_folder
 from vision.lifecycle.drift import PROPERTIES, DriftReport, measure_drift
 
 

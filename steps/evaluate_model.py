@@ -11,8 +11,8 @@ from zenml import step
 
 from configs.settings import EvaluationSettings
 from materializers.report_materializer import ReportMaterializer
-from steps.registry import load_model
-from steps.tracking import log_report, measured
+from stack.registry import load_model
+from stack.run_log import log_report, measured
 from vision.data.faces import TEST, FaceSet
 from vision.evaluation.evaluation import EvaluationReport, evaluate_classifier
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import mlflow
 from zenml import step
 
-from steps import registry
+from stack import registry
 from vision.lifecycle.bundles import (
     CARDS,
     DECISION,

@@ -11,8 +11,8 @@ from zenml import step
 
 from configs.settings import OnnxSettings
 from materializers.report_materializer import ReportMaterializer
-from steps import registry
-from steps.tracking import log_report, measured
+from stack import registry
+from stack.run_log import log_report, measured
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle.onnx_export import OnnxReport, export_classifier, reason_to_skip
 

@@ -9,7 +9,7 @@ import mlflow
 from zenml import step
 
 from configs.settings import ClassName
-from steps import registry
+from stack import registry
 from vision.lifecycle.bundles import (
     CARDS,
     DECISION,

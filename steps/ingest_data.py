@@ -6,7 +6,7 @@ from zenml import step
 
 from configs.settings import DatasetSettings
 from materializers.face_set_materializer import FaceSetMaterializer
-from steps.tracking import measured
+from stack.run_log import measured
 from vision.data.faces import FaceSet
 from vision.data.ingestion import ingest_faces
 

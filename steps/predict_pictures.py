@@ -7,8 +7,8 @@ from zenml import step
 
 from configs.settings import InferenceSettings
 from materializers.report_materializer import ReportMaterializer
-from steps import registry
-from steps.tracking import log_report
+from stack import registry
+from stack.run_log import log_report
 from vision.inference.inputs import open_pictures
 from vision.inference.job import InferenceReport, UsedModel, job_folder
 from vision.inference.job import predict_pictures as predict_all

@@ -7,7 +7,7 @@ from zenml import step
 from configs.settings import PreprocessingSettings
 from materializers.face_set_materializer import FaceSetMaterializer
 from materializers.report_materializer import ReportMaterializer
-from steps.tracking import measured
+from stack.run_log import measured
 from vision.data.faces import FaceSet
 from vision.data.preprocessing import PreprocessingReport, preprocess_faces
 

@@ -9,8 +9,8 @@ from zenml import step
 
 from configs.settings import EvaluationSettings, PromotionSettings
 from materializers.report_materializer import ReportMaterializer
-from steps import registry
-from steps.tracking import log_report, report_folder
+from stack import registry
+from stack.run_log import log_report, report_folder
 from vision.data.faces import TEST, FaceSet
 from vision.lifecycle.drift import learnt_faces
 from vision.lifecycle.gate import PROMOTED, Contender, Decision, decide, measure_latency

@@ -7,8 +7,8 @@ import keras
 import pandas as pd
 from zenml import step
 
-from steps.registry import log_classifier, log_reference, set_challenger, tag_version
-from steps.tracking import run_checkpoint
+from stack.registry import log_classifier, log_reference, set_challenger, tag_version
+from stack.run_log import run_checkpoint
 from vision.data.faces import FaceSet
 
 

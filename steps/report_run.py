@@ -8,7 +8,7 @@ from zenml.client import Client
 from zenml.steps import get_step_context
 
 from configs.loading import flatten
-from steps.tracking import log_report, report_folder, run_id
+from stack.run_log import log_report, report_folder, run_id
 from vision.data.balance import BalanceReport
 from vision.data.faces import SPLITS, UNASSIGNED
 from vision.data.preprocessing import PreprocessingReport

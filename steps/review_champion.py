@@ -10,8 +10,8 @@ import pandas as pd
 from zenml import step
 
 from configs.settings import MonitoringSettings, RetrainingSettings
-from steps import registry
-from steps.tracking import log_report
+from stack import registry
+from stack.run_log import log_report
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle.drift import DriftReport, face_properties, measure_drift
 from vision.model.classifier import predict

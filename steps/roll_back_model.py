@@ -7,7 +7,7 @@ import mlflow
 from zenml import step
 
 from configs.settings import RollbackSettings
-from steps import registry
+from stack import registry
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from zenml import step
 from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
-from steps.registry import find_teacher
-from steps.tracking import EpochLog, log_report, measured, run_checkpoint
+from stack.registry import find_teacher
+from stack.run_log import EpochLog, log_report, measured, run_checkpoint
 from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet
 from vision.lifecycle.drift import add_taught, reference_table

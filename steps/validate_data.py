@@ -6,7 +6,7 @@ from zenml import step
 
 from configs.settings import ValidationSettings
 from materializers.report_materializer import ReportMaterializer
-from steps.tracking import measured
+from stack.run_log import measured
 from vision.data.faces import FaceSet
 from vision.data.validation import ValidationReport, validate_faces
 

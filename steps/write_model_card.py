@@ -7,8 +7,8 @@ from zenml import step
 from zenml.types import HTMLString, MarkdownString
 
 from configs.settings import CardSettings
-from steps.registry import CARD
-from steps.tracking import run_id
+from stack.registry import CARD
+from stack.run_log import run_id
 from vision.data.balance import BalanceReport
 from vision.data.preprocessing import PreprocessingReport
 from vision.data.validation import ValidationReport

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.stack import Tracking
+from stack.local_stack import Tracking
 from tests.conftest import PROJECT
 
 LISTENERS = re.compile(r"mlflow\W+(ui|server)\b|models serve|\.bind\(|HTTPServer\(|0\.0\.0\.0|::0")
@@ -76,4 +76,4 @@ def test_nothing_else_in_the_project_listens() -> None:
     named = {name for name in looked if not name.startswith("tests/")
              and LISTENERS.search(Path(PROJECT, name).read_text(encoding="utf-8"))}  # fmt: skip
 
-    assert named == {"Makefile", "pipelines/stack.py"}  # the two above
+    assert named == {"Makefile", "stack/local_stack.py"}  # the two above

@@ -16,7 +16,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.settings import Settings
-from pipelines.faults import explained
+from stack.error_messages import explained
 from tests.conftest import PROJECT
 from tests.faults.conftest import WatchedRun, fill
 from vision.data import ingestion
@@ -134,7 +134,7 @@ sys.path.insert(0, {str(PROJECT)!r})
 from pathlib import Path
 from configs.errors import UserError
 from configs.loading import load_settings
-from pipelines.faults import explained
+from stack.error_messages import explained
 from vision.data.ingestion import ingest_faces
 settings = load_settings([], {{"dataset": {{"reader": "drawn", "image_size": 512, "drawn": {{"faces": 1000}}}}}})
 held = int(open("/proc/self/statm").read().split()[0]) * {resource.getpagesize()}

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from configs.errors import UserError
-from steps import registry
+from stack import registry
 from vision.model.backbones import vgg19
 from vision.model.classifier import load_classifier
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from jinja2 import Environment, FileSystemLoader, nodes
 
+from commands.compare import Comparison, Row, render
 from configs.settings import Settings
-from pipelines.comparison import Comparison, Row, render
 from vision.data.ingestion import ingest_faces
 from vision.data.validation import validate_faces
 from vision.inference.job import InferenceReport

@@ -16,7 +16,7 @@ import mlflow
 import pytest
 
 from configs.settings import Settings
-from steps import registry
+from stack import registry
 from steps.promote_model import promote_model
 from steps.roll_back_model import roll_back_model
 from tests.conftest import PROJECT
@@ -34,7 +34,7 @@ READ = """
 import json, sys, time
 from pathlib import Path
 import mlflow
-from steps import registry
+from stack import registry
 uri, name, stop = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 reads, loads, gaps, seen, longest = 0, 0, [], {}, 0.0

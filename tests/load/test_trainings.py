@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from steps import registry
+from stack import registry
 from tests.conftest import PROJECT, command
 
 pytestmark = pytest.mark.load

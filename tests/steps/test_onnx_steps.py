@@ -16,7 +16,7 @@ import pytest
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
-from steps import registry
+from stack import registry
 from steps.export_champion import export_champion
 from steps.export_onnx import export_onnx
 from steps.import_champion import import_champion

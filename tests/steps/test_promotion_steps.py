@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from configs.settings import Settings
-from steps import registry
+from stack import registry
 from steps.promote_model import promote_model
 from steps.review_champion import review_champion
 from steps.roll_back_model import roll_back_model
@@ -274,7 +274,7 @@ def test_changed_data_is_not_enough_where_retraining_asks_for_drift(
 
 MOVE = """
 import itertools, sys, mlflow
-from steps import registry
+from stack import registry
 uri, name, folder, *numbers = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 for count, number in enumerate(itertools.cycle(numbers)):

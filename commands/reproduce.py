@@ -16,13 +16,13 @@ from tabulate import tabulate
 from configs.errors import UserError
 from configs.loading import KEPT_SETTINGS, flatten, load_settings
 from configs.settings import Settings
-from pipelines.fingerprints import SAID_BY_THE_DATA
-from pipelines.stack import shown_address
-from pipelines.stores import check_stack, check_store, one_line, sqlite_path
+from stack.fingerprints import SAID_BY_THE_DATA
+from stack.health import check_stack, check_store, one_line, sqlite_path
+from stack.local_stack import shown_address
 from vision.model.weight_files import weights_hash
 
 if TYPE_CHECKING:
-    from pipelines.execution import Outcome
+    from pipelines.runner import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ def run(settings: Settings, tags: dict[str, str]) -> "Outcome":
     """Say what differs from the run that the tag names, train, and say how near the metrics come."""
     # not above: recall() is needed before the environment is set that ZenML reads when it is imported
     from pipelines import training
-    from pipelines.execution import Outcome
+    from pipelines.runner import Outcome
     from vision.data.ingestion import ingest_faces
     from vision.training.devices import resolve_precision
 

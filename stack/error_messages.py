@@ -79,7 +79,7 @@ def explain(chain: list[BaseException], folders: Mapping[str, Path], uri: str) -
 
 def check_stores(settings: Settings) -> None:
     """Raise UserError where a database is damaged, or locked for long; ZenML and MLflow would try for minutes."""
-    from pipelines.stores import check_stack, check_store
+    from stack.health import check_stack, check_store
 
     deadline, said = time.monotonic() + LOCK_SECONDS, False
     while True:

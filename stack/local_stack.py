@@ -215,7 +215,7 @@ def _activate_stack(client: Any, uri: str, artifacts: Path) -> None:
     """
     from zenml.enums import StackComponentType as Kind
 
-    from pipelines.tracker import FLAVOR, EnvironmentTracker, EnvironmentTrackerFlavor
+    from stack.tracker import FLAVOR, EnvironmentTracker, EnvironmentTrackerFlavor
 
     EnvironmentTracker.address = uri
     if not client.list_flavors(name=FLAVOR, type=Kind.EXPERIMENT_TRACKER).items:

@@ -10,8 +10,8 @@ import pytest
 
 from configs.loading import load_settings
 from configs.settings import Settings
-from pipelines import doctor
-from pipelines.doctor import (
+from stack import doctor
+from stack.doctor import (
     check_dataset,
     check_device,
     check_disk,
@@ -21,8 +21,8 @@ from pipelines.doctor import (
     examine,
     render,
 )
-from pipelines.stack import USERS_ZENML
-from pipelines.stores import Finding
+from stack.health import Finding
+from stack.local_stack import USERS_ZENML
 from tests.conftest import PROJECT
 from vision.model.weight_files import VGG19_FILE
 

@@ -15,10 +15,10 @@ import pytest
 from pydantic import SecretStr
 
 import run
+from commands import alerts
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import AlertSettings
-from pipelines import alerts
 
 HELD = alerts.Event("held", "training", 3, "held: no gain")
 FAILURE = alerts.Event("failure", "training", 2, "dataset.path nowhere does not exist")

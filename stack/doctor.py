@@ -19,7 +19,7 @@ import yaml
 from configs.errors import UserError
 from configs.loading import FOLDER
 from configs.settings import Settings
-from pipelines.stores import (
+from stack.health import (
     REINSTALL,
     Finding,
     check_artifacts,
@@ -41,7 +41,7 @@ TENSORFLOW_SECONDS = 60  # TensorFlow loads in about 6 s; from a cold or slow di
 DOWNLOADS = "https://storage.googleapis.com"  # where Keras has its ImageNet weights
 DEVICE = """
 import json, sys, tensorflow
-from vision.training.loop import resolve_precision
+from vision.training.devices import resolve_precision
 devices = [device.device_type for device in tensorflow.config.list_physical_devices()]
 print(json.dumps([devices, resolve_precision(sys.argv[1])]))
 """

@@ -10,10 +10,10 @@ import mlflow
 import pytest
 from markdown_it import MarkdownIt
 
+from commands.compare import Comparison, compare_runs, render
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
-from pipelines.comparison import Comparison, compare_runs, render
 from tests.conftest import PROJECT
 
 MODEL = "face-emotion-classifier"
@@ -223,8 +223,8 @@ def test_the_link_opens_mlflows_own_comparison_of_these_runs(comparison: Compari
 def test_the_link_goes_to_the_server_that_tracks_without_its_password(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import comparison as module
-    from pipelines.stores import Finding
+    from commands import compare as module
+    from stack.health import Finding
 
     monkeypatch.setattr(module, "check_store", lambda uri, name: Finding("MLflow store", "a server"))
     monkeypatch.setattr(mlflow, "MlflowClient", lambda uri: store.client)
@@ -272,7 +272,7 @@ def test_a_damaged_store_is_named_at_once(settings: Settings, tmp_path: Path) ->
 
 def test_neither_tensorflow_nor_zenml_is_loaded(store: Store) -> None:
     code = (
-        "import sys; from configs.loading import load_settings; from pipelines.comparison import compare_runs, render\n"
+        "import sys; from configs.loading import load_settings; from commands.compare import compare_runs, render\n"
         "print(render(compare_runs(load_settings([], {}), sys.argv[1]), 'text'))\n"
         "print(sorted({'tensorflow', 'keras', 'zenml', 'cv2'} & set(sys.modules)))"
     )

@@ -6,11 +6,11 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from commands import reproduce as reproduction
+from commands.reproduce import Difference, Former
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
-from pipelines import reproduction
-from pipelines.reproduction import Difference, Former
 from tests.conftest import PROJECT, SMALL, FinishedRun
 
 TAGS = {tag: f"{thing} of then" for tag, thing in reproduction.THINGS.items()}
@@ -85,7 +85,7 @@ def test_a_changed_setting_and_changed_code_are_named_with_then_and_now(former: 
 
 
 def test_an_edit_in_vision_changes_the_code_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import fingerprints
+    from stack import fingerprints
 
     (tmp_path / "vision").mkdir()
     (tmp_path / "vision" / "losses.py").write_text("a = 1")

@@ -25,7 +25,7 @@ COMPUTED_WITH = (
     "mlflow",
     "zenml",
 )
-CODE = ("vision/**/*.py", "steps/*.py", "configs/*.py", "pipelines/training.py", "requirements.lock")
+CODE = ("vision/**/*.py", "stack/*.py", "steps/*.py", "configs/*.py", "pipelines/training.py", "requirements.lock")
 
 
 def settings_fingerprint(settings: Settings) -> str:

@@ -16,8 +16,8 @@ from tabulate import tabulate
 
 from configs.errors import UserError
 from configs.settings import Settings
-from pipelines.stack import shown_address
-from pipelines.stores import check_store, one_line, sqlite_path
+from stack.health import check_store, one_line, sqlite_path
+from stack.local_stack import shown_address
 from vision.reporting.reports import render_page
 
 ROLES = ("champion", "challenger")

@@ -2,7 +2,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.loading import load_settings
-from pipelines.execution import refuse_placeholders
+from pipelines.runner import refuse_placeholders
 
 
 @pytest.mark.parametrize(

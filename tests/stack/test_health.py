@@ -14,9 +14,9 @@ from threading import Thread
 import mlflow
 import pytest
 
-from pipelines import stores
-from pipelines.stack import OWN_ZENML, USERS_ZENML
-from pipelines.stores import check_artifacts, check_folder, check_stack, check_store
+from stack import health as stores
+from stack.health import check_artifacts, check_folder, check_stack, check_store
+from stack.local_stack import OWN_ZENML, USERS_ZENML
 from tests.conftest import PROJECT
 
 EXPERIMENT = "face-emotion"

@@ -23,7 +23,7 @@ from click import get_app_dir
 
 from configs.environment import changed_environment
 from configs.errors import UserError
-from pipelines.stack import OWN_ZENML, STACK, check_server, has_users_zenml, shown_address, tracking_uri
+from stack.local_stack import OWN_ZENML, STACK, check_server, has_users_zenml, shown_address, tracking_uri
 
 NETWORK_SECONDS = 4
 BRIEFLY = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(NETWORK_SECONDS), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from configs.errors import UserError
-from pipelines.stack import prepare_environment, prepare_stack
+from stack.local_stack import prepare_environment, prepare_stack
 state = Path(sys.argv[1])
 state.mkdir(exist_ok=True)
 prepare_environment(Path.cwd(), state, debug=False)
@@ -112,7 +112,7 @@ def test_runs_that_start_together_on_an_empty_store_do_not_hinder_each_other(tmp
 TEMPORARY = """
 import sys
 from pathlib import Path
-from pipelines.stack import temporary_folder
+from stack.local_stack import temporary_folder
 folder = temporary_folder(Path(sys.argv[1]))
 (folder / "model").write_text("")
 print(folder, flush=True)

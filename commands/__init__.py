@@ -1,0 +1,1 @@
+"""Commands: what run.py does besides running a pipeline, and how its words are read."""

@@ -1,0 +1,1 @@
+"""Stack: everything that talks to ZenML, MLflow and the machine."""
