@@ -10,9 +10,9 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
+from vision.data import plots
 from vision.data.faces import FaceSet
 from vision.inference.result_table import plain_cell
-from vision.reporting import figures as plots
 
 IMAGES, TABLE, FACTS = "images.npy", "table.parquet", "faces.json"
 SHOWN_PER_CLASS = 10

@@ -15,9 +15,10 @@ from stack.registry import find_teacher
 from stack.run_log import EpochLog, log_report, measured, run_checkpoint
 from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet
+from vision.evaluation.calibration import calibrate_classifier
 from vision.lifecycle.drift import add_taught, reference_table
 from vision.model.weight_files import weights_hash
-from vision.training.loop import TrainingHistory, calibrate_classifier, train_classifier
+from vision.training.loop import TrainingHistory, train_classifier
 
 
 @step(

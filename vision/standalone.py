@@ -13,12 +13,13 @@ from vision.data.balance import SCHEMES
 from vision.data.faces import TEST, FaceSet
 from vision.data.ingestion import ingest_faces
 from vision.data.preprocessing import IN_TRAINING, preprocess_faces
+from vision.evaluation.calibration import calibrate_classifier
 from vision.evaluation.metrics import score_predictions
 from vision.evaluation.test_time_augmentation import predict_views
 from vision.model.classifier import load_teacher, predict
 from vision.training.batches import count_classes
 from vision.training.checkpoints import forget_state
-from vision.training.loop import EpochHook, TrainingHistory, calibrate_classifier, train_classifier
+from vision.training.loop import EpochHook, TrainingHistory, train_classifier
 
 CLASSIFIER, SCORES, CURVES = "classifier.keras", "scores.json", "learning_curves.png"
 UNFINISHED = "unfinished"  # folder of what a stopped training goes on from

@@ -10,8 +10,8 @@ from scipy.stats import entropy
 
 from configs.errors import InvalidDataError
 from configs.settings import BalanceSettings
+from vision.data import plots
 from vision.data.faces import SPLITS, TRAIN, UNASSIGNED, FaceSet
-from vision.reporting import figures as plots
 from vision.reporting.reports import Report
 
 

@@ -9,8 +9,8 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import Expectation
 
 from configs.settings import ValidationSettings
+from vision.data.checks import CheckResult
 from vision.data.faces import FaceSet
-from vision.data.validation import CheckResult
 
 # set to INFO by its own import, it would tell users of temporary folders
 logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)

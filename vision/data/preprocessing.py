@@ -10,10 +10,10 @@ from sklearn.model_selection import train_test_split
 
 from configs.errors import InvalidDataError
 from configs.settings import PreprocessingSettings
+from vision.data import plots
 from vision.data.duplicates import audit_copies
 from vision.data.faces import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, FaceSet, store_images
 from vision.data.ingestion import resize_face
-from vision.reporting import figures as plots
 from vision.reporting.reports import Report
 
 BLOCK = 1024  # faces resized at a time
@@ -125,7 +125,7 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
         before=before,
         rules=tuple(rules),
         test_faces_in_training=int(table[IN_TRAINING].sum()),
-        figures={"faces_by_rule.png": plots.faces_by_rule(before, rules)},
+        figures={"faces_by_rule.png": plots.faces_by_rule(before, {rule.rule: rule.remaining for rule in rules})},
     )
     return prepared, report
 

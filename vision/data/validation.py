@@ -5,29 +5,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from configs.settings import ValidationSettings
+from vision.data import plots
+from vision.data.checks import CheckResult
 from vision.data.duplicates import audit_copies
 from vision.data.faces import SPLITS, TEST, UNASSIGNED, VALIDATION, FaceSet
-from vision.reporting import figures as plots
 from vision.reporting.reports import Report, render_page
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """One expectation's outcome: `failed` of `checked` rows; `allowed` says how many may."""
-
-    check: str
-    question: str
-    expectation: str
-    severity: str
-    passed: bool
-    checked: int
-    failed: int
-    allowed: str
-    examples: tuple[str, ...]
-
-    @property
-    def failed_share(self) -> float:
-        return self.failed / self.checked if self.checked else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +52,7 @@ class ValidationReport(Report):
 
 def validate_faces(faces: FaceSet, settings: ValidationSettings) -> ValidationReport:
     """Check a FaceSet; failures are in the report, none is raised."""
+    # Great Expectations takes seconds to import, and most commands check nothing
     from vision.data.expectations import check_rows, class_expectations, image_expectations
 
     images, classes = _image_batch(faces), _class_batch(faces)

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
+
+from vision.data.faces import VALIDATION, FaceSet
+from vision.model.classifier import predict, with_temperature
 
 Array = np.ndarray[Any, Any]
 TEMPERATURES = (0.05, 20.0)
@@ -22,6 +26,19 @@ def fit_temperature(logits: Array, labels: Array) -> float:
         return float(-scores[np.arange(len(labels)), labels].mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
+
+
+def calibrate_classifier(
+    classifier: keras.Model, faces: FaceSet, batch_size: int
+) -> tuple[keras.Model, float, np.ndarray]:
+    """Fit a temperature on the validation split.
+
+    Return the model with it, which gives probabilities, its value, and the (n, classes) probabilities of that split.
+    """
+    rows = faces.rows(VALIDATION)
+    logits = predict(classifier, faces.images[rows], batch_size)
+    temperature = fit_temperature(logits, faces.labels[rows])
+    return with_temperature(classifier, temperature), temperature, softmax(logits / temperature, axis=1)
 
 
 def reliability_curve(probabilities: Array, labels: Array, bins: int) -> pd.DataFrame:

@@ -10,12 +10,13 @@ import pandas as pd
 from configs.settings import EvaluationSettings
 from vision.data.faces import TEST, FaceSet
 from vision.data.preprocessing import IN_TRAINING
+from vision.evaluation import plots
 from vision.evaluation.calibration import expected_calibration_error, reliability_curve
 from vision.evaluation.grad_cam import grad_cam
 from vision.evaluation.metrics import class_table, confusion, score_predictions
 from vision.evaluation.test_time_augmentation import predict_views
 from vision.model.classifier import predict
-from vision.reporting import figures as plots
+from vision.reporting.figures import labelled_faces
 from vision.reporting.reports import Report
 
 Array = np.ndarray[Any, Any]
@@ -129,7 +130,7 @@ def _worst_mistakes(images: Array, predictions: pd.DataFrame, count: int) -> byt
     of_label = [worst.at[row, f"probability_{label}"] for row, label in worst["label"].items()]
     rows = worst.assign(share=np.array(of_label))[["label", "share", "predicted", "confidence"]].itertuples(index=False)
     titles = ["{} {:.0%}\n→ {} {:.0%}".format(*row) for row in rows]
-    return plots.labelled_faces(images[worst.index.to_numpy()], titles, "the model made no mistake")
+    return labelled_faces(images[worst.index.to_numpy()], titles, "the model made no mistake")
 
 
 def _explanations(

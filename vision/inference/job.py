@@ -26,6 +26,7 @@ from configs.errors import UserError
 from configs.settings import InferenceSettings
 from vision.data.ingestion import decode_image, measure_levels, resize_face
 from vision.data.readers import IMAGE_SUFFIXES
+from vision.inference import plots
 from vision.inference.detection import crop_face, find_faces
 from vision.inference.inputs import Payload, Pictures, RawPicture, plain_name
 from vision.inference.overlay import annotate_picture, fit_picture
@@ -41,7 +42,7 @@ from vision.inference.result_table import (
     write_part,
 )
 from vision.model.runtimes import Predictor
-from vision.reporting import figures as plots
+from vision.reporting.figures import labelled_faces
 from vision.reporting.reports import Report, render_page
 
 Array = np.ndarray[Any, Any]
@@ -447,9 +448,7 @@ def _summarize(
         figures={
             "emotions.png": plots.emotion_counts({**emotions, UNCERTAIN: uncertain}, model.class_names),
             "confidence.png": plots.confidence_histogram(totals.confidences, settings.confidence_threshold),
-            "faces.png": plots.labelled_faces(
-                images, [f"{name}\n{c:.0%}" for name, c, _ in samples], "no faces were found"
-            ),
+            "faces.png": labelled_faces(images, [f"{name}\n{c:.0%}" for name, c, _ in samples], "no faces were found"),
         },
     )
 

@@ -12,7 +12,7 @@ from configs.errors import UserError
 from configs.settings import MonitoringSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.data.ingestion import measure_levels
-from vision.reporting import figures as plots
+from vision.lifecycle import plots
 from vision.reporting.reports import Report, render_page
 
 Array = np.ndarray[Any, Any]

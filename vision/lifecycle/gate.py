@@ -12,9 +12,10 @@ from scipy.stats import binomtest
 from configs.settings import EvaluationSettings, PromotionSettings
 from vision.data.faces import FaceSet
 from vision.evaluation.metrics import class_table, confusion, f1_of_matrices, score_predictions
+from vision.lifecycle import plots
 from vision.model.classifier import predict
 from vision.model.runtimes import time_predictions
-from vision.reporting import figures as plots
+from vision.reporting.figures import labelled_faces
 from vision.reporting.reports import Report, render_page
 
 Array = np.ndarray[Any, Any]
@@ -266,4 +267,4 @@ def _disagreements(test: FaceSet, champion: Contender, challenger: Contender, co
         f"+ {names[new[row].argmax()]} {new[row].max():.0%}"
         for row in rows
     ]
-    return plots.labelled_faces(list(test.images[rows]), titles, "the two models agree on every face")
+    return labelled_faces(list(test.images[rows]), titles, "the two models agree on every face")

@@ -17,9 +17,9 @@ import pandas as pd
 
 from configs.errors import UserError
 from configs.settings import OnnxSettings
+from vision.lifecycle import plots
 from vision.model.classifier import input_side
 from vision.model.runtimes import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor, time_predictions
-from vision.reporting import figures as plots
 from vision.reporting.reports import Report
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import numpy as np
 
 from configs.settings import AugmentationSettings
 from vision.data.faces import TRAIN, FaceSet
-from vision.reporting import figures as plots
 from vision.reporting.reports import Report
+from vision.training import plots
 
 GREY_LEVELS = (0, 255)
 DEGREES = 360.0

@@ -17,7 +17,6 @@ from tqdm import tqdm
 from configs.errors import STOPPED_BY_USER, UserError
 from configs.settings import AugmentationSettings, ClassifierSettings, PhaseSettings, TrainingSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
-from vision.evaluation.calibration import fit_temperature
 from vision.model.classifier import (
     BFLOAT16,
     FLOAT32,
@@ -25,12 +24,11 @@ from vision.model.classifier import (
     predict,
     set_trainable,
     settle_batch_norm,
-    with_temperature,
 )
 from vision.model.fused_batch_norm import fuse_batch_norm
 from vision.model.weight_files import RANDOM, is_classifier_file
-from vision.reporting import figures as plots
 from vision.reporting.reports import Report
+from vision.training import plots
 from vision.training.augmentation import AUGMENTATIONS, Layers, apply, build_augmentation
 from vision.training.batches import FaceBatches, count_classes
 from vision.training.checkpoints import (
@@ -470,19 +468,6 @@ def soften(teacher: keras.Model, faces: FaceSet, settings: TrainingSettings) -> 
         views = [predict(network, view, SETTLING_FACES) for view in (images, images[:, :, ::-1])]
         softened.append(np.mean([softmax(view / settings.distillation.temperature, axis=1) for view in views], axis=0))
     return np.concatenate(softened)
-
-
-def calibrate_classifier(
-    classifier: keras.Model, faces: FaceSet, batch_size: int
-) -> tuple[keras.Model, float, np.ndarray]:
-    """Fit a temperature on the validation split.
-
-    Return the model with it, which gives probabilities, its value, and the (n, classes) probabilities of that split.
-    """
-    rows = faces.rows(VALIDATION)
-    logits = predict(classifier, faces.images[rows], batch_size)
-    temperature = fit_temperature(logits, faces.labels[rows])
-    return with_temperature(classifier, temperature), temperature, softmax(logits / temperature, axis=1)
 
 
 def learning_rate(phase: PhaseSettings, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:

@@ -20,8 +20,8 @@ from configs.errors import STOPPED_BY_USER, UserError
 from configs.loading import change_settings
 from configs.settings import ChoiceSpace, NumberSpace, Settings
 from vision.data.faces import FaceSet
-from vision.reporting import figures as plots
 from vision.reporting.reports import Report
+from vision.training import plots
 from vision.training.loop import TrainingStoppedError, train_classifier
 
 logger = logging.getLogger(__name__)

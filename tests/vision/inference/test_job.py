@@ -30,7 +30,6 @@ from vision.inference.job import InferenceReport, UsedModel, job_folder, predict
 from vision.model import runtimes as predictors
 from vision.model.classifier import predict
 from vision.model.runtimes import keras_predictor
-from vision.reporting import figures as plots
 
 PROJECT = Path(__file__).resolve().parents[3]
 NAMES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -93,8 +92,8 @@ def classifier() -> keras.Model:
 @pytest.fixture
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the drawing out where it is not what is tested: it takes longer than all the rest."""
-    for name in ("emotion_counts", "confidence_histogram", "labelled_faces"):
-        monkeypatch.setattr(plots, name, lambda *_: b"a figure")
+    for name in ("plots.emotion_counts", "plots.confidence_histogram", "job.labelled_faces"):
+        monkeypatch.setattr(f"vision.inference.{name}", lambda *_: b"a figure")
 
 
 @pytest.fixture

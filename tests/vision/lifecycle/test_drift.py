@@ -17,7 +17,7 @@ from vision.lifecycle.drift import (
     quantile_edges,
     reference_table,
 )
-from vision.reporting.figures import distributions
+from vision.lifecycle.plots import distributions
 
 SETTINGS = MonitoringSettings(bins=10, max_population_stability_index=0.2, significance=0.01, min_faces=50)
 CLASSES = np.array(["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"])
@@ -41,7 +41,7 @@ def described(count: int, seed: int) -> pd.DataFrame:
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vision.reporting.figures.distributions", lambda *_: b"")
+    monkeypatch.setattr("vision.lifecycle.plots.distributions", lambda *_: b"")
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_the_report_comes_back_from_its_facts(reference: pd.DataFrame) -> None:
 def test_the_page_names_what_drifted_and_needs_nothing_from_elsewhere(
     reference: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vision.reporting.figures.distributions", distributions)
+    monkeypatch.setattr("vision.lifecycle.plots.distributions", distributions)
     current = described(300, seed=1).assign(size=100.0)
     current.loc[:149, "emotion"] = "<script>alert(1)"
 

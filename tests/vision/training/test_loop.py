@@ -10,12 +10,12 @@ import pytest
 from configs.errors import UserError
 from configs.settings import PhaseSettings, Settings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
+from vision.evaluation.calibration import calibrate_classifier
 from vision.model.classifier import build_classifier, predict
 from vision.training.loop import (
     AugmentedClassifier,
     TrainingHistory,
     TrainingStoppedError,
-    calibrate_classifier,
     learning_rate,
     soften,
     train_classifier,

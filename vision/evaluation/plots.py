@@ -1,0 +1,84 @@
+"""Plots of an evaluation: confusion, scores, reliability and Grad-CAM."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from vision.reporting.figures import PALETTE, SEQUENTIAL, STYLE, new_figure, show_image, to_png
+
+
+def confusion(matrix: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes:
+    """Draw a (classes, classes) confusion matrix of counts, rows are true labels, coloured by share of the row."""
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    texts = [
+        [f"{share:.0%}\n{count:,}" for share, count in zip(*row, strict=True)]
+        for row in zip(shares, matrix, strict=True)
+    ]
+    figure, axis = new_figure(8, 6.6)
+    with matplotlib.rc_context(STYLE):
+        sns.heatmap(
+            shares, annot=np.array(texts), fmt="", cmap=SEQUENTIAL, vmin=0, vmax=1, ax=axis,
+            xticklabels=list(class_names), yticklabels=list(class_names), cbar_kws={"label": "share of the true class"},
+        )  # fmt: skip
+    axis.set(xlabel="predicted", ylabel="true", title="Confusion matrix (test split)")
+    axis.tick_params(axis="y", rotation=0)
+    return to_png(figure)
+
+
+def class_scores(table: pd.DataFrame) -> bytes:
+    """Draw precision, recall and F1 of each class; `table` is indexed by class, with a column `count`."""
+    long = (
+        table[["precision", "recall", "f1"]]
+        .rename_axis("class")
+        .reset_index()
+        .melt("class", var_name="metric", value_name="score")
+    )
+    labels = [f"{name}\n(n={count:,})" for name, count in table["count"].items()]
+    figure, axis = new_figure(10, 3.4)
+    with matplotlib.rc_context(STYLE):
+        sns.barplot(long, x="class", y="score", hue="metric", palette=PALETTE[:3], ax=axis)
+    axis.set_xticks(range(len(labels)), labels)
+    axis.set_title("Scores by class (test split)", loc="left")
+    axis.set(xlabel="", ylim=(0, 1.05))
+    axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+    return to_png(figure)
+
+
+def reliability(curves: Mapping[str, pd.DataFrame], errors: Mapping[str, float], bins: int) -> bytes:
+    """Draw accuracy against confidence by bin, and the faces in each bin, for each named set of predictions.
+
+    A curve has columns confidence, accuracy (both 0-1) and count.
+    """
+    figure, (top, bottom) = new_figure(6.4, 6.4, 2, 1, height_ratios=[3, 1], sharex=True)
+    top.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="perfectly calibrated")
+    width = 0.8 / bins / len(curves)
+    for position, (name, curve) in enumerate(curves.items()):
+        style = {"color": PALETTE[position]}
+        label = f"{name}: expected calibration error {errors[name]:.3f}"
+        top.plot(curve["confidence"], curve["accuracy"], "os^D"[position % 4] + "-", label=label, **style)
+        bottom.bar(curve["confidence"] + position * width, curve["count"], width=width, **style)
+    top.set(ylabel="accuracy", title="Reliability (test split)", xlim=(0, 1), ylim=(0, 1))
+    top.legend(fontsize=8, loc="lower right")
+    bottom.set(xlabel="confidence", ylabel="faces")
+    return to_png(figure)
+
+
+def explanations(
+    images: np.ndarray[Any, Any], heat: np.ndarray[Any, Any], titles: Sequence[str], per_class: int
+) -> bytes:
+    """Draw faces beside their Grad-CAM heat: (n, side, side) grey levels and (n, side, side) heat of 0-1."""
+    pairs, rows = per_class, -(-len(images) // per_class)
+    figure, axes = new_figure(2.7 * pairs, 1.62 * rows, rows, 2 * pairs, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for position, title in enumerate(titles):
+        line, pair = divmod(position, pairs)
+        plain, heated = axes[line, 2 * pair], axes[line, 2 * pair + 1]
+        show_image(plain, images[position], title)
+        show_image(heated, images[position], "looked at")
+        heated.imshow(heat[position], cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+    return to_png(figure)
