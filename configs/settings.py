@@ -131,6 +131,7 @@ class AugmentationSettings(Section):
 class ClassifierSettings(Section):
     backbone: Literal["vgg19", "vgg_compact"]
     weights: Annotated[str, Field(min_length=1)]
+    width: Annotated[float, Field(gt=0.0, le=4.0)]
     crop_size: Annotated[int, Field(ge=0, le=512)]
     batch_norm_blocks: tuple[Annotated[int, Field(ge=1, le=5)], ...]
     pooling: Literal["average", "max", "flatten"]
@@ -138,6 +139,15 @@ class ClassifierSettings(Section):
     dense_units: tuple[Annotated[int, Field(ge=1, le=8192)], ...]
     dropout: Probability
     l2: Annotated[float, Field(ge=0.0, le=1.0)]
+
+    @model_validator(mode="after")
+    def width_fits_the_weights(self) -> Self:
+        if self.width != 1.0 and not (self.weights == "none" or self.weights.endswith(".keras")):
+            raise ValueError(
+                f"width is {self.width:g}, allowed with the weights {self.weights}: 1; another needs weights none "
+                "or the .keras file of a classifier of that width"
+            )
+        return self
 
 
 class PhaseSettings(Section):

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from configs.errors import UserError
+from configs.settings import Settings
 from stack import registry
 from vision.model.backbones import vgg19
 from vision.model.classifier import load_classifier
@@ -163,14 +164,14 @@ def test_a_layer_that_claims_more_weights_than_the_file_holds_is_refused_before_
 
 @pytest.mark.parametrize("options", [{"chunks": (1000, 1000), "compression": "gzip"}, {"chunks": True}])
 def test_weights_that_unpack_to_far_more_than_the_file_are_refused(
-    options: dict[str, Any], changed: Callable[..., Path], tmp_path: Path
+    options: dict[str, Any], changed: Callable[..., Path], tmp_path: Path, small_settings: Settings
 ) -> None:
     bomb = hdf5_bomb(**options)
     (tmp_path / "bomb.weights.h5").write_bytes(bomb)
 
     assert "its weights unpack to 1600000000 bytes, more than 10 times" in refused(changed({WEIGHTS: bomb}))
     with pytest.raises(UserError, match="does not fit VGG-19: its weights unpack to 1600000000 bytes"):
-        vgg19(32, str(tmp_path / "bomb.weights.h5"), (), "float32")
+        vgg19(small_settings.classifier, 32, str(tmp_path / "bomb.weights.h5"), "float32")
 
 
 def test_an_mlflow_model_of_pickled_code_is_refused_and_not_opened(tmp_path: Path) -> None:

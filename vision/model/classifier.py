@@ -39,7 +39,7 @@ def build_classifier(
         after = side - seen - before
         x = keras.layers.Cropping2D(((before, after), (before, after)), name="crop")(x)
     backbone = BACKBONES[settings.backbone]
-    x = backbone(seen, RANDOM if whole else weights, settings.batch_norm_blocks, dtype)(x)
+    x = backbone(settings, seen, RANDOM if whole else weights, dtype)(x)
     x = POOLINGS[settings.pooling](name="head_pooling", dtype=dtype)(x)
     if settings.head_batch_norm:
         x = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, name="head_bn", dtype=dtype)(x)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from configs.loading import load_settings
 from configs.settings import Settings
 from vision.model.classifier import build_classifier
 from vision.model.weight_files import VGG19_FILE, weights_hash
@@ -121,3 +122,22 @@ def test_the_compact_network_has_one_to_two_million_weights_and_starts_from_none
     assert 1e6 < build_classifier(compact, side=32, classes=7).count_params() < 2e6
     with pytest.raises(UserError, match=r"weights imagenet is not for vgg_compact.*set it to none"):
         build_classifier(compact.model_copy(update={"weights": "imagenet"}), side=32, classes=7)
+
+
+def test_width_multiplies_the_channels_of_every_convolution(small_settings: Settings) -> None:
+    whole, quarter = (
+        build_classifier(small_settings.classifier.model_copy(update={"width": width}), side=32, classes=7)
+        for width in (1.0, 0.25)
+    )
+
+    def channels(classifier: keras.Model) -> list[int]:
+        return [layer.filters for layer in classifier.layers if isinstance(layer, keras.layers.Conv2D)]
+
+    assert channels(whole) == [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8
+    assert channels(quarter) == [16] * 2 + [32] * 2 + [64] * 4 + [128] * 8
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "vgg19.weights.h5"])
+def test_another_width_is_refused_with_weights_of_the_whole_network(weights: str) -> None:
+    with pytest.raises(UserError, match=rf"classifier = .*width is 0.25, allowed with the weights {weights}: 1"):
+        load_settings([], {"classifier": {"width": 0.25, "weights": weights}})

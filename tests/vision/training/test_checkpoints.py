@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from configs.settings import Settings
+from configs.settings import ClassifierSettings, Settings
 from vision.data.faces import FaceSet
 from vision.model.backbones import BACKBONES
 from vision.training.checkpoints import KEPT, STATE, WEIGHTS, forget_state
 from vision.training.loop import TrainingHistory, TrainingStoppedError, train_classifier
 
 
-def tiny(side: int, weights: str, batch_norm_blocks: tuple[int, ...], dtype: str) -> Callable[[Any], Any]:
+def tiny(settings: ClassifierSettings, side: int, weights: str, dtype: str) -> Callable[[Any], Any]:
     """A backbone that costs next to nothing; what is asked here does not depend on its size."""
 
     def append(pixels: Any) -> Any:

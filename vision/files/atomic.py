@@ -1,0 +1,46 @@
+"""Atomic writes: a file or a folder that is whole whenever it exists under its name."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+UNFINISHED = "unfinished-"  # begins the name of what is being written
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` make a file beside `path`, of the same suffix, and rename it to `path` once it is on the disk."""
+    unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{path.name}")
+    try:
+        write(unfinished)
+        wait_for_disk(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path` to fill, and rename it to `path` where the block ends well."""
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
+    try:
+        yield unfinished
+        for written in (*unfinished.rglob("*"), unfinished):
+            wait_for_disk(written)
+        unfinished.rename(path)
+        wait_for_disk(path.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def wait_for_disk(path: Path) -> None:
+    """Return once a file, or what a folder lists, is on the disk: the power may fail."""
+    if path.is_dir() and os.name == "nt":
+        return
+    opened = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
