@@ -1,6 +1,7 @@
 """Plots of a data set: its faces, classes and checks."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -9,30 +10,23 @@ import seaborn as sns
 
 from vision.data.checks import CheckResult
 from vision.data.faces import TRAIN, UNASSIGNED, FaceSet
-from vision.reporting.figures import PALETTE, STYLE, new_figure, show_image, to_png
+from vision.reporting.figures import PALETTE, STYLE, image_grid, new_figure, sentence, to_png
+
+SHOWN = 8  # example images of a check
 
 
 def suspicious_faces(faces: FaceSet, checks: Sequence[CheckResult]) -> bytes:
     """Draw up to eight example images of every check on images that found something."""
     row_of = pd.Series(range(len(faces)), index=faces.table["source"]).groupby(level=0).first()
-    found = {c.check: [row_of[s] for s in c.examples if s in row_of.index][:8] for c in checks if c.failed}
+    found = {c.check: [row_of[s] for s in c.examples if s in row_of.index][:SHOWN] for c in checks if c.failed}
     found = {check: rows for check, rows in found.items() if rows}
     if not found:
-        figure, axis = new_figure(5, 0.8)
-        axis.text(0.5, 0.5, "no check found a suspicious image", ha="center", va="center")
-        axis.set_axis_off()
-        return to_png(figure)
-    figure, axes = new_figure(11, 1.55 * len(found), len(found), 8, squeeze=False)
-    for line, (check, rows) in zip(axes, found.items(), strict=True):
-        for position, axis in enumerate(line):
-            axis.set_axis_off()
-            if position < len(rows):
-                row = rows[position]
-                show_image(
-                    axis, faces.images[row], f"{faces.table['split'].iloc[row]}\n{faces.table['label'].iloc[row]}"
-                )
-        line[0].text(-0.15, 0.5, check, transform=line[0].transAxes, rotation=90, ha="right", va="center")
-    return to_png(figure)
+        return sentence("no check found a suspicious image")
+    table = faces.table
+    places = [place for rows in found.values() for place in (*rows, *[None] * (SHOWN - len(rows)))]
+    images = [None if row is None else faces.images[row] for row in places]
+    titles = ["" if row is None else f"{table['split'].iloc[row]}\n{table['label'].iloc[row]}" for row in places]
+    return image_grid(images, titles, SHOWN, list(found))
 
 
 def class_counts(counts: pd.DataFrame) -> bytes:
@@ -67,17 +61,11 @@ def sample_faces(faces: FaceSet, per_class: int, seed: int) -> bytes:
     """Draw random decodable training faces, a row for each class."""
     random = np.random.default_rng(seed)
     training = faces.decodable & np.asarray(faces.table["split"].isin([TRAIN, UNASSIGNED]))
-    figure, axes = new_figure(
-        1.15 * per_class + 0.6, 1.15 * len(faces.class_names), len(faces.class_names), per_class, squeeze=False
-    )
-    for code, (line, name) in enumerate(zip(axes, faces.class_names, strict=True)):
+    images: list[np.ndarray[Any, Any] | None] = []
+    for code in range(len(faces.class_names)):
         rows = random.permutation(np.flatnonzero(training & (faces.labels == code)))[:per_class]
-        for position, axis in enumerate(line):
-            axis.set_axis_off()
-            if position < len(rows):
-                show_image(axis, faces.images[rows[position]])
-        line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, rotation=90, ha="right", va="center")
-    return to_png(figure)
+        images += [faces.images[row] for row in rows] + [None] * (per_class - len(rows))
+    return image_grid(images, [""] * len(images), per_class, faces.class_names)
 
 
 def faces_by_rule(before: Mapping[str, int], remaining: Mapping[str, Mapping[str, int]]) -> bytes:

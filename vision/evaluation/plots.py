@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from vision.reporting.figures import PALETTE, SEQUENTIAL, STYLE, new_figure, show_image, to_png
+from vision.reporting.figures import PALETTE, SEQUENTIAL, STYLE, image_grid, new_figure, to_png
+
+HEAT = 0.55  # share of the colour of heat in a picture
 
 
 def confusion(matrix: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes:
@@ -70,15 +72,8 @@ def reliability(curves: Mapping[str, pd.DataFrame], errors: Mapping[str, float],
 def explanations(
     images: np.ndarray[Any, Any], heat: np.ndarray[Any, Any], titles: Sequence[str], per_class: int
 ) -> bytes:
-    """Draw faces beside their Grad-CAM heat: (n, side, side) grey levels and (n, side, side) heat of 0-1."""
-    pairs, rows = per_class, -(-len(images) // per_class)
-    figure, axes = new_figure(2.7 * pairs, 1.62 * rows, rows, 2 * pairs, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for position, title in enumerate(titles):
-        line, pair = divmod(position, pairs)
-        plain, heated = axes[line, 2 * pair], axes[line, 2 * pair + 1]
-        show_image(plain, images[position], title)
-        show_image(heated, images[position], "looked at")
-        heated.imshow(heat[position], cmap="inferno", alpha=0.55, vmin=0, vmax=1)
-    return to_png(figure)
+    """Draw faces beside their Grad-CAM heat: (n, side, side) uint8 grey levels and (n, side, side) heat of 0-1."""
+    colors = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    heated = (HEAT * colors + (1 - HEAT) * images[..., None]).astype(np.uint8)
+    pairs = [picture for plain, hot in zip(images, heated, strict=True) for picture in (plain, hot)]
+    return image_grid(pairs, [text for title in titles for text in (title, "looked at")], 2 * per_class)

@@ -9,11 +9,13 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
+Image = np.ndarray[Any, Any]
 matplotlib.rcParams["text.parse_math"] = False  # a folder name with dollar signs is no formula
 
 DPI = 110
 PALETTE = sns.color_palette("colorblind")
 SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
+IMAGE_INCHES, GAP_INCHES, LINE_INCHES, LABEL_INCHES = 1.1, 0.15, 0.14, 0.4  # of a grid of images
 STYLE = {**sns.axes_style("whitegrid"), "axes.titlesize": 11, "axes.labelsize": 10, "font.size": 9}
 
 
@@ -31,30 +33,49 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def show_image(axis: Any, image: np.ndarray[Any, Any], title: str = "") -> None:
-    """Draw (height, width) uint8 grey levels with a title, without ticks."""
-    axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axis.set_title(title, fontsize=8)
+def sentence(text: str) -> bytes:
+    """Return a figure that says one sentence, where there is nothing to draw."""
+    figure, axis = new_figure(5, 0.8)
+    axis.text(0.5, 0.5, text, ha="center", va="center")
     axis.set_axis_off()
-
-
-def image_grid(images: Sequence[np.ndarray[Any, Any]], titles: Sequence[str], columns: int) -> bytes:
-    """Draw (height, width) uint8 images in rows of `columns`, each under its title."""
-    rows = max(1, -(-len(images) // columns))
-    lines = max((title.count("\n") + 1 for title in titles if title), default=0)
-    figure, axes = new_figure(1.25 * columns, (1.25 + 0.16 * lines) * rows, rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, image, title in zip(axes.flat, images, titles, strict=False):
-        show_image(axis, image, title)
     return to_png(figure)
 
 
-def labelled_faces(images: Sequence[np.ndarray[Any, Any]], titles: Sequence[str], if_none: str) -> bytes:
+def image_grid(
+    images: Sequence[Image | None], titles: Sequence[str], columns: int, row_labels: Sequence[str] = ()
+) -> bytes:
+    """Draw images in rows of `columns`, each under its title, with a label before each row.
+
+    Images are (side, side) uint8 grey levels or (side, side, 3) uint8 colours, smaller ones in the middle of their
+    place; None leaves a place empty. They are put together before they are drawn: axes for each face take ten times
+    as long.
+    """
+    rows = max(1, -(-len(images) // columns))
+    lines = max((title.count("\n") + 1 for title in titles if title), default=0)
+    side = max((len(image) for image in images if image is not None), default=1)
+    per_inch = side / IMAGE_INCHES
+    gap, band = round(GAP_INCHES * per_inch), round((GAP_INCHES + LINE_INCHES * lines) * per_inch)
+    margin = round(LABEL_INCHES * per_inch) if row_labels else gap
+    canvas = np.full((rows * (band + side) + gap, margin + columns * (side + gap), 3), 255, dtype=np.uint8)
+    figure = Figure(figsize=(canvas.shape[1] / per_inch, canvas.shape[0] / per_inch))
+    axis = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axis.set_axis_off()
+    for position, (image, title) in enumerate(zip(images, titles, strict=True)):
+        if image is None:
+            continue
+        row, column = divmod(position, columns)
+        top, left = row * (band + side) + band, margin + column * (side + gap)
+        inset = (side - len(image)) // 2
+        rows_of, columns_of = (slice(start + inset, start + inset + len(image)) for start in (top, left))
+        canvas[rows_of, columns_of] = image if image.ndim == 3 else image[..., None]
+        axis.text(left + side / 2, top - gap / 4, title, ha="center", va="bottom", fontsize=8)
+    for row, label in enumerate(row_labels):
+        middle = row * (band + side) + band + side / 2
+        axis.text(margin / 2, middle, label, rotation=90, ha="center", va="center", fontsize=9)
+    axis.imshow(canvas, interpolation="nearest", aspect="auto")
+    return to_png(figure)
+
+
+def labelled_faces(images: Sequence[Image], titles: Sequence[str], if_none: str) -> bytes:
     """Draw faces with a title each, or the sentence `if_none` where there are none."""
-    if not len(images):
-        figure, axis = new_figure(5, 0.8)
-        axis.text(0.5, 0.5, if_none, ha="center", va="center")
-        axis.set_axis_off()
-        return to_png(figure)
-    return image_grid(images, titles, 8)
+    return image_grid(images, titles, 8) if len(images) else sentence(if_none)
