@@ -10,8 +10,9 @@ from materializers.report_materializer import ReportMaterializer
 from stack import registry
 from stack.run_log import log_report
 from vision.inference.inputs import open_pictures
-from vision.inference.job import InferenceReport, UsedModel, job_folder
+from vision.inference.job import job_folder
 from vision.inference.job import predict_pictures as predict_all
+from vision.inference.summary import InferenceReport, UsedModel
 from vision.model.weight_files import weights_hash
 
 

@@ -11,7 +11,7 @@ from commands.compare import Comparison, Row, render
 from configs.settings import Settings
 from vision.data.ingestion import ingest_faces
 from vision.data.validation import validate_faces
-from vision.inference.job import InferenceReport
+from vision.inference.summary import InferenceReport
 from vision.lifecycle.model_card import card_page
 from vision.reporting.reports import TEMPLATES, render_page
 

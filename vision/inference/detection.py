@@ -1,4 +1,4 @@
-"""Detection: where the faces are in a picture, found with the cascades that OpenCV brings along."""
+"""Detection: finds the faces of a picture with the cascades that OpenCV ships."""
 
 import threading
 from pathlib import Path
@@ -13,11 +13,11 @@ from configs.settings import InferenceSettings
 Array = np.ndarray[Any, Any]
 
 FACES, EYES = "haarcascade_frontalface_alt2.xml", "haarcascade_eye.xml"
-SURE_HITS = 20  # windows that agree on a face; where fewer do, it is a face only if an eye is found in it
-EYE_AREA = (160, 96)  # width and height to which the upper part of a face is brought for that
-TILTS = (-25.0, 25.0)  # degrees; the cascade knows upright faces only, so the picture is turned for the others
-TILTED_HITS = 12  # in a turned picture, fewer windows that agree are mostly chance
-TILTED_SCALE = 0.5  # turned pictures are searched at half the size, which makes them cheap
+SURE_HITS = 20  # windows that agree on a face; with fewer, it counts as a face only if an eye is found in it
+EYE_AREA = (160, 96)  # width and height of the upper part of a face when an eye is searched for
+TILTS = (-25.0, 25.0)  # degrees; the cascade finds upright faces only, so the picture is turned for tilted ones
+TILTED_HITS = 12  # fewer windows that agree in a turned picture are mostly chance
+TILTED_SCALE = 0.5  # turned pictures are searched at half the size, to save time
 
 _cascades = threading.local()  # a CascadeClassifier must not be used by two threads at once
 
@@ -50,7 +50,7 @@ def find_faces(gray: Array, settings: InferenceSettings) -> Array:
 def crop_face(gray: Array, box: Array, margin: float) -> Array:
     """Return the square around a box, widened on each side by `margin` of its side, as (side, side) uint8.
 
-    What lies outside the picture repeats its edge, so that the face stays in the middle.
+    Outside the picture its edge is repeated, so that the face stays in the middle.
     """
     x, y, width, height = (int(value) for value in box)
     side = max(1, round(max(width, height) * (1 + 2 * margin)))
@@ -61,7 +61,7 @@ def crop_face(gray: Array, box: Array, margin: float) -> Array:
 
 
 def _search(gray: Array, scale: float, least_hits: int, settings: InferenceSettings) -> Array:
-    """Return faces as rows of centre x and y, side, all divided by `scale`, and how many windows agree on it."""
+    """Return faces as rows of centre x and y, side, all divided by `scale`, and the number of windows that agree."""
     least = (settings.min_face_pixels, settings.min_face_pixels)
     boxes, hits = _cascade(FACES).detectMultiScale2(gray, settings.scale_factor, least_hits, 0, least)
     faces = [
@@ -73,7 +73,7 @@ def _search(gray: Array, scale: float, least_hits: int, settings: InferenceSetti
 
 
 def _search_turned(gray: Array, scale: float, degrees: float, settings: InferenceSettings) -> Array:
-    """Search the picture turned by `degrees`; return what `_search` does, in places of the upright picture."""
+    """Search the picture turned by `degrees`; return what `_search` does, in coordinates of the upright picture."""
     height, width = gray.shape
     turning = cv2.getRotationMatrix2D((0, 0), degrees, 1.0)
     corners = turning[:, :2] @ np.array([[0, width, 0, width], [0, 0, height, height]])

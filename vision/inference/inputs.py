@@ -1,4 +1,4 @@
-"""Pictures: what a photo, a folder, a glob, a zip or a video holds, read from any place in it."""
+"""Inputs: the pictures of a photo, a folder, a glob, a zip or a video, read from any position."""
 
 import glob
 import hashlib
@@ -36,8 +36,8 @@ EXPECTED = 'a photo, a folder, a glob such as "photos/*.jpg", a .zip or a video 
 class RawPicture:
     """A picture before decoding.
 
-    `payload` is an encoded image (bytes), a decoded frame ((height, width, 3) uint8 RGB), or the reason why there
-    is nothing to decode (an exception).
+    `payload` is an encoded image (bytes), a decoded frame ((height, width, 3) uint8 RGB), or the exception that says
+    why it cannot be read.
     """
 
     source: str
@@ -46,10 +46,10 @@ class RawPicture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of an input: their number is known, and any part of them can be read in its fixed order.
+    """The pictures of an input, in a fixed order.
 
-    `form` is picture, folder, glob, archive or video. Equal fingerprints mean the same pictures, by the names,
-    sizes and times of their files.
+    `form` is picture, folder, glob, archive or video. The fingerprint depends on the names, sizes and modification
+    times of the files.
     """
 
     name: str
@@ -59,9 +59,9 @@ class Pictures:
     reader: Callable[[int, int], Iterator[RawPicture]]
 
     def read(self, start: int, stop: int) -> Iterator[RawPicture]:
-        """Yield the pictures of the positions from `start` to before `stop`.
+        """Yield the pictures from position `start` to before `stop`.
 
-        One that cannot be read has the reason as its payload. Raises UserError where the whole input has gone.
+        The payload of a picture that cannot be read is the reason. Raises UserError where the whole input has gone.
         """
         return self.reader(start, stop)
 
@@ -88,7 +88,7 @@ def open_pictures(settings: InferenceSettings) -> Pictures:
 
 
 def plain_name(text: str, length: int) -> str:
-    """Return a file name of letters, digits and hyphens made of the end of any text; it may be empty."""
+    """Make a file name of letters, digits and hyphens from the last `length` characters of any text; may be empty."""
     return re.sub(r"[\W_]+", "-", text)[-length:].strip("-")
 
 
@@ -121,12 +121,12 @@ def _open_glob(pattern: Path, settings: InferenceSettings) -> Pictures:
 
 
 def _is_output(path: Path, settings: InferenceSettings) -> bool:
-    """Say whether a file is one that earlier jobs wrote; their annotated pictures are no input."""
+    """Say whether a file lies in the output folder; the annotated pictures of earlier jobs are not input."""
     return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(settings.output))
 
 
 def _of_files(name: str, form: str, root: Path, names: list[str], settings: InferenceSettings) -> Pictures:
-    """Return pictures that are a file each; `names` are paths below `root`. Raises UserError for too many."""
+    """Return pictures of one file each; `names` are paths below `root`. Raises UserError where there are too many."""
     _check_count(len(names), settings)
 
     def read(start: int, stop: int) -> Iterator[RawPicture]:
@@ -149,11 +149,11 @@ def _check_count(count: int, settings: InferenceSettings) -> None:
 
 def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
     try:
-        # stays open: reading the list of 100,000 members takes a second
+        # stays open, because reading the list of 100,000 members takes a second
         archive = open_zip(path, settings.max_pictures, "raise inference.max_pictures if that is right")
     except DAMAGED_ARCHIVE as error:
         raise UserError(
-            f"inference.input {path} is no readable zip file ({printable(str(error))}); "
+            f"inference.input {path} is not a readable zip file ({printable(str(error))}); "
             "was it copied or downloaded completely?"
         ) from error
     members = image_members(archive)
@@ -171,8 +171,8 @@ def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
 
 
 def _open_video(path: Path, settings: InferenceSettings) -> Pictures:
-    """Sample a video at even times. A picture's position says its time, so that reading can start anywhere."""
-    str(path).encode()  # raises ValueError for a name that is no text, with which OpenCV would crash
+    """Sample a video at equal intervals. A position gives the time, so that reading can start anywhere."""
+    str(path).encode()  # raises ValueError for a name that is not valid text; OpenCV would crash
     video = _start_video(path, 0.0)
     width, height = video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT)
     if width * height > settings.max_pixels:
@@ -181,12 +181,12 @@ def _open_video(path: Path, settings: InferenceSettings) -> Pictures:
             f"more than inference.max_pixels {settings.max_pixels}"
         )
     recorded = video.get(cv2.CAP_PROP_FPS)  # frames a second
-    recorded = recorded if 0.1 <= recorded <= 1000.0 else 25.0  # not every container says it
+    recorded = recorded if 0.1 <= recorded <= 1000.0 else 25.0  # not every container has it
     sampled = min(settings.frames_per_second, recorded)
     said = video.get(cv2.CAP_PROP_FRAME_COUNT) / recorded
     count = int(_duration(path, said) * sampled + 0.01) + 1
     _check_count(count, settings)
-    digits = 2 if sampled <= 100.0 else 3  # of the seconds, so that every picture has a name of its own
+    digits = 2 if sampled <= 100.0 else 3  # of the seconds, so that every picture has another name
 
     def read(start: int, stop: int) -> Iterator[RawPicture]:
         video = _start_video(path, start / sampled)
@@ -207,25 +207,25 @@ def _open_video(path: Path, settings: InferenceSettings) -> Pictures:
 
 
 def _start_video(path: Path, seconds: float) -> cv2.VideoCapture:
-    """Open a video at a frame well before the given time, or at its first. Raises UserError where it is none."""
+    """Open a video at a frame before the given time, or at its first. Raises UserError where it cannot be read."""
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if seconds > 2.0:
-        video.set(cv2.CAP_PROP_POS_MSEC, 1000.0 * (seconds - 2.0))  # some frames early or late
+        video.set(cv2.CAP_PROP_POS_MSEC, 1000.0 * (seconds - 2.0))  # seeking misses by some frames
         return video if video.grab() and _seconds(video) < seconds - 1.0 else _start_video(path, 0.0)
     if not video.grab():
         raise UserError(
-            f"inference.input {path} is no video that can be read; is it complete, and its codec a usual one?"
+            f"inference.input {path} is not a video that can be read; is it complete, and is its codec a common one?"
         )
     return video
 
 
 def _seconds(video: cv2.VideoCapture) -> float:
-    """Return the time of the frame that was grabbed last."""
+    """Return the time of the frame that was grabbed last, in seconds."""
     return float(video.get(cv2.CAP_PROP_POS_MSEC)) / 1000.0
 
 
 def _duration(path: Path, said: float) -> float:
-    """Return the time of the last frame, found by reading from shortly before the time that the file says."""
+    """Return the time of the last frame in seconds; reads from shortly before the time that the file `said`."""
     video = _start_video(path, said)
     last = _seconds(video)
     while video.grab():
@@ -240,7 +240,7 @@ def _fingerprint(root: Path, names: list[str]) -> str:
             status = (root / name).stat()
             digest.update(os.fsencode(name) + f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e".encode())
         except OSError:
-            digest.update(os.fsencode(name) + b"\x1f?\x1e")  # a link to nowhere is a row with its reason
+            digest.update(os.fsencode(name) + b"\x1f?\x1e")  # a broken link becomes a row with its reason
     return digest.hexdigest()
 
 

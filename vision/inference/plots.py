@@ -9,14 +9,14 @@ from vision.reporting.figures import PALETTE, new_figure, to_png
 
 
 def class_color(position: int) -> tuple[int, int, int]:
-    """Return the colour of a class by its position, as red, green and blue of 0-255; -1 is `uncertain`, and grey."""
+    """Return the red, green and blue (0-255) of a class by its position; -1 is `uncertain`, which is grey."""
     colors = [PALETTE[index] for index in (0, 1, 2, 3, 4, 8, 9, 5, 6)]
     red, green, blue = PALETTE[7] if position < 0 else colors[position % len(colors)]
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def emotion_counts(counts: Mapping[str, int], class_names: Sequence[str]) -> bytes:
-    """Draw how many faces show each emotion; a name that is no class, such as `uncertain`, is grey."""
+    """Draw how many faces show each emotion; a name that is not a class, such as `uncertain`, is grey."""
     total = max(sum(counts.values()), 1)
     codes = [class_names.index(name) if name in class_names else -1 for name in counts]
     colors = [np.array(class_color(code)) / 255 for code in codes]
@@ -30,7 +30,7 @@ def emotion_counts(counts: Mapping[str, int], class_names: Sequence[str]) -> byt
 
 
 def confidence_histogram(counts: np.ndarray[Any, Any], threshold: float) -> bytes:
-    """Draw the faces by the probability of their most likely emotion; `counts` are of equal bins from 0 to 1."""
+    """Draw a histogram of the faces' confidence; `counts` are those of equal bins from 0 to 1."""
     edges = np.linspace(0.0, 1.0, len(counts) + 1)
     figure, axis = new_figure(10, 3.2)
     axis.stairs(counts, edges, fill=True, color=PALETTE[0])

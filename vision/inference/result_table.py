@@ -1,9 +1,8 @@
-"""Predictions: the table of a batch job, written in parts that survive an interruption and merged at the end."""
+"""Result table: the rows of a batch job, written in parts that survive an interruption and merged at the end."""
 
-import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from vision.files.atomic import write_file
+
 UNCERTAIN = "uncertain"
 NO_FACE = "no face found"
-THUMBNAIL = "thumbnail"  # grey levels of some faces, for the summary; a column of the parts only
+THUMBNAIL = "thumbnail"  # grey levels of some faces, for the summary; a column of the parts, not of the table
 MERGED_ROWS = 20_000  # in memory at a time
 CONFIDENCE_BINS = 40
 LISTED_ERRORS = 50
@@ -68,13 +69,13 @@ class Totals:
 
 
 def write_part(path: Path, rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
-    """Write a part of the table; a row may lack what is null, and have a thumbnail besides."""
+    """Write a part of the table; a row may leave out what is null, and may have a thumbnail."""
     schema = table_schema(class_names).append(pa.field(THUMBNAIL, pa.binary()))
-    write_atomically(path, lambda file: pq.write_table(pa.Table.from_pylist(rows, schema), file))
+    write_file(path, lambda file: pq.write_table(pa.Table.from_pylist(rows, schema), file))
 
 
 def count_pictures_with_faces(part: Path) -> int:
-    """Return in how many pictures of a part there is a face."""
+    """Return how many pictures of a part have a face."""
     return int(pc.sum(pc.equal(pq.read_table(part, columns=["face"])["face"], 0)).as_py() or 0)
 
 
@@ -96,7 +97,7 @@ def merge_parts(parts: Sequence[Path], path: Path, class_names: Sequence[str]) -
             if waiting:
                 writer.write_table(pa.concat_tables(waiting))
 
-    write_atomically(path, write)
+    write_file(path, write)
     return totals
 
 
@@ -112,18 +113,9 @@ def write_csv(table: Path, path: Path) -> None:
                 harmless = pc.if_else(pc.match_substring_regex(names, FORMULA), plain, names)
                 writer.write(batch.set_column(0, "source", harmless))
 
-    write_atomically(path, write)
+    write_file(path, write)
 
 
 def plain_cell(text: str) -> str:
-    """Return what a spreadsheet shows as it is: with an apostrophe before what it would take for a formula."""
+    """Return the text with an apostrophe before it where a spreadsheet would take it for a formula."""
     return f"'{text}" if re.match(FORMULA, text) else text
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and rename it, so that `path` is whole whenever it exists."""
-    unfinished = path.with_name(path.name + ".tmp")
-    write(unfinished)
-    with unfinished.open("rb+") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)

@@ -1,4 +1,4 @@
-"""Predictors: a classifier as one function of faces, whatever runtime computes it."""
+"""Runtimes: a classifier as one function of faces, computed by Keras or ONNX Runtime."""
 
 import importlib
 import time
@@ -16,13 +16,13 @@ from vision.model.classifier import input_side, predict
 
 Array = np.ndarray[Any, Any]
 KERAS = "keras"
-WARM_UP = 5  # first calls compile and allocate
-ONNX_FILES = {"onnx": "model.onnx", "onnx_int8": "model.int8.onnx"}  # of each other runtime
+WARM_UP = 5  # the first calls compile and allocate
+ONNX_FILES = {"onnx": "model.onnx", "onnx_int8": "model.int8.onnx"}  # of the other runtimes
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier that gives probabilities, and the pixels a side of the faces that it takes.
+    """A classifier, and the side in pixels of the faces that it takes.
 
     `predict(faces, batch_size)` turns (n, side, side) uint8 grey levels into (n, classes) float32.
     """
@@ -32,7 +32,7 @@ class Predictor:
 
 
 def time_predictions(predict_faces: Callable[[Array, int], Array], faces: Array, samples: int) -> Array:
-    """Return the (samples,) milliseconds that `predict_faces` takes for (n, side, side) uint8 faces at once."""
+    """Measure the milliseconds of `samples` calls with all (n, side, side) uint8 faces at once; return (samples,)."""
     seconds = []
     for _ in range(WARM_UP + samples):
         started = time.perf_counter()
@@ -50,7 +50,7 @@ def onnx_predictor(file: Path, side: int, classes: int) -> Predictor:
     """Return the predictor of an ONNX file, computed by ONNX Runtime on the processor.
 
     Raises UserError where ONNX Runtime is not installed or cannot read the file, and where the file's model does not
-    turn (n, side, side, 1) float32 into as many probabilities a face as there are classes.
+    turn (n, side, side, 1) float32 into (n, classes) probabilities.
     """
     try:
         runtime = importlib.import_module("onnxruntime")
@@ -61,7 +61,7 @@ def onnx_predictor(file: Path, side: int, classes: int) -> Predictor:
         ) from error
     try:
         session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has an exception for each of its codes, and no base of them
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise UserError(f"{file.name} cannot be read as an ONNX model: {str(error).splitlines()[0]}") from error
     shapes = [
         [(node.type, *node.shape[1:]) for node in nodes] for nodes in (session.get_inputs(), session.get_outputs())

@@ -70,7 +70,7 @@ def test_nothing_is_found_where_there_is_nothing(picture: np.ndarray, settings: 
     assert find_faces(picture, settings).shape == (0, 4)
 
 
-def test_what_few_windows_take_for_a_face_is_none_without_an_eye(
+def test_what_few_windows_take_for_a_face_needs_an_eye(
     settings: InferenceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = picture_with((100, 50, 200), width=400, height=300)

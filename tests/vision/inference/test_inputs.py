@@ -68,7 +68,7 @@ def test_a_folder_is_every_picture_below_it_in_the_order_of_names(
     assert sources(pictures) == ["a/deep/er/c.JPG", "a/x.webp", "b.png"]
 
 
-def test_what_earlier_jobs_wrote_is_no_input(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
+def test_what_earlier_jobs_wrote_is_not_an_input(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
     write_files(tmp_path, "a.png", "predictions/job/annotated/a.jpg")
 
     assert sources(open_pictures(named(tmp_path))) == ["a.png"]
@@ -100,9 +100,9 @@ def test_a_name_like_a_glob_is_the_file_of_that_name(tmp_path: Path, named: Call
         ("*.jpg", r"\*\.jpg matches no pictures"),
         ("empty", "empty holds no pictures"),
         ("empty.zip", r"empty\.zip holds no pictures"),
-        ("half.zip", r"half\.zip is no readable zip file"),
+        ("half.zip", r"half\.zip is not a readable zip file"),
         ("table.csv", r"table\.csv is a file of unknown kind"),
-        ("text.mp4", r"text\.mp4 is no video that can be read"),
+        ("text.mp4", r"text\.mp4 is not a video that can be read"),
         ("pipe", "pipe is neither a file nor a folder"),
         ("null\0character", "cannot be read|does not exist"),
         ("~nobody-of-this-name/photos", "cannot be read"),
@@ -196,7 +196,9 @@ def test_an_input_that_goes_away_is_an_error_and_not_a_thousand_unreadable_pictu
         list(pictures.read(0, 2))
 
 
-def test_a_name_that_is_no_text_can_still_be_stored(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
+def test_a_name_that_is_not_text_can_still_be_stored(
+    tmp_path: Path, named: Callable[..., InferenceSettings]
+) -> None:
     root = write_files(tmp_path / "photos", os.fsdecode(b"caf\xe9.png"))
 
     (picture,) = open_pictures(named(root)).read(0, 1)
@@ -256,7 +258,9 @@ def test_a_video_of_larger_frames_than_allowed_is_refused(
         open_pictures(named(write_video(tmp_path / "clip.avi"), max_pixels=1000))
 
 
-def test_a_video_whose_name_is_no_text_is_refused(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
+def test_a_video_whose_name_is_not_text_is_refused(
+    tmp_path: Path, named: Callable[..., InferenceSettings]
+) -> None:
     path = write_video(tmp_path / "clip.avi").rename(tmp_path / os.fsdecode(b"\xff.avi"))
 
     with pytest.raises(UserError, match=r"inference\.input .* cannot be read"):

@@ -1,0 +1,32 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.vision.inference.toy_jobs import NAMES, inference_settings, run_job, table_of
+from vision.inference.summary import InferenceReport
+
+
+def test_the_report_counts_shows_and_comes_back_from_its_facts(
+    tmp_path: Path, write_faces: Callable[..., Path]
+) -> None:
+    root = write_faces(tmp_path / "faces", 5)
+    (root / "text.png").write_text("no picture")
+
+    report, folder = run_job(inference_settings(root, tmp_path / "out", confidence_threshold=0.0))
+
+    numbers = report.numbers()
+    assert (numbers["inference/pictures"], numbers["inference/faces"], numbers["inference/unreadable"]) == (6, 5, 1)
+    assert sum(numbers[f"inference/emotion_{name}"] for name in NAMES) == 5
+    assert numbers["inference/mean_confidence"] == pytest.approx(table_of(folder)["confidence"].mean(), rel=1e-5)
+    assert InferenceReport.from_facts(report.facts(), report.figures) == report
+    assert all(png.startswith(b"\x89PNG") for png in report.figures.values())
+    assert (folder / "summary.html").read_text(encoding="utf-8") == report.page()
+
+
+def test_pictures_without_any_face_make_a_report_too(tmp_path: Path, write_photos: Callable[..., Path]) -> None:
+    report, folder = run_job(inference_settings(write_photos(tmp_path / "photos", 0, 0), tmp_path / "out", detect=True))
+
+    assert (report.faces, report.mean_confidence, report.without_face) == (0, None, 2)
+    assert "inference/mean_confidence" not in report.numbers()
+    assert table_of(folder)["confidence"].isna().all()

@@ -1,0 +1,141 @@
+"""Examining: pictures are decoded and their faces cut out, one part ahead of the predictions."""
+
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from configs.settings import InferenceSettings
+from vision.data.ingestion import decode_image, measure_levels, resize_face
+from vision.inference.detection import crop_face, find_faces
+from vision.inference.inputs import Payload, Pictures, RawPicture
+from vision.inference.overlay import fit_picture
+from vision.inference.result_table import NO_FACE
+
+Array = np.ndarray[Any, Any]
+
+CROPS_AT_ONCE, BYTES_AT_ONCE = 64, 4_000_000  # for a thread; starting one for each crop would cost more than it saves
+REASON_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The n faces of a picture.
+
+    `boxes` is (n, 4) int64: x, y, width and height in the picture's pixels. `images` is (n, side, side) uint8, as the
+    model takes them. `sizes` are the shorter sides of the crops in pixels, `levels` the brightness, contrast and
+    sharpness of each face.
+    """
+
+    boxes: Array
+    images: Array
+    sizes: tuple[int, ...] = ()
+    levels: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A picture after reading: its faces, or in `error` why there are none.
+
+    `picture` is (height, width, 3) uint8 RGB in the size that is annotated, `scale` times the original, or None where
+    it will not be annotated.
+    """
+
+    source: str
+    error: str
+    faces: Faces
+    picture: Array | None = None
+    scale: float = 1.0
+
+
+def examine_ahead(
+    pictures: Pictures, parts: Sequence[range], settings: InferenceSettings, side: int, to_annotate: int
+) -> Generator[tuple[range, list[Examined]]]:
+    """Yield each part, a range of positions, with its pictures; the next part is examined at the same time.
+
+    Faces are resized to `side` pixels. The first `to_annotate` pictures that have faces keep their pixels.
+    """
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(settings.workers) as workers:
+
+        def examine_part(part: range, keep: bool) -> list[Examined]:
+            waiting: deque[Future[list[Examined]]] = deque()
+            examined: list[Examined] = []
+            for bundle in _bundles(pictures.read(part.start, part.stop), settings.detect):
+                if stopped.is_set():
+                    break
+                if len(waiting) == 2 * settings.workers:  # limits how many undecoded pictures are in memory
+                    examined += waiting.popleft().result()
+                waiting.append(workers.submit(_examine_all, bundle, settings, side, keep))
+            return examined + [picture for future in waiting for picture in future.result()]
+
+        try:
+            coming = [reading.submit(examine_part, part, to_annotate > 0) for part in parts[:1]]
+            for part, following in zip_longest(parts, parts[1:]):
+                kept = []
+                for picture in coming.pop().result():
+                    to_annotate -= picture.picture is not None
+                    kept.append(picture if to_annotate >= 0 else replace(picture, picture=None))
+                if following is not None:
+                    coming.append(reading.submit(examine_part, following, to_annotate > 0))
+                yield part, kept
+        finally:
+            stopped.set()
+
+
+def examine_picture(raw: RawPicture, settings: InferenceSettings, side: int, keep: bool) -> Examined:
+    """Decode a picture and cut its faces out, resized to `side` pixels; `keep` its pixels for annotation."""
+    try:
+        image = _decode(raw.payload, settings)
+        gray = np.asarray(image.convert("L"))
+        if settings.detect:
+            boxes = find_faces(gray, settings)
+            crops = [crop_face(gray, box, settings.margin) for box in boxes]
+        else:
+            boxes, crops = np.array([[0, 0, gray.shape[1], gray.shape[0]]]), [gray]
+        images = [resize_face(crop, side) for crop in crops]
+        picture, scale = fit_picture(np.asarray(image.convert("RGB"))) if keep and images else (None, 1.0)
+    except Exception as error:  # noqa: BLE001 - a decoder may raise anything for a hostile picture; its row says what
+        reason = f"{type(error).__name__}: {error}"[:REASON_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+        return Examined(raw.source, reason, Faces(np.empty((0, 4), dtype=np.int64), _stack([], side)))
+    sizes = tuple(min(crop.shape) for crop in crops)
+    levels = tuple(tuple(measure_levels(face).values()) for face in images)
+    faces = Faces(boxes, _stack(images, side), sizes, levels)
+    return Examined(raw.source, "" if images else NO_FACE, faces, picture, scale)
+
+
+def _bundles(pictures: Iterator[RawPicture], detect: bool) -> Iterator[list[RawPicture]]:
+    """Yield lists of pictures for one thread at a time: one photo, or several crops."""
+    bundle: list[RawPicture] = []
+    size = 0
+    for picture in pictures:
+        bundle.append(picture)
+        if not isinstance(picture.payload, Exception):
+            size += len(picture.payload) if isinstance(picture.payload, bytes) else picture.payload.nbytes
+        if detect or len(bundle) == CROPS_AT_ONCE or size >= BYTES_AT_ONCE:
+            yield bundle
+            bundle, size = [], 0
+    if bundle:
+        yield bundle
+
+
+def _examine_all(pictures: Sequence[RawPicture], settings: InferenceSettings, side: int, keep: bool) -> list[Examined]:
+    return [examine_picture(picture, settings, side, keep) for picture in pictures]
+
+
+def _decode(payload: Payload, settings: InferenceSettings) -> Image.Image:
+    if isinstance(payload, Exception):
+        raise payload
+    if isinstance(payload, np.ndarray):
+        return Image.fromarray(payload)
+    return decode_image(payload, settings.max_pixels, "inference")[0]
+
+
+def _stack(images: Sequence[Array], side: int) -> Array:
+    return np.array(images, dtype=np.uint8).reshape(-1, side, side)
