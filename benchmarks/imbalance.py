@@ -1,4 +1,4 @@
-"""What each way of treating unbalanced classes gives: accuracy, macro-F1 and worst recall on the validation split."""
+"""Accuracy, macro-F1 and worst recall on the validation split for each treatment of unbalanced classes."""
 
 import statistics
 from argparse import Namespace
@@ -16,7 +16,7 @@ SCORES = ("accuracy", "macro_f1", "worst_class_recall")
 
 
 def settings_of(options: Namespace, way: str, seed: int) -> Settings:
-    """Return the settings with one phase that trains block 5 and the head on kept features of the blocks before."""
+    """Return the settings with one phase that trains block 5 and the head on cached features of the blocks below."""
     settings = settings_for(options)
     first = settings.training.phases[0]
     phase = first.model_copy(
@@ -63,8 +63,8 @@ def main() -> None:
     )
     notes = (
         f"Validation split ({len(rows):,} faces), medians of {options.rounds} seed(s); configs/training.yaml with one "
-        f"phase of {options.epochs} epochs that trains block 5 and the head on kept features of blocks 1 to 4. The "
-        "kept epoch is the one of the best validation accuracy, whatever the way.",
+        f"phase of {options.epochs} epochs that trains block 5 and the head on cached features of blocks 1 to 4. "
+        "The epoch with the best validation accuracy is kept, for every treatment.",
     )
     publish(Table("Unbalanced classes", header, table_rows, notes), options)
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -37,20 +39,17 @@ LIMITS = {64: 100_000, 1: 300}  # faces that are classified, by batch
 QUICK_LIMITS = {64: 128, 1: 10}
 NOTES = (
     "The test faces as preprocessing leaves them, the same for all; of those the first 300 in batches of one. "
-    "Each measurement is a process of its own, the sides take turns, one batch before warms up. The ratio is the "
-    "median "
-    "of the ratios of faces per second within a round; accuracy is on all test faces.",
-    "fer runs in an environment of its own (benchmarks/fer-requirements.txt): the network that it ships, called on the "
-    "crops as its own code does, resized to 64x64 and scaled, which is counted; *compiled* is the same network "
-    "called by "
-    "`predict_on_batch`, as ours is in Keras. Ours takes raw grey levels and resizes "
-    "and normalises inside the model, which is counted too. fer's network was trained on FER2013; which of these faces "
-    "it has seen is not known.",
+    "Each measurement is a process of its own; the sides take turns; one batch warms up. The ratio is the median of "
+    "the ratios of faces per second within a round. Accuracy is on all test faces.",
+    "fer runs in an environment of its own (benchmarks/fer-requirements.txt). Its network is called on the crops as "
+    "its own code does; resizing to 64x64 and scaling are counted. *Compiled* is the same network called by "
+    "`predict_on_batch`, as ours is in Keras. Ours takes raw grey levels and resizes and normalises inside the model, "
+    "which is counted too. fer's network was trained on FER2013; which of these faces it has seen is not known.",
 )
 
 
 def fer_python() -> str:
-    """Return the Python of fer's environment, which is made where it is missing or its requirements have changed."""
+    """Return the Python of fer's environment; make it where it is missing or its requirements have changed."""
     folder = PROJECT / ".state" / "benchmarks-fer"
     python, installed = folder / "bin" / "python", folder / "installed.txt"
     wanted = REQUIREMENTS.read_text(encoding="utf-8")
@@ -133,10 +132,65 @@ def write_model(path: Path) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Side:
+    """A module that measures one side, the Python that runs it, and its arguments."""
+
+    module: str
+    python: str
+    arguments: tuple[str, ...]
+
+    def measure(self, batch: int, limit: int) -> dict[str, float]:
+        """Return faces per second and accuracy on the first `limit` faces."""
+        given = ["--batch", str(batch), "--limit", str(limit)]
+        return run_module(self.module, *self.arguments, *given, python=self.python)
+
+
+def all_sides(files: Mapping[str, Path], faces: Path) -> dict[str, Side]:
+    """Return fer's two sides and one for each of our files."""
+    python = fer_python()
+    calls = {FER: "own", FER_COMPILED: "compiled"}
+    fer = {label: Side("benchmarks.fer_peer", python, (str(faces), "--call", call)) for label, call in calls.items()}
+    ours = {
+        f"ours, {label}": Side("benchmarks.inference", sys.executable, ("--faces", str(faces), "--file", str(file)))
+        for label, file in files.items()
+    }
+    return fer | ours
+
+
+def measure_batch(sides: Mapping[str, Side], batch: int, limit: int, rounds: int) -> list[tuple[str | float, ...]]:
+    """Measure the sides in turn with batches of one size; return a row for each."""
+    accuracies: dict[str, list[float]] = {label: [] for label in sides}
+
+    def measure(label: str) -> float:
+        answer = sides[label].measure(batch, limit)
+        accuracies[label].append(answer["accuracy"])
+        return answer["faces_per_second"]
+
+    figures = alternate({label: partial(measure, label) for label in sides}, rounds)
+    rows: list[tuple[str | float, ...]] = []
+    for row in compare(figures, against=FER):
+        accuracy = f"{statistics.median(accuracies[str(row[0])]):.2%}" if batch > 1 else "as above"
+        rows.append((f"{row[0]}, batch {batch}", *row[1:], accuracy))
+    return rows
+
+
+def our_files(options: Namespace, folder: Path) -> dict[str, Path]:
+    """Return the files of our model that there are, by what they are called in the table."""
+    if options.quick and options.model is None:
+        options.model = write_model(folder / "untrained.keras")
+    elif options.model is None:
+        options.model, options.onnx_folder = champion_files(settings_for(options), folder)
+    files = {MODEL: require(options.model, "--model")}
+    if options.onnx_folder:
+        files |= {label: options.onnx_folder / name for label, name in FILES.items()}
+    return {label: file.resolve() for label, file in files.items() if file.is_file()}
+
+
 def main() -> None:
     """Measure all sides in turn, or ours alone where a file is named."""
     options_parser = parser(__doc__ or "", rounds=5)
-    options_parser.add_argument("--model", type=Path, metavar="FILE.keras", help="our model")
+    options_parser.add_argument("--model", type=Path, metavar="FILE.keras", help="our model (default: the champion)")
     options_parser.add_argument("--onnx-folder", type=Path, help="folder of model.onnx and model.int8.onnx")
     options_parser.add_argument("--faces", type=Path, help=".npz; measure --file on it, in this process")
     options_parser.add_argument("--file", type=Path, help="a .keras or .onnx file")
@@ -146,44 +200,16 @@ def main() -> None:
     if options.file:
         print(json.dumps(measure_ours(options)))
         return
-    python = fer_python()
+    rows: list[tuple[str | float, ...]] = []
     with work_folder() as folder:
-        if options.quick and options.model is None:
-            options.model = write_model(folder / "untrained.keras")
-        elif options.model is None:
-            options.model, options.onnx_folder = champion_files(settings_for(options), folder)
-        files = {MODEL: require(options.model, "--model").resolve()}
-        exported = {label: options.onnx_folder / name for label, name in FILES.items()} if options.onnx_folder else {}
-        files |= {label: file.resolve() for label, file in exported.items() if file.is_file()}
-        missing = [label for label in FILES if label not in files]
-        faces = folder / "faces.npz"
+        files, faces = our_files(options, folder), folder / "faces.npz"
         count = write_faces(options, faces)
-        rows: list[tuple[str | float, ...]] = []
+        sides = all_sides(files, faces)
         for batch, limit in (QUICK_LIMITS if options.quick else LIMITS).items():
-            accuracies: dict[str, list[float]] = {}
-
-            def measure(label: str, module: str, python: str, *arguments: str) -> float:
-                given = ["--batch", str(batch), "--limit", str(limit)]  # noqa: B023 - called in this turn of the loop
-                answer = run_module(module, *arguments, *given, python=python)
-                accuracies.setdefault(label, []).append(answer["accuracy"])  # noqa: B023
-                return float(answer["faces_per_second"])
-
-            sides = {
-                label: partial(measure, label, "benchmarks.fer_peer", python, str(faces), "--call", call)
-                for label, call in ((FER, "own"), (FER_COMPILED, "compiled"))
-            } | {
-                f"ours, {label}": partial(
-                    measure, f"ours, {label}", "benchmarks.inference", sys.executable,
-                    "--faces", str(faces), "--file", str(file),
-                )
-                for label, file in files.items()
-            }  # fmt: skip
-            figures = alternate(sides, 1 if options.quick else options.rounds)
-            for row in compare(figures, against=FER):
-                accuracy = f"{statistics.median(accuracies[str(row[0])]):.2%}" if batch > 1 else "as above"
-                rows.append((f"{row[0]}, batch {batch}", *row[1:], accuracy))
+            rows += measure_batch(sides, batch, limit, 1 if options.quick else options.rounds)
     header = ("faces per second", "median", "lowest", "highest", "ratio to fer", "accuracy")
-    notes = (*NOTES, f"Not measured, as there is no such file: {', '.join(missing)}.") if missing else NOTES
+    missing = [label for label in FILES if label not in files]
+    notes = (*NOTES, f"Not measured, because the file does not exist: {', '.join(missing)}.") if missing else NOTES
     publish(Table(f"Inference on {count:,} test faces", header, tuple(rows), notes), options)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, sides that take turns in processes of their own, medians, ratios, tables."""
+"""Measuring: options, sides that take turns in processes of their own, medians, ratios and tables."""
 
 import argparse
 import json
@@ -40,7 +40,7 @@ QUIET = {  # what the libraries read when they are imported
 
 @dataclass(frozen=True)
 class Table:
-    """What a benchmark prints: rows under a heading, with the machine and what must be known to read them."""
+    """What a benchmark prints: rows under a heading, the machine, and notes on how to read them."""
 
     title: str
     header: tuple[str, ...]
@@ -63,7 +63,7 @@ def _cell(value: str | float) -> str:
 
 
 def describe_machine() -> str:
-    """Say in one line what the figures were measured on: processor, cores, memory and versions."""
+    """Describe in one line where the figures were measured: processor, cores, memory and versions."""
     described = Path("/proc/cpuinfo")
     lines = described.read_text(encoding="utf-8").splitlines() if described.is_file() else []
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
@@ -82,7 +82,7 @@ def describe_machine() -> str:
 
 
 def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Measure every side once a round, and start each round with another side; return each side's figures by round."""
+    """Measure every side once a round, starting with another side each time; return each side's figures by round."""
     names = list(sides)
     figures: dict[str, list[float]] = {name: [] for name in names}
     with tqdm(total=rounds * len(names), unit=" measurements", disable=None) as progress:
@@ -98,8 +98,7 @@ def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str
 def compare(figures: Mapping[str, Sequence[float]], against: str) -> tuple[tuple[str | float, ...], ...]:
     """Return a row for each side: name, median, lowest, highest, and the median of its ratios to `against` by round.
 
-    Figures of the same round are divided by each other, so that a machine that slows down for a while does not
-    favour a side.
+    Ratios are taken within a round, so that a machine that slows down for a while does not favour a side.
     """
     rows: list[tuple[str | float, ...]] = []
     for name, values in figures.items():
@@ -111,7 +110,7 @@ def compare(figures: Mapping[str, Sequence[float]], against: str) -> tuple[tuple
 def run_module(module: str, *arguments: str, python: str = sys.executable) -> dict[str, Any]:
     """Run a module of this project in a process of its own and return the JSON object of its last line.
 
-    Raises RuntimeError with the end of what it said where it fails.
+    Raises RuntimeError with the end of its output where it fails.
     """
     line = [python, "-m", module, *arguments]
     done = subprocess.run(line, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -122,11 +121,11 @@ def run_module(module: str, *arguments: str, python: str = sys.executable) -> di
 
 
 def parser(description: str, rounds: int) -> argparse.ArgumentParser:
-    """Return a parser with what every benchmark takes."""
+    """Return a parser with the options that every benchmark takes."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--quick", action="store_true", help="small sizes: shows that it runs, its figures mean nothing")
-    made.add_argument("--output", type=Path, metavar="FILE", help="write the table there too, as .md or .json")
-    made.add_argument("--dataset", type=Path, metavar="PATH", help="a zip or a folder; drawn faces where it is missing")
+    made.add_argument("--quick", action="store_true", help="small sizes, to see that it runs; its figures mean nothing")
+    made.add_argument("--output", type=Path, metavar="FILE", help="also write the table to this .md or .json file")
+    made.add_argument("--dataset", type=Path, metavar="PATH", help="a zip or a folder (default: drawn faces)")
     made.add_argument("--weights", default="none", help="imagenet, none (random) or a .weights.h5 file (default: none)")
     made.add_argument("--rounds", type=int, default=rounds, help=f"default: {rounds}")
     return made
@@ -158,7 +157,7 @@ def publish(table: Table, options: argparse.Namespace) -> None:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """Give a folder inside the state folder that goes with the block; /tmp may be memory, this is disk."""
+    """Give a folder below the state folder, which is removed after the block; /tmp may be in memory."""
     parent = PROJECT / ".state" / "benchmarks"
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=parent))
@@ -169,14 +168,14 @@ def work_folder() -> Iterator[Path]:
 
 
 def require(path: Path | None, option: str) -> Path:
-    """Return the path. Raises UserError where the option was not given or names nothing."""
+    """Return the path. Raises UserError where the option is missing or the path does not exist."""
     if path is None or not path.exists():
-        raise UserError(f"{option} {path or '(missing)'} is no file or folder; this benchmark needs it")
+        raise UserError(f"{option} {path or '(missing)'} does not exist; this benchmark needs it")
     return path
 
 
 def start(main: Callable[[], None]) -> None:
-    """Run a benchmark; a user's mistake is one line and exit code 2."""
+    """Run a benchmark; a UserError becomes one line and its exit code."""
     os.environ.update(QUIET)
     try:
         main()

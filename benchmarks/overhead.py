@@ -1,4 +1,4 @@
-"""Seconds of a pipeline run outside its steps' own work, each named: the table adds up to the wall time."""
+"""Seconds that a pipeline run spends outside its steps' own work; the rows add up to the wall time."""
 
 import gc
 import json
@@ -32,27 +32,24 @@ SMALL: dict[str, Any] = {
 ENDS_WELL = (0, 3, 4)  # promoted, held, rejected
 NOTES = (
     "`run.py --pipeline training` on 210 drawn faces of 32x32, an untrained VGG-19, one epoch: *first* in an empty "
-    "state "
-    "folder, *again* in the same one, where the data steps come from ZenML's cache. Medians of the rounds; every "
-    "row is a "
-    "stretch of the process's life or a sum of such stretches, so that the rows above the line make the wall time. "
-    "Steps' own seconds, which grow with the data, are not overhead.",
+    "state folder, *again* in the same one, where the data steps come from ZenML's cache. Medians of the rounds. Each "
+    "row is a stretch of the process's life or a sum of stretches; the rows above the wall time add up to it. The "
+    "steps' own seconds grow with the data and are not overhead.",
     "*MLflow: entering and leaving steps* is the experiment tracker's search for the run, its resumption and its end; "
-    "*ZenML in steps* is loading, storing and showing artifacts and its writes to its store; *ZenML between steps* "
-    "is from "
-    "the end of a step to the start of the next.",
+    "*ZenML in steps* is loading, storing and showing artifacts and writing to its store; *ZenML between steps* is "
+    "from the end of a step to the start of the next.",
 )
 
 
 class Clock:
-    """Marks on the time line of a process, and seconds spent in wrapped functions."""
+    """Times at which something ended in a process, and seconds spent in wrapped functions."""
 
     def __init__(self) -> None:
         self.marks: list[tuple[str, float]] = []
         self.spent: dict[str, list[tuple[float, float]]] = {}
 
     def mark(self, name: str) -> None:
-        """Note the time at which something has ended."""
+        """Note that something has ended now."""
         self.marks.append((name, time.time()))
 
     @contextmanager
@@ -118,7 +115,7 @@ def run_watched(arguments: list[str], written: Path) -> int:
 
 
 def own_seconds(clock: Clock) -> dict[str, float]:
-    """Return the seconds of each step that ran, own work only, in order; ZenML's store knows their names."""
+    """Return the seconds of each step's own work, in the order in which they ran; ZenML's store has their names."""
     from zenml.client import Client
 
     (finished,) = Client().list_pipeline_runs(sort_by="desc:created", size=1).items
@@ -166,7 +163,7 @@ def measure_run(state: Path, config: Path) -> tuple[dict[str, float], dict[str, 
     if done.returncode not in ENDS_WELL:
         raise RuntimeError(f"run.py ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
     content = json.loads(watched.read_text(encoding="utf-8"))
-    # reading ZenML's store for the steps' names came after the run
+    # the time in which ZenML's store was read for the steps' names
     ended -= watched.stat().st_mtime - content["marks"][-1][1]
     return stretches(content, spawned, ended), content["steps"]
 
@@ -174,7 +171,7 @@ def measure_run(state: Path, config: Path) -> tuple[dict[str, float], dict[str, 
 def main() -> None:
     """Run the pipeline twice a round and say where the time went."""
     options_parser = parser(__doc__ or "", rounds=3)
-    options_parser.add_argument("--watched", type=Path, help="be the watched process, and write what it saw there")
+    options_parser.add_argument("--watched", type=Path, help="be the watched process, and write its times to this file")
     options, arguments = options_parser.parse_known_args()
     if options.watched:
         code = run_watched([argument for argument in arguments if argument != "--"], options.watched)

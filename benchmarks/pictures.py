@@ -1,4 +1,4 @@
-"""Picture files to measure with: drawn faces with noise of their own, written fast."""
+"""Picture files to measure with: drawn faces with different noise, written fast."""
 
 import zipfile
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ SIDE, NOISE = 48, 6.0
 def draw_pictures(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     """Yield (member name, encoded PNG) of `count` different 48x48 faces: a tenth under validation/, the rest in train/.
 
-    A few hundred faces are drawn; each picture is one of them with a shift of its light and noise of its own.
+    A few hundred faces are drawn; each picture is one of them with a different brightness and noise.
     """
     random = np.random.default_rng(seed)
     faces = {
@@ -38,7 +38,7 @@ def draw_pictures(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
 
 
 def write_zip(path: Path, count: int) -> Path:
-    """Write `count` pictures into a zip file, uncompressed as PNG files are compressed already."""
+    """Write `count` pictures into a zip file, uncompressed because PNG files are compressed already."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, payload in tqdm(draw_pictures(count), total=count, unit=" files", desc="drawing", disable=None):
             archive.writestr(name, payload)

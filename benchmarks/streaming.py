@@ -1,4 +1,4 @@
-"""Training from a memory-mapped store five times larger than the memory allowed, against the same in memory."""
+"""Training from a memory-mapped store five times larger than the memory limit, against arrays in memory."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ MEMORY_GROUPS = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")  # of vers
 
 
 class MemoryGroup:
-    """A control group whose processes, page cache included, may hold so many bytes (Linux, root)."""
+    """A control group that limits the memory of its processes, page cache included, to `limit` bytes (Linux, root)."""
 
     def __init__(self, limit: int) -> None:
         one, two = MEMORY_GROUPS
@@ -49,14 +49,14 @@ class MemoryGroup:
 
     @property
     def peak(self) -> int:
-        """The most bytes that were held at once, at most the limit."""
+        """The most bytes that were in use at once."""
         name = "memory.max_usage_in_bytes" if self.first_version else "memory.peak"
         return int((self.folder / name).read_text(encoding="ascii"))
 
 
 @contextlib.contextmanager
 def limited_memory(limit: int) -> Iterator[tuple[MemoryGroup | None, str]]:
-    """Give a control group of so many bytes, or None where this machine makes none, and how memory is limited."""
+    """Give a control group of `limit` bytes, or None where this machine allows none, and how memory is limited."""
     try:
         group = MemoryGroup(limit)
     except OSError:
@@ -81,13 +81,13 @@ def write_store(path: Path, count: int) -> None:
 
 
 def evict(path: Path) -> None:
-    """Have the operating system forget the file's pages: those that others read would not count as the process's."""
+    """Drop the file's pages from memory; pages that other processes read do not count towards the limit."""
     with path.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def open_store(options: Namespace) -> FaceSet:
-    """Return the store's faces, all of training: as a memory map, or as many of them in memory as fit."""
+    """Return the store's faces, all in the training split: as a memory map, or as many as fit in memory."""
     mapped = np.memmap(options.store, dtype=np.uint8, mode="r").reshape(-1, SIDE, SIDE)
     count = len(mapped) if options.side == "mapped" else min(len(mapped), faces_that_fit())
     images = mapped if options.side == "mapped" else np.array(mapped[:count])
@@ -97,12 +97,12 @@ def open_store(options: Namespace) -> FaceSet:
 
 
 def faces_that_fit() -> int:
-    """Return how many faces half of the memory that is free now holds."""
+    """Return how many faces fit into half of the free memory."""
     return int(psutil.virtual_memory().available / 2) // (SIDE * SIDE)
 
 
 def limit_this_process(options: Namespace) -> None:
-    """Join the group whose memory is limited, or limit this process's own data."""
+    """Join the control group, or limit this process's own data."""
     if options.group:
         (options.group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
     elif options.data_limit:
@@ -127,7 +127,7 @@ def measure_side(options: Namespace) -> float:
 
 
 def train(batches: Any, work: str, seconds: float) -> float:
-    """Train on shuffled batches for about so many seconds after a first stretch that is not counted."""
+    """Train on shuffled batches for about `seconds`, after a stretch that is not counted; return faces per second."""
     import keras
 
     from vision.model.classifier import build_classifier, set_trainable
@@ -163,6 +163,50 @@ def train(batches: Any, work: str, seconds: float) -> float:
     return (len(ends) - 1) * stretch * BATCH / (ends[-1] - ends[0])
 
 
+def measure_work(options: Namespace, store: Path, limits: list[str]) -> list[tuple[str | float, ...]]:
+    """Measure both sides in turn for each kind of work; `limits` are the options that limit the memory-mapped side."""
+
+    def side(name: str, work: str) -> float:
+        evict(store)
+        given = ["--side", name, "--work", work, "--store", str(store), "--seconds", str(options.seconds)]
+        answer = run_module("benchmarks.streaming", *given, *(limits if name == "mapped" else []))
+        return float(answer["faces_per_second"])
+
+    rows: list[tuple[str | float, ...]] = []
+    for work, label in WORK.items():
+        if options.quick and work == "vgg19":
+            continue
+        sides = {MAPPED: partial(side, "mapped", work), IN_MEMORY: partial(side, "memory", work)}
+        figures = alternate(sides, options.rounds)
+        rows += [(f"{label}, {row[0]}", *row[1:]) for row in compare(figures, against=IN_MEMORY)]
+    return rows
+
+
+def measure(options: Namespace) -> Table:
+    """Write a store that is larger than the memory limit, and return the table of both sides."""
+    limit = int(options.limit_mb * MEGABYTE)
+    count = (QUICK_BYTES if options.quick else TIMES_LARGER * limit) // (SIDE * SIDE)
+    with work_folder() as folder, limited_memory(limit) as (group, how):
+        if shutil.disk_usage(folder).free < 1.1 * count * SIDE * SIDE:
+            raise UserError(
+                f"the store needs {count * SIDE * SIDE / GIGABYTE:.0f} GB of disk; give a smaller --limit-mb"
+            )
+        write_store(folder / "images", count)
+        limits = ["--group", str(group.folder)] if group else ["--data-limit", str(limit)]
+        rows = measure_work(options, folder / "images", limits)
+        peak = f"; the group's peak was {group.peak / MEGABYTE:,.0f} MB" if group else ""
+    notes = (
+        f"The store holds {count:,} faces of {SIDE}x{SIDE}, {count * SIDE * SIDE / GIGABYTE:.2f} GB. The memory-mapped "
+        f"side may use {options.limit_mb:,} MB, TensorFlow included, limited {how}{peak}. The side in memory has no "
+        "limit and reads as many faces as fit into half of the free memory.",
+        f"Faces are drawn at random from the whole store, {BATCH} a batch, by vision.training.batches.FaceBatches. The "
+        "store's pages are evicted before each measurement, which is a process of its own and takes about "
+        f"{options.seconds:g} s after a stretch that is not counted. The goal is a ratio of at least 0.90 in training.",
+    )
+    header = ("faces per second", "median", "lowest", "highest", "ratio to in memory")
+    return Table(f"Streaming, {options.rounds} round(s)", header, tuple(rows), notes)
+
+
 def main() -> None:
     """Measure both sides in turn, or one of them where a side is named."""
     options_parser = parser(__doc__ or "", rounds=3)
@@ -177,44 +221,9 @@ def main() -> None:
     if options.side:
         print(json.dumps({"faces_per_second": measure_side(options)}))
         return
-    limit = int(options.limit_mb * MEGABYTE)
-    count = (QUICK_BYTES if options.quick else TIMES_LARGER * limit) // (SIDE * SIDE)
-    seconds, rounds = (QUICK_SECONDS, 1) if options.quick else (options.seconds, options.rounds)
-    with work_folder() as folder, limited_memory(limit) as (group, how):
-        if shutil.disk_usage(folder).free < 1.1 * count * SIDE * SIDE:
-            raise UserError(
-                f"the store needs {count * SIDE * SIDE / GIGABYTE:.0f} GB of disk; give a smaller --limit-mb"
-            )
-        store = folder / "images"
-        write_store(store, count)
-
-        def side(name: str, work: str) -> float:
-            evict(store)
-            limits = ["--group", str(group.folder)] if group else ["--data-limit", str(limit)]
-            given = ["--side", name, "--work", work, "--store", str(store), "--seconds", str(seconds)]
-            answer = run_module("benchmarks.streaming", *given, *(limits if name == "mapped" else []))
-            return float(answer["faces_per_second"])
-
-        rows: list[tuple[str | float, ...]] = []
-        for work, label in WORK.items():
-            if options.quick and work == "vgg19":
-                continue
-            sides = {MAPPED: partial(side, "mapped", work), IN_MEMORY: partial(side, "memory", work)}
-            rows += [(f"{label}, {row[0]}", *row[1:]) for row in compare(alternate(sides, rounds), against=IN_MEMORY)]
-        peak = f"; the group's peak was {group.peak / MEGABYTE:,.0f} MB" if group else ""
-    notes = (
-        f"The store holds {count:,} faces of {SIDE}x{SIDE}, {count * SIDE * SIDE / GIGABYTE:.2f} GB. The "
-        f"memory-mapped side "
-        f"may use {options.limit_mb:,} MB, TensorFlow's own included, limited {how}{peak}. The side in memory has "
-        f"no limit "
-        "and reads as many of the faces as half of the free memory holds.",
-        f"Faces are drawn at random over the whole store, {BATCH} a batch, by vision.training.batches.FaceBatches. The "
-        f"store's pages "
-        f"are evicted before each measurement, which is a process of its own and takes about {seconds:g} s after a "
-        "stretch that is not counted. The goal is a ratio of at least 0.90 in training.",
-    )
-    header = ("faces per second", "median", "lowest", "highest", "ratio to in memory")
-    publish(Table(f"Streaming, {rounds} round(s)", header, tuple(rows), notes), options)
+    if options.quick:
+        options.seconds, options.rounds = QUICK_SECONDS, 1
+    publish(measure(options), options)
 
 
 if __name__ == "__main__":

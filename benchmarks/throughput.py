@@ -45,7 +45,7 @@ NOTES = (
 
 
 def settings_of_side(options: Namespace) -> Settings:
-    """Return the settings with only their last phase, at EPOCHS epochs, and augmentation off where it should be."""
+    """Return the settings with their last phase only, EPOCHS epochs, and the augmentation of the side."""
     settings = settings_for(options)
     epochs = {"epochs": EPOCHS, "patience": EPOCHS, "warmup_epochs": 0.0}
     phase = settings.training.phases[-1].model_copy(update=epochs)
@@ -58,11 +58,9 @@ def settings_of_side(options: Namespace) -> Settings:
 def chosen_faces(settings: Settings, quick: bool) -> FaceSet:
     """Return some training and validation faces, the same at every call."""
     faces = prepare_faces(settings)
-    counts = (
-        {TRAIN: QUICK_FACES, VALIDATION: QUICK_FACES}
-        if quick
-        else {TRAIN: TRAINING_FACES, VALIDATION: VALIDATION_FACES}
-    )
+    counts = dict.fromkeys((TRAIN, VALIDATION), QUICK_FACES)
+    if not quick:
+        counts = {TRAIN: TRAINING_FACES, VALIDATION: VALIDATION_FACES}
     random = np.random.default_rng(0)
     rows = [random.permutation(faces.rows(split))[:count] for split, count in counts.items()]
     return faces.take(np.sort(np.concatenate(rows)))
@@ -74,7 +72,7 @@ def faces_per_second(ends: list[float], faces: FaceSet) -> float:
 
 
 def measure_ours(faces: FaceSet, settings: Settings, folder: Path) -> float:
-    """Train as the pipeline does, from a memory map as the pipeline's store is."""
+    """Train as the pipeline does, from a memory map."""
     np.save(folder / "images.npy", faces.images)
     mapped = np.load(folder / "images.npy", mmap_mode="r")
     stored = FaceSet(faces.name, faces.form, faces.class_names, mapped, faces.table)

@@ -1,4 +1,4 @@
-"""Wall time until validation accuracy first passes 55% and 60%: ours against the plain script that this grew from."""
+"""Wall time until validation accuracy first passes 55% and 60%: ours against a plain training script."""
 
 import json
 import statistics
@@ -30,7 +30,7 @@ from configs.settings import Settings
 
 THRESHOLDS, QUICK_THRESHOLDS = (0.55, 0.60), (0.01, 0.02)
 OURS, PLAIN = "ours", "plain script"
-PLAIN_EPOCHS = 1000  # it is stopped by the limit
+PLAIN_EPOCHS = 1000  # the time limit stops it
 NOTES = (
     "Seconds from the start of the process, imports included, to the end of the epoch whose validation accuracy first "
     "passed. Each side is a process of its own; they take turns. Both score the same validation faces: those that "
@@ -48,7 +48,7 @@ def settings_of(options: Namespace) -> Settings:
 
 
 def report_epoch(epoch: int, accuracy: float) -> None:
-    """Tell the parent process, which has the clock."""
+    """Tell the parent process, which measures the time."""
     print(json.dumps({"epoch": epoch, "val_accuracy": accuracy}), flush=True)
 
 
@@ -149,7 +149,7 @@ def time_side(arguments: list[str], thresholds: tuple[float, ...], limit: float)
 def rows_of(
     runs: dict[str, list[dict[str, float]]], names: tuple[str, ...], limit: float
 ) -> list[tuple[str | float, ...]]:
-    """Return a row for each side: median seconds to each threshold, or that it was not reached, and their ratios."""
+    """Return a row for each side, with its median seconds to each threshold that was reached, and their ratios."""
     rows: list[tuple[str | float, ...]] = []
     for side, seen in runs.items():
         cells: list[str | float] = []
@@ -198,9 +198,8 @@ def main() -> None:
     header = ("seconds to validation accuracy", *names, "best accuracy seen", "epochs")
     notes = (
         *NOTES,
-        f"The plain script trains its head and: {options.plain_trains}. A side was stopped when it had passed "
-        f"both, when "
-        f"its epochs were over, or after {limit / 60:g} minutes; nothing is extrapolated.",
+        f"The plain script trains its head and: {options.plain_trains}. A side was stopped when it had passed both, "
+        f"when its epochs were over, or after {limit / 60:g} minutes; nothing is extrapolated.",
     )
     title = f"Time to accuracy, {len(runs[OURS])} round(s)"
     publish(Table(title, header, tuple(rows_of(runs, names, limit)), notes), options)

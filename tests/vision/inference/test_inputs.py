@@ -196,9 +196,7 @@ def test_an_input_that_goes_away_is_an_error_and_not_a_thousand_unreadable_pictu
         list(pictures.read(0, 2))
 
 
-def test_a_name_that_is_not_text_can_still_be_stored(
-    tmp_path: Path, named: Callable[..., InferenceSettings]
-) -> None:
+def test_a_name_that_is_not_text_can_still_be_stored(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
     root = write_files(tmp_path / "photos", os.fsdecode(b"caf\xe9.png"))
 
     (picture,) = open_pictures(named(root)).read(0, 1)
@@ -258,9 +256,7 @@ def test_a_video_of_larger_frames_than_allowed_is_refused(
         open_pictures(named(write_video(tmp_path / "clip.avi"), max_pixels=1000))
 
 
-def test_a_video_whose_name_is_not_text_is_refused(
-    tmp_path: Path, named: Callable[..., InferenceSettings]
-) -> None:
+def test_a_video_whose_name_is_not_text_is_refused(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
     path = write_video(tmp_path / "clip.avi").rename(tmp_path / os.fsdecode(b"\xff.avi"))
 
     with pytest.raises(UserError, match=r"inference\.input .* cannot be read"):
