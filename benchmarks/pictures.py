@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from vision.data.readers import is_image
 from vision.data.synthetic import EXPRESSIONS, draw_face
+from vision.files.paths import is_image
 
 DRAWN_PER_CLASS = 50
 SIDE, NOISE = 48, 6.0

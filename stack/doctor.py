@@ -30,7 +30,8 @@ from stack.health import (
     one_line,
     why_silent,
 )
-from vision.data.readers import find_dataset, locate_dataset, open_dataset, walk
+from vision.data.readers import find_dataset, locate_dataset, open_dataset
+from vision.files.paths import walk
 from vision.model.weight_files import IMAGENET, RANDOM, WAY_OUT, check_weights, weights_hash
 
 PACKAGES = ("zenml", "mlflow", "tensorflow", "keras", "great-expectations", "numpy", "pandas", "opencv-python")

@@ -15,7 +15,8 @@ import pytest
 
 from configs.errors import UserError
 from vision.data.ingestion import ingest_faces
-from vision.data.readers import RawFace, open_dataset
+from vision.data.raw_faces import RawFace
+from vision.data.readers import open_dataset
 
 PNG = cv2.imencode(".png", np.arange(1024, dtype=np.uint8).reshape(32, 32))[1].tobytes()
 LEADING_OUT = (
@@ -231,7 +232,7 @@ def test_headers_of_a_tar_take_no_memory_however_much_they_claim(
     said = read_confined(*paths, megabytes=150)
 
     assert [isinstance(refusal, str) for refusal in said] == [True] * len(names)
-    assert said[0].endswith("pax.tar.gz is no readable zip or tar file; was it copied or downloaded completely?")
+    assert said[0].endswith("pax.tar.gz is not a readable zip or tar file; was it copied or downloaded completely?")
 
 
 def test_a_tar_that_leads_back_to_its_start_ends(tmp_path: Path, dataset_settings: Settings) -> None:

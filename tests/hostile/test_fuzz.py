@@ -27,7 +27,7 @@ from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
 from vision.data.ingestion import decode_chunk, ingest_faces
-from vision.data.readers import RawFace
+from vision.data.raw_faces import RawFace
 from vision.inference.inputs import open_pictures
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "4"))

@@ -13,7 +13,8 @@ from PIL import Image
 
 from configs.errors import UserError
 from vision.data.ingestion import decode_chunk, ingest_faces
-from vision.data.readers import RawFace, open_dataset
+from vision.data.raw_faces import RawFace
+from vision.data.readers import open_dataset
 
 LEVELS = np.arange(1024, dtype=np.uint8).reshape(32, 32)
 Settings = Callable[..., Any]

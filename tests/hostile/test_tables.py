@@ -9,9 +9,10 @@ import pytest
 
 from configs.errors import UserError
 from materializers.face_set_materializer import FaceSetMaterializer
+from vision.data.csv_reader import ROW_CHARACTERS
 from vision.data.faces import FaceSet
 from vision.data.ingestion import ingest_faces
-from vision.data.readers import ROW_CHARACTERS, open_dataset
+from vision.data.readers import open_dataset
 from vision.inference.result_table import write_csv, write_part
 
 PIXELS = " ".join(["7"] * 1024)

@@ -153,7 +153,7 @@ def test_a_data_set_in_the_data_folder_is_found_with_its_form_and_size(
         ({"path": "nowhere"}, "dataset.path nowhere does not exist"),
         ({"path": str(PROJECT / "run.py")}, "is a file of unknown kind"),
         ({"reader": "drawn"}, "1400 faces, drawn by the program"),
-        ({"path": "damaged.zip"}, "is no readable zip or tar file"),
+        ({"path": "damaged.zip"}, "is not a readable zip or tar file"),
     ],
 )
 def test_a_data_set_that_cannot_be_read_is_named(

@@ -17,7 +17,9 @@ from tqdm import tqdm
 from configs.errors import UserError
 from configs.settings import DatasetSettings
 from vision.data.faces import TABLE_COLUMNS, FaceSet, store_images
-from vision.data.readers import RawFace, open_dataset, printable
+from vision.data.raw_faces import RawFace
+from vision.data.readers import open_dataset
+from vision.files.paths import printable
 
 CHUNK = 256  # faces that a worker decodes at a time
 CHUNK_BYTES = 32_000_000  # or fewer faces, if their files are large: it bounds the memory in flight

@@ -14,17 +14,8 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.settings import InferenceSettings
-from vision.data.readers import (
-    DAMAGED_ARCHIVE,
-    IMAGE_SUFFIXES,
-    image_members,
-    is_image,
-    open_zip,
-    printable,
-    read_file,
-    read_member,
-    walk,
-)
+from vision.files.archives import DAMAGED_ARCHIVE, image_members, open_zip, read_member
+from vision.files.paths import IMAGE_SUFFIXES, is_image, printable, read_file, walk
 
 Payload = bytes | np.ndarray[Any, Any] | Exception
 

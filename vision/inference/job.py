@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from configs.errors import UserError
 from configs.settings import InferenceSettings
-from vision.data.readers import IMAGE_SUFFIXES
 from vision.files.atomic import UNFINISHED, write_file
 from vision.files.hashes import hash_facts
 from vision.files.locks import InUseError, hold_lock
+from vision.files.paths import IMAGE_SUFFIXES
 from vision.inference import plots
 from vision.inference.examine import Examined, examine_ahead
 from vision.inference.inputs import Pictures, plain_name

@@ -14,8 +14,9 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from configs.errors import UserError
-from vision.data.readers import DAMAGED_ARCHIVE, UNPACKED, open_zip, printable
 from vision.data.synthetic import EXPRESSIONS, draw_face
+from vision.files.archives import DAMAGED_ARCHIVE, UNPACKED, open_zip
+from vision.files.paths import printable
 from vision.model.classifier import input_side, predict
 from vision.model.runtimes import ONNX_FILES
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 import h5py
 
 from configs.errors import UserError
-from vision.data.readers import open_zip
+from vision.files.archives import open_zip
 
 IMAGENET, RANDOM = "imagenet", "none"
 VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names its download

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vision.data import ingestion
 from vision.data.ingestion import decode_face, ingest_faces
-from vision.data.readers import RawFace
+from vision.data.raw_faces import RawFace
 
 LIMIT = 50_000_000
 

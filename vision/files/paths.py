@@ -1,0 +1,51 @@
+"""Paths: image files by name, names that can be shown, walking folders, reading within a limit."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+def is_image(path: PurePosixPath) -> bool:
+    """Say whether the name is an image's, and not hidden or one that macOS adds to archives."""
+    hidden = any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in path.parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+
+
+def printable(text: str) -> str:
+    r"""Return a name that can be stored and shown on one line: other characters become `\n`, `\x1b`, `\udce9`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Yield every file below `root`. Follow links to folders, but enter no folder twice. Raises OSError."""
+
+    def fail(error: OSError) -> NoReturn:
+        raise error
+
+    seen = set()
+    for folder, subfolders, names in os.walk(root, onerror=fail, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        subfolders[:] = [name for name in subfolders if os.path.realpath(Path(folder, name)) not in seen]
+        yield from (Path(folder, name) for name in names)
+
+
+def too_large(size: int, limit: int, section: str = "dataset") -> ValueError:
+    """Return the error of a file that is too large to read; `section` names the settings that hold the limit."""
+    return ValueError(f"{size} bytes, more than {section}.max_file_bytes {limit}")
+
+
+def read_file(path: Path, limit: int, section: str = "dataset") -> bytes | Exception:
+    """Return a file's content, or the reason why it was not read; `limit` is in bytes."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return ValueError("not a regular file")  # reading a pipe would wait forever
+        return path.read_bytes() if status.st_size <= limit else too_large(status.st_size, limit, section)
+    except OSError as error:
+        return error
