@@ -91,7 +91,7 @@ def measure_growth(options: Namespace) -> dict[str, float]:
         with timed("ingest"):
             faces = ingest_faces(settings.dataset, settings.seed)
         with timed("validate"):
-            validate_faces(faces, settings.validation)
+            validate_faces(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
         with timed("analyze"):
             analyze_classes(faces, settings.balance, settings.seed)
         with timed("preprocess"):

@@ -73,10 +73,6 @@ class SizeCheck(ShareCheck):
     min_side: Annotated[int, Field(ge=1)]
 
 
-class BlankCheck(ShareCheck):
-    min_standard_deviation: Annotated[float, Field(ge=0.0, le=128.0)]
-
-
 class BrightnessCheck(ShareCheck):
     min_mean: Annotated[float, Field(ge=0.0, le=255.0)]
     max_mean: Annotated[float, Field(ge=0.0, le=255.0)]
@@ -93,18 +89,16 @@ class ValidationSettings(Section):
     known_label: ShareCheck
     class_count: ClassCountCheck
     size: SizeCheck
-    blank: BlankCheck
+    blank: ShareCheck
     repeated: ShareCheck
     leaked: ShareCheck
     near_leaked: ShareCheck
     conflicting: ShareCheck
     brightness: BrightnessCheck
-    example_files: Annotated[int, Field(ge=1, le=100)]
 
 
 class BalanceSettings(Section):
     effective_number_beta: Probability
-    samples_per_class: Annotated[int, Field(ge=1, le=32)]
 
 
 class PreprocessingSettings(Section):

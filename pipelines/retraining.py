@@ -29,7 +29,7 @@ def retraining(settings: Settings, tags: dict[str, str], fingerprint: str) -> No
     """Ingest, validate and preprocess as training does, which then finds these steps in the cache; review."""
     seed, tracking = settings.seed, settings.tracking
     faces = ingest_data(settings.dataset, seed, fingerprint)
-    validation = validate_data(faces, settings.validation)
+    validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     shown = settings.model_dump(mode="json", include=SECTIONS)
     accept_data(faces, validation, shown, tags, str(tracking.reports_folder))
     prepared, _ = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")

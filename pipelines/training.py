@@ -42,7 +42,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
     reports_folder, checkpoints = str(tracking.reports_folder), str(settings.state_folder / "checkpoints")
 
     faces = ingest_data(settings.dataset, seed, fingerprint)
-    validation = validate_data(faces, settings.validation)
+    validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     accept_data(faces, validation, everything, tags, reports_folder)
     balance = analyze_balance(faces, settings.balance, seed, after="accept_data")
     prepared, preprocessing = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")

@@ -12,7 +12,9 @@ from vision.data.validation import ValidationReport, validate_faces
 
 
 @step(output_materializers=ReportMaterializer)
-def validate_data(faces: FaceSet, validation: ValidationSettings) -> Annotated[ValidationReport, "validation"]:
+def validate_data(
+    faces: FaceSet, validation: ValidationSettings, blank_standard_deviation: float
+) -> Annotated[ValidationReport, "validation"]:
     """Check the data set with Great Expectations; accept_data decides what follows from the result."""
     with measured():
-        return validate_faces(faces, validation)
+        return validate_faces(faces, validation, blank_standard_deviation)

@@ -71,7 +71,7 @@ def prepared(drawn: FaceSet, small_settings: Settings) -> FaceSet:
     return preprocess_faces(drawn, small_settings.preprocessing, seed=1)[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dataset_settings(small_settings: Settings) -> Callable[..., Any]:
     """Return dataset settings that read `path`, with whatever else is changed."""
 
@@ -81,7 +81,7 @@ def dataset_settings(small_settings: Settings) -> Callable[..., Any]:
     return change
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_faces() -> Callable[..., Path]:
     """Return a function that writes `count` different images into a class folder."""
 

@@ -22,7 +22,7 @@ def test_the_known_defects_of_fer2013_are_found_and_dropped_in_time() -> None:
     before = resident_bytes() / MEGABYTE  # of the tests that this process ran
     with measure() as usage:
         faces = ingest_faces(settings.dataset, settings.seed)
-        report = validate_faces(faces, settings.validation)
+        report = validate_faces(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
         prepared, preprocessing = preprocess_faces(faces, settings.preprocessing, settings.seed)
 
     failed = {check.check: check.failed for check in report.checks if check.failed}

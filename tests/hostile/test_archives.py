@@ -127,7 +127,7 @@ def test_a_link_in_a_zip_is_not_followed(tmp_path: Path, dataset_settings: Setti
 
     (row,) = ingest_faces(dataset_settings(tmp_path / "set.zip"), seed=0).table.to_dict("records")
 
-    assert row["error"] == "ValueError: no image: the file starts with b'/etc/pas'"
+    assert row["error"] == "ValueError: not an image: the file starts with b'/etc/pas'"
 
 
 def test_a_million_members_are_refused_before_they_are_listed(

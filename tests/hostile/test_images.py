@@ -141,8 +141,8 @@ def test_one_pixel_is_an_image_whose_size_is_recorded(small_settings: Any) -> No
         (PLAIN[: len(PLAIN) // 2], "OSError: "),
         (encoded(Image.fromarray(np.full((32, 32), np.nan, np.float32)), "TIFF"), "ValueError: grey levels that are"),
         (encoded(Image.fromarray(np.full((32, 32), np.inf, np.float32)), "TIFF"), "ValueError: grey levels that are"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "ValueError: no image: the file starts with"),
-        (b"<svg onload='alert(1)'/>", "ValueError: no image: the file starts with"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "ValueError: not an image: the file starts with"),
+        (b"<svg onload='alert(1)'/>", "ValueError: not an image: the file starts with"),
     ],
     ids=["0 bytes", "cut off", "nan", "infinite", "a program for Ghostscript", "svg"],
 )

@@ -76,11 +76,15 @@ def hostile_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_names_of_files_and_folders_are_text_in_the_page_of_the_data_checks(
-    hostile_zip: Path, dataset_settings: Callable[..., Any], small_settings: Settings
+    hostile_zip: Path,
+    dataset_settings: Callable[..., Any],
+    small_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shown = small_settings.validation.model_copy(update={"example_files": 20})
+    monkeypatch.setattr("vision.data.validation.EXAMPLE_FILES", 20)
 
-    page = validate_faces(ingest_faces(dataset_settings(hostile_zip), seed=0), shown).page()
+    faces = ingest_faces(dataset_settings(hostile_zip), seed=0)
+    page = validate_faces(faces, small_settings.validation, blank_standard_deviation=1.0).page()
 
     found = harmless(page)
     assert "<script>alert(1)<|script>.png" in found.text

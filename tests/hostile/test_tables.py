@@ -1,5 +1,6 @@
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def test_no_cell_of_the_predictions_is_a_formula(tmp_path: Path) -> None:
 
 def test_no_cell_of_the_counts_that_zenml_shows_is_a_formula(drawn: FaceSet, tmp_path: Path) -> None:
     faces = drawn.take(np.arange(4))
-    faces = faces.with_table(faces.table.assign(label=FORMULAS[:4]))
+    faces = replace(faces, table=faces.table.assign(label=FORMULAS[:4]))
 
     FaceSetMaterializer(str(tmp_path)).save_visualizations(faces)
 

@@ -17,7 +17,7 @@ from vision.training.loop import TrainingHistory
 def reports(drawn: FaceSet, prepared: FaceSet, small_settings: Settings) -> dict[str, Report]:
     epoch = {"loss": 1.0, "val_loss": 2.0, "val_accuracy": 0.3, "seconds": 1.0}
     return {
-        "validation": validate_faces(drawn, small_settings.validation),
+        "validation": validate_faces(drawn, small_settings.validation, blank_standard_deviation=1.0),
         "balance": analyze_classes(drawn, small_settings.balance, seed=0),
         "preprocessing": preprocess_faces(drawn, small_settings.preprocessing, seed=0)[1],
         "augmentation": preview_faces(prepared, small_settings.augmentation, 0, seed=0),

@@ -193,7 +193,7 @@ def test_a_weights_file_is_named_by_its_hash_or_refused(tmp_path: Path) -> None:
     assert check_weights_file("none").fix == ""
     assert check_weights_file(str(good)).found.startswith(f"{good}, SHA-256 ")
     assert check_weights_file(str(text)).found == f"{text} is no HDF5 file"
-    assert check_weights_file("nowhere.h5").found == "classifier.weights nowhere.h5 is no file"
+    assert check_weights_file("nowhere.h5").found == "classifier.weights nowhere.h5 is not a file"
 
 
 def test_too_little_space_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

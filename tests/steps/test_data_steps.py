@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def test_the_data_steps_run_without_a_stack(small_settings: Settings) -> None:
     seed = small_settings.seed
 
     faces = ingest_data.entrypoint(small_settings.dataset, seed, "fingerprint")
-    validation = validate_data.entrypoint(faces, small_settings.validation)
+    validation = validate_data.entrypoint(faces, small_settings.validation, 1.0)
     balance = analyze_balance.entrypoint(faces, small_settings.balance, seed)
     prepared, preprocessing = preprocess_data.entrypoint(faces, small_settings.preprocessing, seed)
     preview = preview_augmentation.entrypoint(prepared, small_settings.augmentation, 0, seed)
@@ -42,8 +43,8 @@ def test_invalid_data_stops_with_a_table_and_is_recorded_all_the_same(
 ) -> None:
     # every face of one class becomes unreadable
     table = drawn.table.assign(error=["broken" if label == "sad" else "" for label in drawn.table["label"]])
-    faces = drawn.with_table(table)
-    validation = validate_data.entrypoint(faces, small_settings.validation)
+    faces = replace(drawn, table=table)
+    validation = validate_data.entrypoint(faces, small_settings.validation, 1.0)
     settings = small_settings.model_dump(mode="json")
 
     with pytest.raises(InvalidDataError) as raised:

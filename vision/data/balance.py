@@ -1,4 +1,4 @@
-"""Class balance: counts, measures of imbalance and the class weights that follow from them."""
+"""Class balance: counts, measures of imbalance, class weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,12 @@ from vision.data import plots
 from vision.data.faces import SPLITS, TRAIN, UNASSIGNED, FaceSet
 from vision.reporting.reports import Report
 
+SAMPLES_PER_CLASS = 8  # in the figure
+
 
 @dataclass(frozen=True, kw_only=True)
 class BalanceReport(Report):
-    """Counts by split and class, and what the counts of training mean for learning.
+    """Counts by split and class, and the imbalance and class weights of training.
 
     `weights` has, for each key of SCHEMES, the weight of each class by name.
     """
@@ -35,9 +37,9 @@ class BalanceReport(Report):
 
 
 def analyze_classes(faces: FaceSet, settings: BalanceSettings, seed: int) -> BalanceReport:
-    """Count decodable faces of known classes; the measures are those of training (or of unassigned faces).
+    """Count decodable faces of known classes in each split; measure the imbalance of training and unassigned faces.
 
-    Raises InvalidDataError where a class has no face to learn from.
+    Raises InvalidDataError where a class has no training face.
     """
     usable = faces.table[faces.decodable & (faces.labels >= 0)]
     counted = pd.crosstab(usable["split"], usable["label"]).reindex(columns=list(faces.class_names), fill_value=0)
@@ -62,7 +64,7 @@ def analyze_classes(faces: FaceSet, settings: BalanceSettings, seed: int) -> Bal
         figures={
             "class_counts.png": plots.class_counts(counted.loc[order]),
             "class_weights.png": plots.class_weights(named),
-            "sample_faces.png": plots.sample_faces(faces, settings.samples_per_class, seed),
+            "sample_faces.png": plots.sample_faces(faces, SAMPLES_PER_CLASS, seed),
         },
     )
 
@@ -73,10 +75,10 @@ def inverse_frequency_weights(counts: np.ndarray[Any, Any]) -> np.ndarray[Any, n
 
 
 def effective_number_weights(counts: np.ndarray[Any, Any], beta: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Weight classes by 1 / effective number of samples (Cui et al. 2019), mean weight over all faces 1.
+    """Weight classes by 1 / effective number of samples (Cui et al. 2019), scaled as inverse_frequency_weights.
 
-    The effective number of n samples is (1 - beta^n) / (1 - beta): beta 0 weights all classes alike,
-    beta towards 1 by inverse frequency.
+    The effective number of n samples is (1 - beta^n) / (1 - beta): beta 0 gives all
+    classes the same weight, beta close to 1 gives inverse frequency.
     """
     weights = (1 - beta) / (1 - np.power(beta, counts.astype(np.float64)))
     return np.asarray(weights * counts.sum() / (weights * counts).sum(), dtype=np.float64)

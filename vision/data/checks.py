@@ -1,11 +1,11 @@
-"""Checks: the outcome of one check on a data set."""
+"""CheckResult: the outcome of one check on a data set."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One expectation's outcome: `failed` of `checked` rows; `allowed` says how many may."""
+    """The outcome of one expectation: `failed` of `checked` rows failed; `allowed` says how many may."""
 
     check: str
     question: str

@@ -1,4 +1,4 @@
-"""Great Expectations: the suite, built from the settings, and its run on a table. Imported late: it takes seconds."""
+"""Great Expectations: the suite, built from the settings, and its run on a table. Takes seconds to import."""
 
 import logging
 from typing import Any
@@ -12,12 +12,17 @@ from configs.settings import ValidationSettings
 from vision.data.checks import CheckResult
 from vision.data.faces import FaceSet
 
-# set to INFO by its own import, it would tell users of temporary folders
+# its own import sets it to INFO, and it would tell users about temporary folders
 logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)
 
 
-def image_expectations(faces: FaceSet, settings: ValidationSettings) -> list[Expectation]:
-    """Return what each image must be; a column that is missing in a row is not checked there."""
+def image_expectations(
+    faces: FaceSet, settings: ValidationSettings, blank_standard_deviation: float
+) -> list[Expectation]:
+    """Return what each image must be; a value that is missing in a row is not checked there.
+
+    `blank_standard_deviation` is in grey levels; an image below it is blank.
+    """
     expect = gx.expectations
 
     def described(name: str, question: str) -> dict[str, Any]:
@@ -42,8 +47,8 @@ def image_expectations(faces: FaceSet, settings: ValidationSettings) -> list[Exp
         ),
         expect.ExpectColumnValuesToBeBetween(
             column="standard_deviation",
-            min_value=settings.blank.min_standard_deviation,
-            **described("blank", "Does the image show anything (is it not of one grey level)?"),
+            min_value=blank_standard_deviation,
+            **described("blank", "Does the image show anything (more than one grey level)?"),
         ),
         no_copies("repeated", "Is the image the first of its kind in its split?"),
         no_copies("leaked", "Is the held-out image absent from training?"),
@@ -102,7 +107,7 @@ def _check_result(outcome: dict[str, Any], rows: int) -> CheckResult:
     if outcome["exception_info"].get("raised_exception"):
         raise RuntimeError(f"{config['type']}: {outcome['exception_info']['exception_message']}")
     found = result.get("partial_unexpected_index_list") or []
-    # to be null, the missing values are those that pass, and count as checked
+    # for to_be_null, missing values are the ones that pass, so they count as checked
     missing = 0 if config["type"] == "expect_column_values_to_be_null" else result.get("missing_count", 0)
     return CheckResult(
         check=config["meta"]["check"],

@@ -1,4 +1,4 @@
-"""FaceSet: faces in one memory-mapped array, with a table that says where each came from."""
+"""FaceSet: faces in one memory-mapped array, with a table of where each came from."""
 
 import hashlib
 import tempfile
@@ -15,7 +15,7 @@ SPLITS = (TRAIN, VALIDATION, TEST)
 
 TABLE_COLUMNS: dict[str, str] = {
     "source": "str",  # where the face came from, as the reader names it
-    "label": "str",  # class name; what the source says where that is no class
+    "label": "str",  # class name, or what the source says where that is not a class
     "split": "str",  # train, validation, test or unassigned
     "width": "int32",  # of the original, in pixels; 0 if it could not be read
     "height": "int32",
@@ -53,7 +53,7 @@ class FaceSet:
 
     @cached_property
     def labels(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """(N,) int64: position in `class_names`, -1 for a label that is no class."""
+        """(N,) int64: position in `class_names`, -1 for a label that is not a class."""
         return pd.Index(self.class_names).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
 
     def rows(self, split: str) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -62,7 +62,7 @@ class FaceSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of contents, labels and splits; the order of the rows and their file names do not count."""
+        """Hash of contents, labels and splits; the order of rows and the names of files do not matter."""
         described = self.table[["exact_hash", "label", "split"]]
         rows = np.sort(pd.util.hash_pandas_object(described, index=False).to_numpy())
         digest = hashlib.sha256("\x1f".join((*self.class_names, str(self.images.shape[1:]))).encode())
@@ -73,16 +73,12 @@ class FaceSet:
         """Return the faces at the given positions, in memory."""
         return replace(self, images=self.images[rows], table=self.table.iloc[rows].reset_index(drop=True))
 
-    def with_table(self, table: pd.DataFrame) -> "FaceSet":
-        """Return the same faces with another table of as many rows."""
-        return replace(self, table=table.reset_index(drop=True))
-
 
 def store_images(blocks: Iterable[np.ndarray[Any, Any]], side: int) -> Any:
     """Append (n, side, side) uint8 blocks to a file and return them as one read-only memory map.
 
-    The file is temporary and goes with the map: the number of faces need not be known, and no more than one
-    block is in memory. No faces give an array of shape (0, side, side).
+    The number of blocks need not be known, and one block at a time is in memory. The file is temporary and is
+    deleted with the map. Without blocks, return an array of shape (0, side, side).
     """
     with tempfile.TemporaryFile() as file:
         count = 0

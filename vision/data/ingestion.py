@@ -1,4 +1,4 @@
-"""Ingestion: decode a stream of faces in parallel into a FaceSet."""
+"""Ingestion: decoding a stream of faces in parallel into a FaceSet."""
 
 import hashlib
 import io
@@ -22,9 +22,9 @@ from vision.data.readers import open_dataset
 from vision.files.paths import printable
 
 CHUNK = 256  # faces that a worker decodes at a time
-CHUNK_BYTES = 32_000_000  # or fewer faces, if their files are large: it bounds the memory in flight
+CHUNK_BYTES = 32_000_000  # fewer faces where their files are large, which limits the memory in flight
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no EPS: Pillow starts Ghostscript for it
-SOURCE_CHARACTERS, LABEL_CHARACTERS, ERROR_CHARACTERS = 1000, 100, 300  # in the table; names may be as long as files
+SOURCE_CHARACTERS, LABEL_CHARACTERS, ERROR_CHARACTERS = 1000, 100, 300  # in the table; a name may be as long as a file
 SMALL_SET = 2000  # below this many faces, starting worker processes takes longer than they save
 Image.MAX_IMAGE_PIXELS = None  # settings say what is too large, and Pillow's warning cannot be silenced in a thread
 
@@ -32,8 +32,8 @@ Image.MAX_IMAGE_PIXELS = None  # settings say what is too large, and Pillow's wa
 def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
     """Read and decode the data set that the settings name.
 
-    Every image found becomes a row, whether it can be decoded or not. Raises UserError where there is no data
-    set or it holds no image.
+    Every image becomes a row, whether it can be decoded or not. Raises UserError where there is no data set or it
+    holds no image.
     """
     reading = open_dataset(settings, seed)
     small = reading.form == "drawn" or (reading.count is not None and reading.count < SMALL_SET)
@@ -87,7 +87,7 @@ def decode_chunk(faces: list[RawFace], settings: DatasetSettings) -> tuple[np.nd
             pixels, mode = decode_face(face.payload, settings.max_pixels)
             row |= {"mode": mode, **describe_face(pixels)}
             block[position] = resize_face(pixels, side)
-        except Exception as error:  # noqa: BLE001 - whatever a hostile image makes a decoder raise belongs into its row
+        except Exception as error:  # noqa: BLE001 - a hostile image may make a decoder raise anything; its row says what
             row["error"] = printable(f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS])
         rows.append(row)
     return block, rows
@@ -114,8 +114,8 @@ def decode_face(
 def decode_image(payload: bytes, max_pixels: int, section: str = "dataset") -> tuple[Image.Image, str]:
     """Return an encoded image, upright and of 8 bits a channel, and the original's mode.
 
-    Raises ValueError where there is no image or one of more than `max_pixels`, which is not decoded, and Pillow's
-    errors for damaged ones. `section` is that of the settings with the limit.
+    Raises ValueError for what is not an image and for more than `max_pixels`, which are not decoded, and Pillow's
+    errors for damaged images. `section` names the settings that hold the limit.
     """
     if not payload:
         raise ValueError("the file is empty (0 bytes)")
@@ -127,25 +127,25 @@ def decode_image(payload: bytes, max_pixels: int, section: str = "dataset") -> t
         if mode.startswith(("I", "F")):
             levels = np.asarray(upright, dtype=np.float64)
             if not np.isfinite(levels).all():
-                raise ValueError("grey levels that are no finite numbers")
+                raise ValueError("grey levels that are not finite numbers")
             scaled = np.clip(levels / full_scale(mode, levels) * 255, 0, 255)
             return Image.fromarray(scaled.astype(np.uint8)), mode
         return upright, mode
 
 
 def full_scale(mode: str, levels: np.ndarray[Any, Any]) -> float:
-    """Return the level that is white in Pillow's modes I;16, I and F; the last two do not say it themselves."""
+    """Return the level that is white in Pillow's modes I;16, I and F; for I and F it is guessed from the levels."""
     if mode.startswith("I;16"):
         return 65535.0
     return next(scale for scale in (1.0 if mode == "F" else 255.0, 255.0, 65535.0, np.inf) if levels.max() <= scale)
 
 
 def open_image(payload: bytes) -> Image.Image:
-    """Read an image's header. Raises ValueError where it is none, and Pillow's errors where it is damaged."""
+    """Read an image's header. Raises ValueError for what is not an image, and Pillow's errors for damaged ones."""
     try:
         return Image.open(io.BytesIO(payload), formats=FORMATS)
-    except UnidentifiedImageError as error:  # its own text names a memory address
-        raise ValueError(f"no image: the file starts with {payload[:8]!r}") from error
+    except UnidentifiedImageError as error:  # its own message shows a memory address
+        raise ValueError(f"not an image: the file starts with {payload[:8]!r}") from error
 
 
 def _parse_pixels(text: str, max_pixels: int) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""Preprocessing: drop what should not be learnt from, make the missing splits, resize."""
+"""Preprocessing: dropping what should not be learnt from, making missing splits, resizing."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from vision.data.ingestion import resize_face
 from vision.reporting.reports import Report
 
 BLOCK = 1024  # faces resized at a time
-SPLITS_MADE = "splits made"  # stands among the rules, and drops nothing
+SPLITS_MADE = "splits made"  # listed among the rules; drops nothing
 IN_TRAINING = "in_training"  # column: a held-out face that is pixel-identical to one that came as training
 
 
@@ -65,13 +65,13 @@ def _repeated(table: pd.DataFrame, settings: PreprocessingSettings) -> pd.Series
 
 
 def _leaked(table: pd.DataFrame, settings: PreprocessingSettings) -> pd.Series:
-    """Training faces that also stand in validation or test, validation faces that also stand in test."""
+    """Mark training faces that are also in validation or test, and validation faces that are also in test."""
     in_test = table["exact_hash"].isin(table.loc[table["split"] == TEST, "exact_hash"])
     return audit_copies(table)["held_out_copy"] | (table["split"] == VALIDATION) & in_test
 
 
-# The name that `preprocessing.drop` uses, and what marks the rows. None of them touches the test split:
-# its score is comparable with others only while it is the split that everyone has.
+# The name that `preprocessing.drop` uses, and what marks the rows. No rule touches the test split: its score can be
+# compared with published ones only while it is the split that everyone uses.
 DROP_RULES: dict[str, Callable[[pd.DataFrame, PreprocessingSettings], pd.Series]] = {
     "blank": _blank,
     "conflicting": _conflicting,
@@ -84,10 +84,30 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
     """Return the faces to learn from and to be judged by, all of them usable, with splits and one size.
 
     The table gains the column `in_training`: test faces that were pixel-identical to training faces as the
-    data set came. Raises InvalidDataError where a split would be empty.
+    data set came. Raises InvalidDataError where a split is empty or a class has no training face.
+    """
+    before = _count_splits(faces.table)
+    table, rules = _apply_rules(faces, settings, seed)
+    _check_learnable(table, faces)
+    images = store_images(
+        _resized_blocks(faces.images, table.index.to_numpy(), settings.image_size), settings.image_size
+    )
+    prepared = FaceSet(faces.name, faces.form, faces.class_names, images, table.reset_index(drop=True))
+    report = PreprocessingReport(
+        before=before,
+        rules=tuple(rules),
+        test_faces_in_training=int(table[IN_TRAINING].sum()),
+        figures={"faces_by_rule.png": plots.faces_by_rule(before, {rule.rule: rule.remaining for rule in rules})},
+    )
+    return prepared, report
+
+
+def _apply_rules(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> tuple[pd.DataFrame, list[RuleCount]]:
+    """Return the rows that are left, with their splits and their positions in `faces` as index, and what each rule did.
+
+    Unreadable faces and unknown labels go first, then splits are made, then the rules of the settings apply.
     """
     unusable = ~faces.decodable | (faces.labels < 0)
-    before = _count_splits(faces.table)
     table = faces.table[~unusable].copy()
     rules = [RuleCount("unreadable", _count_splits(faces.table[unusable]), _count_splits(table))]
     came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
@@ -100,38 +120,38 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
         dropped = _count_splits(table[marked])
         table = table[~marked]
         rules.append(RuleCount(name, dropped, _count_splits(table)))
+    return table, rules
+
+
+def _check_learnable(table: pd.DataFrame, faces: FaceSet) -> None:
+    """Raise InvalidDataError where a split is empty or a class has no training face."""
     for split in SPLITS:
         if not (table["split"] == split).any():
             raise InvalidDataError(
                 f"{faces.name}: no face is left in the {split} split; see preprocessing in the settings"
             )
-
     learnt = set(table.loc[table["split"] == TRAIN, "label"])
     if missing := [name for name in faces.class_names if name not in learnt]:
         raise InvalidDataError(
             f"{faces.name}: no training face is left of {', '.join(missing)}; see preprocessing.drop"
         )
 
-    rows, side = table.index.to_numpy(), settings.image_size
 
-    def blocks() -> Iterator[np.ndarray[Any, Any]]:
-        for start in range(0, len(rows), BLOCK):
-            block = faces.images[rows[start : start + BLOCK]]
-            yield block if block.shape[1] == side else np.stack([resize_face(image, side) for image in block])
-
-    images = store_images(blocks(), side)
-    prepared = FaceSet(faces.name, faces.form, faces.class_names, images, table.reset_index(drop=True))
-    report = PreprocessingReport(
-        before=before,
-        rules=tuple(rules),
-        test_faces_in_training=int(table[IN_TRAINING].sum()),
-        figures={"faces_by_rule.png": plots.faces_by_rule(before, {rule.rule: rule.remaining for rule in rules})},
-    )
-    return prepared, report
+def _resized_blocks(
+    images: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], side: int
+) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield the images at `rows` as (n, side, side) uint8 blocks."""
+    for start in range(0, len(rows), BLOCK):
+        block = images[rows[start : start + BLOCK]]
+        yield block if block.shape[1] == side else np.stack([resize_face(image, side) for image in block])
 
 
 def make_splits(table: pd.DataFrame, settings: PreprocessingSettings, seed: int) -> pd.DataFrame:
-    """Give every face one of the three splits; made splits are stratified, with copies kept on one side."""
+    """Return a table in which every face has one of the three splits.
+
+    Splits that are missing are drawn from training, stratified by class, with copies kept on one side. Raises
+    InvalidDataError where there are too few faces.
+    """
     table = table.copy()
     present = set(table["split"])
     if settings.held_out_as_test and VALIDATION in present and TEST not in present:

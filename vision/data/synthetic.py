@@ -9,7 +9,7 @@ import numpy as np
 
 from configs.settings import DrawnSettings
 
-# FER2013's training counts: what a drawn set's imbalance imitates
+# FER2013's training counts; a drawn set is as imbalanced
 FER2013_COUNTS = {
     "angry": 3995,
     "disgust": 436,
@@ -68,34 +68,44 @@ def draw_faces(
         yield name, draw_face(EXPRESSIONS.get(name, EXPRESSIONS["neutral"]), side, settings.noise, random)
 
 
+@dataclass(frozen=True)
+class _Sheet:
+    """A canvas with a face's width in pixels; places and lengths are shares of that width, from the middle."""
+
+    canvas: np.ndarray[Any, np.dtype[np.float32]]
+    width: float
+    ink: float
+
+    def point(self, x: float, y: float) -> tuple[int, int]:
+        return round(CANVAS / 2 + x * self.width), round(CANVAS / 2 + y * self.width)
+
+    def length(self, share: float) -> int:
+        return max(1, round(share * self.width))
+
+    @property
+    def stroke(self) -> int:
+        """Thickness of a thin line in pixels."""
+        return self.length(0.025)
+
+    def ellipse(self, center: tuple[float, float], radii: tuple[float, float], level: float) -> None:
+        axes = (self.length(radii[0]), self.length(radii[1]))
+        cv2.ellipse(self.canvas, self.point(*center), axes, 0, 0, 360, level, -1, cv2.LINE_AA)
+
+    def line(self, start: tuple[float, float], end: tuple[float, float], thickness: int) -> None:
+        cv2.line(self.canvas, self.point(*start), self.point(*end), self.ink, thickness, cv2.LINE_AA)
+
+
 def draw_face(expression: Expression, side: int, noise: float, random: np.random.Generator) -> np.ndarray[Any, Any]:
     """Draw one face as (side, side) uint8, with pose, light and noise from `random`."""
     skin, background = random.uniform(130, 225), random.uniform(20, 120)
     ink = random.uniform(10, 60)
     canvas = np.full((CANVAS, CANVAS), background, dtype=np.float32)
-    width = random.uniform(0.62, 0.78) * CANVAS  # of the face
-    jitter = random.normal(0.0, 0.006, size=7) * width
-
-    def point(x: float, y: float) -> tuple[int, int]:
-        return round(CANVAS / 2 + x * width), round(CANVAS / 2 + y * width)
-
-    def length(share: float) -> int:
-        return max(1, round(share * width))
-
-    cv2.ellipse(canvas, point(0, 0.02), (length(0.5), length(0.66)), 0, 0, 360, skin, -1, cv2.LINE_AA)
-    line = length(0.025)
-    for sign in (-1, 1):
-        lift = -0.24 - expression.brow_lift + jitter[0] / width
-        inner, outer = lift - expression.brow_tilt / 2, lift + expression.brow_tilt / 2
-        cv2.line(canvas, point(sign * 0.09, inner), point(sign * 0.32, outer), ink, line + 1, cv2.LINE_AA)
-        openness = max(0.015, expression.eye_open + jitter[1] / width)
-        cv2.ellipse(canvas, point(sign * 0.2, -0.1), (length(0.1), length(openness)), 0, 0, 360, 245, -1, cv2.LINE_AA)
-        cv2.circle(canvas, point(sign * 0.2, -0.1), length(min(0.045, openness)), ink, -1, cv2.LINE_AA)
-        if expression.nose_wrinkle:
-            start, end = point(sign * 0.08, 0.0), point(sign * (0.08 + expression.nose_wrinkle), 0.09)
-            cv2.line(canvas, start, end, ink, line, cv2.LINE_AA)
-    cv2.line(canvas, point(0, -0.05), point(0.03, 0.14), ink, line, cv2.LINE_AA)
-    _draw_mouth(canvas, expression, point, length, ink, line, jitter)
+    sheet = _Sheet(canvas, random.uniform(0.62, 0.78) * CANVAS, ink)
+    jitter = random.normal(0.0, 0.006, size=7) * sheet.width
+    sheet.ellipse((0, 0.02), (0.5, 0.66), skin)
+    _draw_eyes(sheet, expression, jitter)
+    sheet.line((0, -0.05), (0.03, 0.14), sheet.stroke)
+    _draw_mouth(sheet, expression, jitter)
 
     canvas *= np.linspace(1 - (light := random.uniform(-0.35, 0.35)), 1 + light, CANVAS, dtype=np.float32)[None, :]
     angle, scale = random.normal(0, 7), random.uniform(0.9, 1.08)
@@ -107,23 +117,30 @@ def draw_face(expression: Expression, side: int, noise: float, random: np.random
     return np.asarray(np.clip(noisy, 0, 255), dtype=np.uint8)
 
 
-def _draw_mouth(
-    canvas: np.ndarray[Any, Any],
-    expression: Expression,
-    point: Any,
-    length: Any,
-    ink: float,
-    line: int,
-    jitter: np.ndarray[Any, Any],
-) -> None:
+def _draw_eyes(sheet: _Sheet, expression: Expression, jitter: np.ndarray[Any, Any]) -> None:
+    """Draw brows, eyes and the lines beside the nose."""
+    for sign in (-1, 1):
+        lift = -0.24 - expression.brow_lift + jitter[0] / sheet.width
+        inner, outer = lift - expression.brow_tilt / 2, lift + expression.brow_tilt / 2
+        sheet.line((sign * 0.09, inner), (sign * 0.32, outer), sheet.stroke + 1)
+        openness = max(0.015, expression.eye_open + jitter[1] / sheet.width)
+        sheet.ellipse((sign * 0.2, -0.1), (0.1, openness), 245)
+        pupil = sheet.length(min(0.045, openness))
+        cv2.circle(sheet.canvas, sheet.point(sign * 0.2, -0.1), pupil, sheet.ink, -1, cv2.LINE_AA)
+        if expression.nose_wrinkle:
+            sheet.line((sign * 0.08, 0.0), (sign * (0.08 + expression.nose_wrinkle), 0.09), sheet.stroke)
+
+
+def _draw_mouth(sheet: _Sheet, expression: Expression, jitter: np.ndarray[Any, Any]) -> None:
     across = np.linspace(-1, 1, 15)
     bend = expression.mouth_curve * across**2
-    upper = [point(expression.mouth_width * x, 0.34 - b) for x, b in zip(across, bend, strict=True)]
+    upper = [sheet.point(expression.mouth_width * x, 0.34 - b) for x, b in zip(across, bend, strict=True)]
     opening = max(0.0, expression.mouth_open + float(jitter[2]) / 192) if expression.mouth_open else 0.0
     if opening:
         lower = [
-            point(expression.mouth_width * x, 0.34 - b + 2 * opening * (1 - x**2))
+            sheet.point(expression.mouth_width * x, 0.34 - b + 2 * opening * (1 - x**2))
             for x, b in zip(across, bend, strict=True)
         ]
-        cv2.fillPoly(canvas, [np.array(upper + lower[::-1], dtype=np.int32)], ink, cv2.LINE_AA)
-    cv2.polylines(canvas, [np.array(upper, dtype=np.int32)], False, ink, line + 1, cv2.LINE_AA)
+        cv2.fillPoly(sheet.canvas, [np.array(upper + lower[::-1], dtype=np.int32)], sheet.ink, cv2.LINE_AA)
+    outline = [np.array(upper, dtype=np.int32)]
+    cv2.polylines(sheet.canvas, outline, False, sheet.ink, sheet.stroke + 1, cv2.LINE_AA)

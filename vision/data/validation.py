@@ -1,4 +1,4 @@
-"""Data validation: what is checked of a FaceSet's table, and the report of it."""
+"""Data validation: the checks of a FaceSet's table, and their report."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,8 @@ from vision.data.checks import CheckResult
 from vision.data.duplicates import audit_copies
 from vision.data.faces import SPLITS, TEST, UNASSIGNED, VALIDATION, FaceSet
 from vision.reporting.reports import Report, render_page
+
+EXAMPLE_FILES = 8  # named for each check that failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +52,19 @@ class ValidationReport(Report):
         return pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=110)
 
 
-def validate_faces(faces: FaceSet, settings: ValidationSettings) -> ValidationReport:
-    """Check a FaceSet; failures are in the report, none is raised."""
+def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_deviation: float) -> ValidationReport:
+    """Check a FaceSet. Failed checks are in the report and raise nothing.
+
+    A face whose grey levels have a standard deviation below `blank_standard_deviation` is blank.
+    """
     # Great Expectations takes seconds to import, and most commands check nothing
     from vision.data.expectations import check_rows, class_expectations, image_expectations
 
     images, classes = _image_batch(faces), _class_batch(faces)
     # Great Expectations reports rows by the column that is asked for; both batches call it `source`
     checks = [
-        *check_rows(images, image_expectations(faces, settings), settings.example_files),
-        *check_rows(classes, class_expectations(settings), settings.example_files),
+        *check_rows(images, image_expectations(faces, settings, blank_standard_deviation), EXAMPLE_FILES),
+        *check_rows(classes, class_expectations(settings), EXAMPLE_FILES),
     ]
     return ValidationReport(
         dataset=faces.name,
@@ -71,7 +76,7 @@ def validate_faces(faces: FaceSet, settings: ValidationSettings) -> ValidationRe
 
 
 def _image_batch(faces: FaceSet) -> pd.DataFrame:
-    """One row an image; a value is missing where its check does not apply to the image."""
+    """Return one row an image; a value is missing where its check does not apply to the image."""
     table = faces.table
     held_out = table["split"].isin([VALIDATION, TEST])
     copies = audit_copies(table).astype("boolean")
@@ -92,7 +97,7 @@ def _image_batch(faces: FaceSet) -> pd.DataFrame:
 
 
 def _class_batch(faces: FaceSet) -> pd.DataFrame:
-    """One row for each class in each split that the data set has, with the count of decodable faces."""
+    """Return one row for each class in each split of the data set, with the count of decodable faces."""
     table = faces.table[faces.decodable]
     splits = [split for split in (*SPLITS, UNASSIGNED) if (faces.table["split"] == split).any()]
     counts = table.groupby(["split", "label"]).size()

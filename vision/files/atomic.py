@@ -1,4 +1,4 @@
-"""Atomic writes: a file or a folder that is whole whenever it exists under its name."""
+"""Atomic writes: a file or a folder exists under its name only when it is complete."""
 
 import os
 import shutil
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-UNFINISHED = "unfinished-"  # begins the name of what is being written
+UNFINISHED = "unfinished-"  # prefix of the name while it is being written
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make a file beside `path`, of the same suffix, and rename it to `path` once it is on the disk."""
+    """Let `write` make a file beside `path`, with the same suffix, and rename it to `path` once it is on the disk."""
     unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{path.name}")
     try:
         write(unfinished)
@@ -23,7 +23,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def write_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path` to fill, and rename it to `path` where the block ends well."""
+    """Give an empty folder beside `path` to fill, and rename it to `path` if the block raises nothing."""
     unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
     try:
         yield unfinished
@@ -36,7 +36,7 @@ def write_folder(path: Path) -> Iterator[Path]:
 
 
 def wait_for_disk(path: Path) -> None:
-    """Return once a file, or what a folder lists, is on the disk: the power may fail."""
+    """Return once a file, or the list of a folder, is on the disk and survives a power failure."""
     if path.is_dir() and os.name == "nt":
         return
     opened = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
-CODE_FOLDERS = ("configs", "vision", "materializers", "stack", "steps", "pipelines")  # what decides a run's results
+CODE_FOLDERS = ("configs", "vision", "materializers", "stack", "steps", "pipelines")  # what a run's results depend on
 HASH_CHARACTERS = 32
 
 
@@ -17,12 +17,12 @@ def hash_file(path: Path) -> str:
 
 
 def hash_facts(facts: Any) -> str:
-    """Return a hash of what JSON can hold; the order of keys does not matter. 32 hexadecimal characters."""
+    """Return a hash of anything that JSON can hold, 32 hexadecimal characters; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:HASH_CHARACTERS]
 
 
 def code_files(project: Path = PROJECT) -> list[Path]:
-    """Return every Python file that decides what a run computes, sorted."""
+    """Return every Python file that a run's results depend on, sorted."""
     return sorted(path for folder in CODE_FOLDERS for path in (project / folder).rglob("*.py"))
 
 

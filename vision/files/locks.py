@@ -1,4 +1,4 @@
-"""Locks: a file that one process holds at a time; it is free again when the process ends, however it ends."""
+"""Locks: a file that one process holds at a time; it is released when the process ends, even by a crash."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ class InUseError(Exception):
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Hold a lock for a block. Raises InUseError at once where another process holds it, and OSError."""
+    """Hold a lock for a block. Raises InUseError at once if another process holds it; OSError."""
     try:
         held = FileLock(path).acquire(timeout=0)
     except Timeout as error:
@@ -27,7 +27,7 @@ def hold_lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def wait_for_lock(path: Path, waiting: str = "") -> Iterator[None]:
-    """Hold a lock for a block, however long another process holds it; `waiting` is logged where that is so."""
+    """Hold a lock for a block. If another process holds it, log `waiting` and wait as long as it takes."""
     lock = FileLock(path)
     try:
         held = lock.acquire(timeout=0)

@@ -1,4 +1,4 @@
-"""Resources: how long a piece of work takes and how much memory its processes hold."""
+"""Usage: how long a piece of work takes and how much memory its processes hold."""
 
 import threading
 import time
@@ -50,5 +50,5 @@ def resident_bytes() -> int:
         try:
             total += child.memory_info().rss
         except psutil.NoSuchProcess:
-            continue  # it ended while we were counting
+            continue  # it ended meanwhile
     return total

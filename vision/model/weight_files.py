@@ -1,6 +1,5 @@
-"""Weights: which file the network starts from, found and hashed without loading Keras."""
+"""Weight files: which file the network starts from, checked and hashed without loading Keras."""
 
-import hashlib
 import io
 import json
 import os
@@ -12,11 +11,12 @@ import h5py
 
 from configs.errors import UserError
 from vision.files.archives import open_zip
+from vision.files.hashes import hash_file
 
 IMAGENET, RANDOM = "imagenet", "none"
-VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names its download
+VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"  # Keras's name for its download
 KERAS_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")  # as Keras writes them: stored, not packed
-MAX_EXPANSION = 10  # of an HDF5 file; weights hardly get smaller by packing
+MAX_EXPANSION = 10  # of an HDF5 file; weights hardly shrink when packed
 WAY_OUT = (
     "set classifier.weights to the path of a VGG-19 .weights.h5 file without top, of a whole classifier's .keras file, "
     "or to none"
@@ -24,26 +24,26 @@ WAY_OUT = (
 
 
 def is_classifier_file(weights: str) -> bool:
-    """Say whether `weights` names a whole classifier, as a training writes it, and not a backbone's weights."""
+    """Say whether `weights` names a whole classifier, as training writes it, rather than a backbone's weights."""
     return weights.endswith(".keras")
 
 
 def check_weights(weights: str) -> None:
-    """Raise UserError where `weights` is neither imagenet nor none nor a file that may hold weights."""
+    """Raise UserError unless `weights` is imagenet, none or a file that may hold weights."""
     if weights in (IMAGENET, RANDOM):
         return
     if not Path(weights).is_file():
-        raise UserError(f"classifier.weights {weights} is no file; {WAY_OUT}")
+        raise UserError(f"classifier.weights {weights} is not a file; {WAY_OUT}")
     if not weights.endswith(".h5") and not is_classifier_file(weights):
         raise UserError(f"classifier.weights {weights} does not end in .h5 or .keras; {WAY_OUT}")
 
 
 def check_classifier_file(file: Path) -> tuple[dict[str, Any], int]:
-    """Return the configuration in a .keras file, and how many numbers its weights are.
+    """Return the configuration in a .keras file, and the number of its weights.
 
-    Raises ValueError, or another error of DAMAGED_ARCHIVE or OSError, for a file that Keras did not write.
-    Keras unpacks members and weights without a bound on memory, and by the file's ending alone it takes a file for
-    one of an older form, whose safe mode is weaker.
+    Raises ValueError, or another error of DAMAGED_ARCHIVE or OSError, for a file that Keras did not write. Keras
+    itself would unpack members and weights without a limit on memory, and it takes a file with another suffix for an
+    older format, whose safe mode is weaker.
     """
     if file.suffix != ".keras":
         raise ValueError("its name does not end in .keras")
@@ -54,18 +54,18 @@ def check_classifier_file(file: Path) -> tuple[dict[str, Any], int]:
             raise ValueError(f"it holds {', '.join(map(repr, names))[:200]}, expected {', '.join(KERAS_MEMBERS)}")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise ValueError("its members are packed, which Keras never does")
-        weights = archive.read(KERAS_MEMBERS[-1])  # at once: going back in a member of a zip starts it anew
+        weights = archive.read(KERAS_MEMBERS[-1])  # whole: seeking back in a member of a zip reads it from its start
         numbers = check_hdf5(io.BytesIO(weights), len(weights))
         config = json.loads(archive.read(KERAS_MEMBERS[0]))
     if not isinstance(config, dict):
-        raise ValueError(f"its {KERAS_MEMBERS[0]} describes no model")
+        raise ValueError(f"its {KERAS_MEMBERS[0]} does not describe a model")
     return config, numbers
 
 
 def check_hdf5(file: Path | IO[bytes], size: int) -> int:
     """Return how many numbers an HDF5 file of `size` bytes holds.
 
-    Raises ValueError where it unpacks to far more than its size, OSError where it is no HDF5 file.
+    Raises ValueError where it unpacks to far more than its size, OSError where it is not an HDF5 file.
     """
     numbers = unpacked = 0
 
@@ -83,10 +83,9 @@ def check_hdf5(file: Path | IO[bytes], size: int) -> int:
 
 
 def weights_hash(weights: str) -> str:
-    """Return the SHA-256 of the weights' file, or "random" where there is none."""
+    """Return the SHA-256 of the weights' file, or "random" for none. Raises OSError where the file is missing."""
     if weights == RANDOM:
         return "random"
     keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     path = keras_home / "models" / VGG19_FILE if weights == IMAGENET else Path(weights)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path)

@@ -5,6 +5,7 @@ import pytest
 
 from configs.errors import InvalidDataError
 from configs.settings import Settings
+from vision.data import plots
 from vision.data.balance import analyze_classes, effective_number_weights, inverse_frequency_weights
 from vision.data.faces import FaceSet
 
@@ -32,17 +33,20 @@ def test_counts_are_of_decodable_faces_by_split(drawn: FaceSet, small_settings: 
     table["split"] = ["train"] * 200 + ["test"] * 10
     table.loc[0, "error"] = "broken"
 
-    report = analyze_classes(drawn.with_table(table), small_settings.balance, seed=0)
+    report = analyze_classes(replace(drawn, table=table), small_settings.balance, seed=0)
 
     assert {split: sum(counts.values()) for split, counts in report.counts.items()} == {"train": 199, "test": 10}
     counts = np.array(list(report.counts["train"].values()))
     assert report.imbalance_ratio == pytest.approx(counts.max() / counts.min())
 
 
-def test_entropy_is_one_where_all_classes_are_alike(drawn: FaceSet, small_settings: Settings) -> None:
+def test_entropy_is_one_where_all_classes_are_alike(
+    drawn: FaceSet, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "sample_faces", lambda *arguments: b"")  # seconds
     table = drawn.table.assign(label=[drawn.class_names[row % 7] for row in range(210)])
 
-    report = analyze_classes(drawn.with_table(table), small_settings.balance, seed=0)
+    report = analyze_classes(replace(drawn, table=table), small_settings.balance, seed=0)
 
     assert (report.imbalance_ratio, report.normalized_entropy) == (1.0, pytest.approx(1.0))
 

@@ -37,7 +37,7 @@ def png_header(width: int, height: int) -> bytes:
     ("payload", "said"),
     [
         (b"", "0 bytes"),
-        (b"this is a text file", "no image: the file starts with b'this is '"),
+        (b"this is a text file", "not an image: the file starts with b'this is '"),
         (png_header(20_000, 20_000), "exceeds limit|more than dataset.max_pixels"),
         (png_header(8_000, 8_000), "8000x8000 pixels, more than dataset.max_pixels 50000000"),
         (encoded(Image.new("L", (64, 64), 9))[:-30], "truncated|Truncated|broken"),
@@ -117,7 +117,7 @@ def test_an_unreadable_image_is_a_row_with_its_error(
     assert len(faces) == 4
     assert faces.decodable.sum() == 2
     assert "0 bytes" in errors["train/happy/empty.png"]
-    assert "no image" in errors["train/happy/text.jpg"]
+    assert "not an image" in errors["train/happy/text.jpg"]
     assert not faces.images[~faces.decodable].any()
 
 
@@ -153,7 +153,8 @@ def test_several_workers_read_what_one_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("happy", "sad"):
-        write_faces(tmp_path / name, 300)
+        write_faces(tmp_path / name, 20)
+    monkeypatch.setattr(ingestion, "CHUNK", 8)  # five chunks for two workers
     alone = ingest_faces(dataset_settings(tmp_path), seed=0)
     monkeypatch.setattr(ingestion, "SMALL_SET", 0)
 

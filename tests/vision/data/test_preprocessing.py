@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from configs.errors import InvalidDataError
 from configs.settings import PreprocessingSettings, Settings
+from vision.data import plots
 from vision.data.faces import TABLE_COLUMNS, FaceSet
 from vision.data.preprocessing import IN_TRAINING, make_splits, preprocess_faces
 
@@ -29,6 +31,11 @@ def many(split: str, count: int, copies: int = 1) -> list[tuple[str, str, str]]:
 @pytest.fixture
 def settings(small_settings: Settings) -> PreprocessingSettings:
     return small_settings.preprocessing
+
+
+@pytest.fixture(autouse=True)
+def _no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "faces_by_rule", lambda *arguments: b"")  # a second each; test_plots.py draws it
 
 
 def split_of(faces: FaceSet) -> dict[str, str]:
@@ -121,7 +128,7 @@ def test_blank_conflicting_and_repeated_faces_go_from_training_but_never_from_te
     table.loc[table["exact_hash"].str.endswith("blank"), "standard_deviation"] = 0.0
     everything = settings.model_copy(update={"drop": ("blank", "conflicting", "repeated", "leaked")})
 
-    prepared, report = preprocess_faces(faces.with_table(table), everything, seed=0)
+    prepared, report = preprocess_faces(replace(faces, table=table), everything, seed=0)
 
     dropped = {rule.rule: rule.dropped for rule in report.rules}
     assert dropped == {
@@ -136,7 +143,7 @@ def test_unreadable_faces_and_unknown_labels_always_go(settings: PreprocessingSe
     table = faces.table.copy()
     table.loc[61, "error"] = "broken"
 
-    prepared, _ = preprocess_faces(faces.with_table(table), settings.model_copy(update={"drop": ()}), seed=0)
+    prepared, _ = preprocess_faces(replace(faces, table=table), settings.model_copy(update={"drop": ()}), seed=0)
 
     assert len(prepared) == 60
 

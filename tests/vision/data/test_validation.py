@@ -7,14 +7,22 @@ import numpy as np
 import pytest
 
 from configs.settings import Settings
+from vision.data import plots
+from vision.data.checks import CheckResult
 from vision.data.faces import FaceSet
 from vision.data.ingestion import ingest_faces
-from vision.data.validation import CheckResult, ValidationReport, validate_faces
+from vision.data.preprocessing import DROP_RULES
+from vision.data.validation import ValidationReport, validate_faces
+
+BLANK = 1.0  # standard deviation of grey levels
 
 
-@pytest.fixture
-def dirty(tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]) -> FaceSet:
+@pytest.fixture(scope="module")
+def dirty(
+    tmp_path_factory: pytest.TempPathFactory, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> FaceSet:
     """Seven classes in two splits, with one defect of each kind."""
+    tmp_path = tmp_path_factory.mktemp("dirty")
     names = dataset_settings(tmp_path).class_names
     for split, count in (("train", 6), ("test", 3)):
         for seed, name in enumerate(names):
@@ -32,13 +40,16 @@ def dirty(tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Ca
     return ingest_faces(dataset_settings(tmp_path), seed=0)
 
 
+@pytest.fixture(scope="module")
+def found(dirty: FaceSet, small_settings: Settings) -> dict[str, CheckResult]:
+    return checks(validate_faces(dirty, small_settings.validation, BLANK))
+
+
 def checks(report: ValidationReport) -> dict[str, CheckResult]:
     return {check.check: check for check in report.checks}
 
 
-def test_each_defect_is_found_by_its_check_with_its_file(dirty: FaceSet, small_settings: Settings) -> None:
-    found = checks(validate_faces(dirty, small_settings.validation))
-
+def test_each_defect_is_found_by_its_check_with_its_file(found: dict[str, CheckResult]) -> None:
     assert {name: check.failed for name, check in found.items()} == {
         "decodable": 1, "known_label": 1, "size": 1, "blank": 1, "repeated": 2, "leaked": 1, "near_leaked": 0,
         "conflicting": 2, "brightness": 1, "class_count": 0,
@@ -53,24 +64,25 @@ def test_each_defect_is_found_by_its_check_with_its_file(dirty: FaceSet, small_s
     assert found["brightness"].examples == ("train/sad/dark.png",)
 
 
-def test_a_check_counts_only_the_images_that_it_is_about(dirty: FaceSet, small_settings: Settings) -> None:
-    found = checks(validate_faces(dirty, small_settings.validation))
-
+def test_a_check_counts_only_the_images_that_it_is_about(dirty: FaceSet, found: dict[str, CheckResult]) -> None:
     assert found["decodable"].checked == len(dirty)
     assert found["blank"].checked == len(dirty) - 1
     assert found["leaked"].checked == 22
 
 
-def test_severity_and_allowed_share_decide_what_is_critical(dirty: FaceSet, small_settings: Settings) -> None:
+def test_severity_and_allowed_share_decide_what_is_critical(
+    dirty: FaceSet, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "suspicious_faces", lambda *arguments: b"")  # seconds
     strict = small_settings.validation.model_copy(
         update={"leaked": small_settings.validation.leaked.model_copy(update={"severity": "critical"})}
     )
     lenient = strict.model_copy(update={"leaked": strict.leaked.model_copy(update={"max_share": 0.5})})
 
-    critical = {check.check for check in validate_faces(dirty, strict).critical}
+    critical = {check.check for check in validate_faces(dirty, strict, BLANK).critical}
 
     assert critical == {"decodable", "known_label", "size", "leaked"}
-    assert "leaked" not in {check.check for check in validate_faces(dirty, lenient).critical}
+    assert "leaked" not in {check.check for check in validate_faces(dirty, lenient, BLANK).critical}
 
 
 def test_a_missing_class_is_named_with_its_split(
@@ -79,14 +91,14 @@ def test_a_missing_class_is_named_with_its_split(
     write_faces(tmp_path / "train" / "happy", 9)
     faces = ingest_faces(dataset_settings(tmp_path), seed=0)
 
-    check = checks(validate_faces(faces, small_settings.validation))["class_count"]
+    check = checks(validate_faces(faces, small_settings.validation, BLANK))["class_count"]
 
     assert (check.passed, check.severity, check.failed) == (False, "critical", 6)
     assert "train/disgust: 0" in check.examples
 
 
 def test_drawn_faces_pass_every_check(drawn: FaceSet, small_settings: Settings) -> None:
-    report = validate_faces(drawn, small_settings.validation)
+    report = validate_faces(drawn, small_settings.validation, BLANK)
 
     assert [check.check for check in report.checks if not check.passed] == []
 
@@ -98,8 +110,21 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_names(
     (tmp_path / "train" / "happy" / "<script>alert(1)<.png").write_bytes(b"")
     write_faces(tmp_path / "train" / r"$\foo$", 1)  # matplotlib would take it for a formula
 
-    page = validate_faces(ingest_faces(dataset_settings(tmp_path), seed=0), small_settings.validation).page()
+    page = validate_faces(ingest_faces(dataset_settings(tmp_path), seed=0), small_settings.validation, BLANK).page()
 
     assert "&lt;script&gt;alert(1)&lt;.png" in page
     assert "<script" not in page
     assert "http" not in page
+
+
+def test_a_face_is_blank_below_the_threshold_that_preprocessing_uses(
+    dirty: FaceSet, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "suspicious_faces", lambda *arguments: b"")
+    threshold = float(dirty.table["standard_deviation"].sort_values().iloc[4])
+
+    blank = checks(validate_faces(dirty, small_settings.validation, threshold))["blank"]
+
+    preprocessing = small_settings.preprocessing.model_copy(update={"blank_standard_deviation": threshold})
+    decodable = dirty.table[dirty.decodable]
+    assert blank.failed == DROP_RULES["blank"](decodable, preprocessing).sum() > 1

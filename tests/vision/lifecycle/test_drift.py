@@ -232,7 +232,7 @@ def test_the_reference_leaves_out_what_could_not_be_decoded(prepared: FaceSet) -
     table.loc[held_out[0], "error"] = "broken"
     probabilities = np.eye(7)[np.arange(len(held_out)) % 7]
 
-    found = reference_table(prepared.with_table(table), probabilities)
+    found = reference_table(replace(prepared, table=table), probabilities)
 
     kept = found[found["split"] == "validation"]
     names = [prepared.class_names[row % 7] for row in range(1, len(held_out))]

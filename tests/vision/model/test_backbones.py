@@ -8,7 +8,6 @@ from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
 from vision.model.classifier import build_classifier
-from vision.model.weight_files import VGG19_FILE, weights_hash
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,7 @@ def test_weights_of_another_architecture_are_refused_with_the_way_out(
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("missing.weights.h5", None, "is no file"),
+        ("missing.weights.h5", None, "is not a file"),
         ("notes.txt", b"text", r"does not end in \.h5 or \.keras"),
         ("half.weights.h5", b"\x89HDF\r\n\x1a\n and nothing more", "does not fit VGG-19"),
     ],
@@ -97,23 +96,6 @@ def test_without_a_network_imagenet_weights_name_the_local_file_setting(
 
     with pytest.raises(UserError, match=r"imagenet could not be downloaded .*set classifier\.weights to the path"):
         with_weights(small_settings, "imagenet")
-
-
-def test_imagenet_weights_are_hashed_where_keras_keeps_its_download(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / VGG19_FILE).write_bytes(b"abc")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-
-    assert weights_hash("imagenet").startswith("ba7816bf")
-
-
-def test_the_hash_of_weights_is_that_of_their_file(tmp_path: Path) -> None:
-    (tmp_path / "w.h5").write_bytes(b"abc")
-
-    assert weights_hash(str(tmp_path / "w.h5")) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert weights_hash("none") == "random"
 
 
 def test_the_compact_network_has_one_to_two_million_weights_and_starts_from_none_only(small_settings: Settings) -> None:

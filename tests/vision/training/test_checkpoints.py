@@ -2,6 +2,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def test_the_state_of_another_training_is_not_taken(
     kept = stopped(prepared, settings, tmp_path, stop_in=2)
     faces, seed = prepared, 3
     if what == "data":
-        faces = prepared.with_table(prepared.table.assign(exact_hash=prepared.table["exact_hash"].str[::-1]))
+        faces = replace(prepared, table=prepared.table.assign(exact_hash=prepared.table["exact_hash"].str[::-1]))
     elif what == "settings":
         seed = 4
     else:

@@ -1,0 +1,34 @@
+import great_expectations as gx
+import pandas as pd
+import pytest
+
+from vision.data.checks import CheckResult
+from vision.data.expectations import check_rows
+
+
+def check(batch: pd.DataFrame, examples: int = 8) -> CheckResult:
+    """Check that the shorter side is 32 pixels or more, for half of the rows."""
+    meta = {"check": "size", "question": "Is it large?", "allowed": "at most half"}
+    expectation = gx.expectations.ExpectColumnValuesToBeBetween(
+        column="short_side", min_value=32, mostly=0.5, severity="warning", meta=meta
+    )
+    (result,) = check_rows(batch, [expectation], examples)
+    return result
+
+
+def table(*sides: float | None) -> pd.DataFrame:
+    return pd.DataFrame({"source": [f"face{n}" for n in range(len(sides))], "short_side": sides})
+
+
+def test_a_missing_value_is_not_checked_and_failed_rows_are_named() -> None:
+    result = check(table(48, None, 16, 40))
+
+    assert (result.checked, result.failed, result.passed, result.examples) == (3, 1, True, ("face2",))
+    assert result.failed_share == pytest.approx(1 / 3)
+    assert (result.check, result.severity, result.allowed) == ("size", "warning", "at most half")
+
+
+def test_more_failed_rows_than_allowed_fail_the_check_and_some_are_named() -> None:
+    result = check(table(*[16] * 5, 48), examples=2)
+
+    assert (result.failed, result.passed, len(result.examples)) == (5, False, 2)
