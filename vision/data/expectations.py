@@ -104,8 +104,11 @@ def check_rows(batch: pd.DataFrame, expectations: list[Expectation], examples: i
 
 def _check_result(outcome: dict[str, Any], rows: int) -> CheckResult:
     config, result = outcome["expectation_config"], outcome["result"]
-    if outcome["exception_info"].get("raised_exception"):
-        raise RuntimeError(f"{config['type']}: {outcome['exception_info']['exception_message']}")
+    raised = outcome["exception_info"]
+    # one exception, or one for each metric that could not be computed
+    for problem in (raised, *(value for value in raised.values() if isinstance(value, dict))):
+        if problem.get("raised_exception"):
+            raise RuntimeError(f"{config['type']}: {problem['exception_message']}")
     found = result.get("partial_unexpected_index_list") or []
     # for to_be_null, missing values are the ones that pass, so they count as checked
     missing = 0 if config["type"] == "expect_column_values_to_be_null" else result.get("missing_count", 0)

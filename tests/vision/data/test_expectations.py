@@ -32,3 +32,8 @@ def test_more_failed_rows_than_allowed_fail_the_check_and_some_are_named() -> No
     result = check(table(*[16] * 5, 48), examples=2)
 
     assert (result.failed, result.passed, len(result.examples)) == (5, False, 2)
+
+
+def test_a_check_that_cannot_run_is_an_error_and_not_a_result() -> None:
+    with pytest.raises(RuntimeError, match="short_side"):
+        check(pd.DataFrame({"source": ["face0"]}))
