@@ -1,5 +1,6 @@
-"""Alerts: a command or a webhook hears how a run ended; whatever fails here is a warning and changes nothing else."""
+"""Alerts: a command or a webhook is told how a run ended; a failure here is only a warning."""
 
+import contextlib
 import json
 import logging
 import os
@@ -11,8 +12,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from threading import Thread
 
+from commands.command_line import Command
 from configs.environment import without_login
-from configs.errors import DRIFTED, HELD, REJECTED
+from configs.errors import DRIFTED, HELD, REJECTED, UserError
+from configs.loading import load_settings
 from configs.settings import AlertSettings, EventName, Settings
 
 logger = logging.getLogger(__name__)
@@ -20,7 +23,7 @@ logger = logging.getLogger(__name__)
 OUTCOMES: dict[int, EventName] = {HELD: "held", REJECTED: "rejected", DRIFTED: "drift"}
 WITHIN_AN_ALERT = "ALERT_EVENT"  # in a command's environment: a run.py that it starts sends no alerts of its own
 SECRET_NAMES = re.compile(r"TOKEN|PASSWORD|SECRET|KEY|WEBHOOK", re.IGNORECASE)
-SHORTEST_SECRET = 6  # characters; a shorter value would blot out ordinary words
+SHORTEST_SECRET = 6  # characters; a shorter value would also hide ordinary words
 LONGEST_PAUSE = 60.0  # seconds between two tries
 
 
@@ -38,11 +41,11 @@ class Event:
 
 
 class DeliveryError(Exception):
-    """Nobody took the alert; says why, without the address or the command."""
+    """An alert was not delivered; says why, without the address or the command."""
 
 
 def without_secrets(text: str) -> str:
-    """Blot out the login of an address, and what the environment keeps under a name such as …_TOKEN or …_KEY."""
+    """Hide the login in an address, and the values of environment variables such as …_TOKEN or …_KEY."""
     for name, value in os.environ.items():
         if SECRET_NAMES.search(name) and len(value) >= SHORTEST_SECRET:
             text = text.replace(value, "***")
@@ -50,13 +53,13 @@ def without_secrets(text: str) -> str:
 
 
 def without_alerts(settings: Settings) -> Settings:
-    """Return the settings with nobody to alert: what runs keep of them holds no webhook and no command."""
+    """Return the settings with nobody to alert, so that what runs keep of them has no webhook and no command."""
     nobody = settings.alerts.model_copy(update={"command": (), "webhook": type(settings.alerts.webhook)("")})
     return settings.model_copy(update={"alerts": nobody})
 
 
 def ending(pipeline: str, exit_code: int, lines: Mapping[str, str]) -> Event | None:
-    """Return the event that a run's end is, or None where nobody waits for one (inference, export, nothing to do)."""
+    """Return the event for the end of a run, or None where nobody waits for one, as of an export."""
     lines = dict(lines)
     if exit_code in OUTCOMES:
         name = OUTCOMES[exit_code]
@@ -70,8 +73,24 @@ def ending(pipeline: str, exit_code: int, lines: Mapping[str, str]) -> Event | N
     return None
 
 
+def failure(command: Command, exit_code: int, message: str) -> Event:
+    """Return the event of a command that failed or was stopped."""
+    return Event("failure", command.subject, exit_code, message)
+
+
+def announce(command: Command, event: Event | None) -> None:
+    """Send an event to whoever the command's settings name; doctor and comparison have none."""
+    if event is None or command.doctor or command.compare:
+        return
+    # where the settings themselves are wrong, those of the environment and YAML alone
+    for overlays, given in ((command.config, command.given), ([], {})):
+        with contextlib.suppress(UserError):
+            send(load_settings(overlays, given).alerts, event)
+            return
+
+
 def send(alerts: AlertSettings, event: Event) -> None:
-    """Give an event to whoever the settings name; a failure is logged, and what takes too long is left behind."""
+    """Send an event to the command and the webhook of the settings; a failure is logged, a slow one is abandoned."""
     if event.event not in alerts.events or WITHIN_AN_ALERT in os.environ:
         return
     said = asdict(event) | {
@@ -85,13 +104,13 @@ def send(alerts: AlertSettings, event: Event) -> None:
         ways["alerts.webhook"] = lambda: _post(alerts, json.dumps(said).encode())
     for name, deliver in ways.items():
         if trouble := _try(alerts, deliver):
-            logger.warning("%s did not take the alert of the %s: %s", name, event.event, trouble)
+            logger.warning("%s did not accept the alert about the %s: %s", name, event.event, trouble)
 
 
 def _try(alerts: AlertSettings, deliver: Callable[[], None]) -> str:
-    """Deliver, and again where that fails; return the last reason, or "" once it was taken.
+    """Deliver, with retries; return the last reason for a failure, or "" once it was accepted.
 
-    The thread bounds what a time limit on each reading from a socket does not: an answer that drips.
+    The thread bounds what a time limit on each read from a socket does not: an answer that arrives byte by byte.
     """
     from urllib3.exceptions import MaxRetryError
     from urllib3.util import Retry

@@ -1,209 +1,28 @@
-"""Reproduction: trains again by what a run keeps in MLflow, says what differs now, and compares the metrics."""
+"""Reproduction: a training is repeated by the settings of a former run."""
 
-import json
-import logging
-import math
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
-import mlflow
-from mlflow.exceptions import MlflowException
-from tabulate import tabulate
-
+from commands.alerts import without_alerts
+from commands.command_line import Command
+from commands.console import quiet
+from commands.dataset import find_files
+from commands.run_pipeline import Job, run_on_stack
 from configs.errors import UserError
-from configs.loading import KEPT_SETTINGS, flatten, load_settings
-from configs.settings import Settings
-from stack.fingerprints import SAID_BY_THE_DATA
-from stack.health import check_stack, check_store, one_line, sqlite_path
-from stack.local_stack import shown_address
-from vision.model.weight_files import weights_hash
-
-if TYPE_CHECKING:
-    from pipelines.runner import Outcome
-
-logger = logging.getLogger(__name__)
-
-REPRODUCES = "reproduces"  # tag that names the former run
-OF_THIS_MACHINE = {"state_folder", "tracking", "alerts"}  # where things are, and who hears of them
-COMPARED = ("test/", "test_clean/", "test_tta/", "test_class/", "best_", "temperature")  # decided by data and training
-SHOWN = ("test/accuracy", "test/macro_f1", "test/negative_log_likelihood", "best_val_accuracy", "temperature")
-THINGS = {
-    "data_fingerprint": "data",
-    "weights_sha256": "weights",
-    "git_commit": "commit",
-    "code_fingerprint": "code",
-    "lock_sha256": "lock",
-    "packages": "packages",
-    "python": "Python",
-    "machine": "machine",
-    "cores": "cores",
-    "device": "device",
-    "precision": "precision",
-}
+from configs.loading import load_settings
+from pipelines.runner import Outcome
 
 
-@dataclass(frozen=True)
-class Former:
-    """A finished training as MLflow keeps it; its settings by section."""
+def run(command: Command, run_id: str) -> Outcome:
+    """Train by the settings of a former run; only the command line is stronger than they are."""
+    if command.config or command.pipeline:
+        raise UserError("--reproduce takes pipeline and settings from the run; change single ones by --section.field")
+    here = load_settings([], command.given)
+    with quiet(not command.debug):
+        from commands import reproduction
+        from stack.health import check_stack
 
-    run_id: str
-    settings: Mapping[str, Any]
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing that is not as it was."""
-
-    thing: str
-    then: str
-    now: str
-
-
-def recall(run_id: str, experiment: str, uri: str) -> Former:
-    """Read a training from the MLflow store. Raises UserError where there is none, or one that does not say enough."""
-    where, path = shown_address(uri) or "the MLflow store", sqlite_path(uri)
-    unknown = f"--reproduce {run_id}: {where} has no such run; --compare shows the last ones"
-    if path is not None and not path.exists():  # MLflow's client would make it
-        raise UserError(unknown)
-    store = check_store(uri, experiment)
-    if store.fix:
-        raise UserError(f"{store.found}; {store.fix}")
-    client = mlflow.MlflowClient(uri or None)
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        raise UserError(unknown) from error
-    if run.data.tags.get("pipeline") != "training":
-        kind = run.data.tags.get("pipeline", "something else")
-        raise UserError(f"--reproduce {run_id}: that run is no training but {kind}")
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            kept = json.loads(
-                Path(client.download_artifacts(run_id, KEPT_SETTINGS, temporary)).read_text(encoding="utf-8")
-            )
-    except (MlflowException, OSError, ValueError) as error:
-        raise UserError(
-            f"--reproduce {run_id}: that run keeps no readable {KEPT_SETTINGS}, from which its settings are rebuilt; "
-            "trainings of this version write it"
-        ) from error
-    if not isinstance(kept, dict):
-        raise UserError(f"--reproduce {run_id}: its {KEPT_SETTINGS} holds {type(kept).__name__}, expected sections")
-    return Former(run_id, kept, run.data.tags, run.data.metrics)
-
-
-def rebuild(former: Former, given: Mapping[str, Any]) -> Settings:
-    """Return the former settings with what was `given` on the command line laid over them.
-
-    They are stronger than the environment and the YAML files. A data set that is given comes with its own reader.
-    Raises UserError where they do not fit this code.
-    """
-    kept = {
-        name: value
-        for name, value in former.settings.items()
-        if name in Settings.model_fields and name not in OF_THIS_MACHINE
-    }
-    chosen = _laid_over(kept, given)
-    named = given.get("dataset", {})
-    if "path" in named and "reader" not in named:
-        chosen["dataset"]["reader"] = "auto"
-    return load_settings([], chosen)
-
-
-def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    both = {name: _laid_over(below[name], value) for name, value in above.items()
-            if isinstance(value, dict) and isinstance(below.get(name), dict)}  # fmt: skip
-    return {**below, **above, **both}
-
-
-def find_differences(former: Former, settings: Mapping[str, Any], tags: Mapping[str, str]) -> list[Difference]:
-    """Return what is not as it was: settings by their name, then data, weights, code, versions and machine.
-
-    Where the data and the weights come from is none: their content is compared.
-    """
-    places = {f"dataset.{name}" for name in SAID_BY_THE_DATA} | {"classifier.weights"}
-    then, now = (
-        {
-            name: value
-            for name, value in flatten(dict(sections)).items()
-            if name not in places and name.partition(".")[0] not in OF_THIS_MACHINE
-        }
-        for sections in (former.settings, settings)
-    )
-    found = [
-        Difference(name, then.get(name, "none"), now.get(name, "none"))
-        for name in dict.fromkeys([*then, *now])
-        if then.get(name) != now.get(name)
-    ]
-    return found + [
-        Difference(thing, former.tags.get(tag, "not recorded"), tags[tag])
-        for tag, thing in THINGS.items()
-        if former.tags.get(tag) != tags[tag]
-    ]
-
-
-def compare_metrics(then: Mapping[str, float], now: Mapping[str, float]) -> dict[str, str]:
-    """Return lines with the main metrics of both runs, and the largest difference over all that training decides."""
-    common = [name for name in then if name in now and name.startswith(COMPARED)]
-    lines = {
-        name: f"{then[name]:.6f} then, {now[name]:.6f} now, difference {_distance(then[name], now[name]):.1e}"
-        for name in SHOWN
-        if name in common
-    }
-    if not common:
-        return {"metrics": "the former run has none to compare"}
-    largest = max(common, key=lambda name: _distance(then[name], now[name]))
-    distance = _distance(then[largest], now[largest])
-    return {**lines, "largest difference": f"{distance:.1e} ({largest}), of {len(common)} metrics"}
-
-
-def _distance(one: float, other: float) -> float:
-    """Return how far two numbers are from each other; two that are not defined are not."""
-    if math.isnan(one) or math.isnan(other):
-        return 0.0 if math.isnan(one) and math.isnan(other) else math.inf
-    return abs(one - other)
-
-
-def render(former: Former, differences: list[Difference]) -> str:
-    """Return the differences as a table, or the sentence that there are none."""
-    if not differences:
-        return f"settings, data, weights, code, versions and machine are those of run {former.run_id}"
-    rows = [[one_line(text) for text in (found.thing, found.then, found.now)] for found in differences]
-    table = tabulate(rows, ["differs", "then", "now"], "simple", disable_numparse=True, maxcolwidths=[None, 60, 60])
-    return f"differs from run {former.run_id}:\n{table}"
-
-
-def known_hash(weights: str) -> str:
-    """Return the hash of the weights as a run's tag has it, or that there is none yet."""
-    try:
-        return weights_hash(weights)
-    except FileNotFoundError:  # of ImageNet's; other files were looked for before
-        return "not downloaded yet"
-
-
-def run(settings: Settings, tags: dict[str, str]) -> "Outcome":
-    """Say what differs from the run that the tag names, train, and say how near the metrics come."""
-    # not above: recall() is needed before the environment is set that ZenML reads when it is imported
-    from pipelines import training
-    from pipelines.runner import Outcome
-    from vision.data.ingestion import ingest_faces
-    from vision.training.devices import resolve_precision
-
-    _, uri = check_stack(settings.state_folder)
-    former = recall(tags[REPRODUCES], settings.tracking.experiment_name, uri)
-    now = {
-        **tags,
-        **training.describe(settings),
-        "data_fingerprint": ingest_faces(settings.dataset, settings.seed).fingerprint,
-        "weights_sha256": known_hash(settings.classifier.weights),
-        "precision": resolve_precision(settings.training.precision),
-    }
-    everything = settings.model_dump(mode="json", include=training.SECTIONS)
-    logger.info("%s", render(former, find_differences(former, everything, now)))
-    trained = training.run(settings, tags)
-    again = mlflow.MlflowClient(uri).get_run(trained.lines["MLflow run"])
-    return Outcome({**trained.lines, **compare_metrics(former.metrics, again.data.metrics)}, trained.exit_code)
+    _, uri = check_stack(here.state_folder)
+    former = reproduction.recall(run_id, here.tracking.experiment_name, uri)
+    settings = without_alerts(find_files(reproduction.rebuild(former, command.given)))
+    job = Job("reproduction", lambda: partial(reproduction.train_again, former), {reproduction.REPRODUCES: run_id})
+    return run_on_stack(job, settings, command.debug)

@@ -1,4 +1,4 @@
-"""The environment: changed for a while, and kept out of what others read."""
+"""Environment variables set for a block, and logins removed from texts."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def changed_environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a block, and put back what was there."""
+    """Set environment variables for a block, then restore what was there."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -22,9 +22,9 @@ def changed_environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def without_login(text: str) -> str:
-    """Return a text without user and password of the addresses in it.
+    """Return a text without the user and password of the addresses in it.
 
-    A password may hold a slash in a database's address, though not in a web address.
+    A password may contain a slash in a database's address, but not in a web address.
     """
     text = re.sub(r"(https?|file|sqlite)://[^/\s]*@", r"\1://", text)
     return re.sub(r"\b(?!(?:https?|file|sqlite):)([a-z][a-z0-9+.-]*)://\S*@", r"\1://", text)

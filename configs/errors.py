@@ -1,4 +1,4 @@
-"""Exit codes, and the errors that a user can mend, each with its own."""
+"""Exit codes, and the errors that a user can fix, each with its own exit code."""
 
 UNEXPECTED, HELD, REJECTED, INVALID_DATA, DRIFTED, STOPPED_BY_USER = 1, 3, 4, 5, 6, 130
 

@@ -1,26 +1,30 @@
-"""Reading the settings: YAML files, environment and command line, merged and checked."""
+"""The settings: read from YAML files, environment and command line, merged and checked."""
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsError
+from pydantic_settings import EnvSettingsSource, SettingsError
 
 from configs.errors import UserError
+from configs.paths import FILES_OR_NAMES, OF_THE_PROJECT, PATHS, resolve_paths
+from configs.pipelines import PIPELINES
 from configs.settings import ENVIRONMENT_PREFIX, Settings
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
+PROJECT = FOLDER.parent
 DEMO = FOLDER / "demo.yaml"
-KEPT_SETTINGS = "settings.json"  # artifact of an MLflow run: its settings by section, from which they can be rebuilt
+KEPT_SETTINGS = "settings.json"  # artifact of an MLflow run: its settings by section, to rebuild them from
 YAML_BYTES = 100_000  # ten times what all settings together take
 SHOWN_CHARACTERS, SHOWN_PROBLEMS = 200, 20  # of a wrong value, and of wrong settings
 
 
 class StrictLoader(yaml.SafeLoader):
-    """Reads plain values. Refuses aliases, by which a few lines grow to gigabytes, and a key that stands twice."""
+    """Reads plain values. Refuses aliases, which can turn a few lines into gigabytes, and a key that occurs twice."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -33,57 +37,55 @@ class StrictLoader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    problem = f"the key {key.value!r} stands there twice"
+                    problem = f"the key {key.value!r} occurs twice"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-def pipeline_names() -> list[str]:
-    """Return the pipelines that there are, training first: each has a module and a YAML of its name."""
-    modules = [path.stem for path in sorted(FOLDER.with_name("pipelines").glob("*.py"))]
-    found = [name for name in modules if (FOLDER / f"{name}.yaml").is_file()]
-    return sorted(found, key=lambda name: name != "training")
-
-
-def load_settings(overlays: list[Path], given: dict[str, Any]) -> Settings:
+def load_settings(overlays: Sequence[Path], given: Mapping[str, Any]) -> Settings:
     """Merge, from weak to strong, the pipelines' YAML files, `overlays`, the environment and `given`.
 
     Each pipeline's file holds what the others do not, so that their order does not matter. `given` is the command
-    line as a nested dictionary. Raises UserError that names each wrong key, its value
+    line as a nested dictionary. Relative paths start at the working directory; in the project's own YAML files, data
+    set, state folder and reports folder start at the project. Raises UserError that names each wrong key, its value
     and what is allowed.
     """
-    own = [_read_yaml(FOLDER / f"{name}.yaml") for name in pipeline_names()]
-    contents = [*own, *map(_read_overlay, overlays)]
-    _check_environment()
-    for name in set(given) - set(Settings.model_fields):
-        raise UserError(f"--{name}: unknown setting; allowed: {', '.join(Settings.model_fields)}")
-
-    class LayeredSettings(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            layers = [InitSettingsSource(settings_cls, content) for content in reversed(contents)]
-            return (init_settings, env_settings, *layers)
-
+    own = [_read_yaml(FOLDER / f"{name}.yaml") for name in PIPELINES]
+    values = merge(*own, read_given(overlays, given))
+    for name in values:
+        if name.startswith("_"):  # pydantic-settings would take it for an option of its own
+            raise UserError(f"{name} = {_shown(values[name])}: unknown setting; {_allowed()}")
     try:
-        return LayeredSettings(**given)
-    except SettingsError as error:
-        raise UserError(f"{error}: {error.__cause__}; lists in the environment are written as JSON") from error
+        return Settings(**resolve_paths(values, Path.cwd(), {*PATHS, *FILES_OR_NAMES}))
     except ValidationError as error:
         raise _wrong_settings(error) from error
+
+
+def read_given(overlays: Sequence[Path], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge, from weak to strong, `overlays`, the environment and `given`: all that the user says, not yet checked."""
+    contents = [*map(_read_overlay, overlays), _read_environment()]
+    for name in set(given) - set(Settings.model_fields):
+        raise UserError(f"--{name}: unknown setting; {_allowed()}")
+    return merge(*contents, given)
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested dictionaries over each other, the strongest last."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            below = merged.get(name)
+            if isinstance(value, Mapping) and isinstance(below, Mapping):
+                value = merge(below, value)
+            merged[name] = value
+    return merged
 
 
 def change_settings(settings: Settings, values: dict[str, Any]) -> Settings:
     """Return the settings with other values, given by path such as `training.phases.0.learning_rate`.
 
-    Raises UserError for a path that is no setting, and for a value out of bounds.
+    Raises UserError for a path that is not a setting, and for a value out of bounds.
     """
     changed = settings.model_dump()
     for path, value in values.items():
@@ -104,7 +106,7 @@ def change_settings(settings: Settings, values: dict[str, Any]) -> Settings:
 
 
 def flatten(values: Any, prefix: str = "", lists: bool = True) -> dict[str, str]:
-    """Turn nested settings into `section.field` names and printable values; `lists` opens lists of sections too."""
+    """Turn nested settings into `section.field` names and texts; `lists` also opens lists of sections."""
     if isinstance(values, dict):
         entries = list(values.items())
     elif lists and isinstance(values, list) and values and isinstance(values[0], dict):
@@ -126,11 +128,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(text.decode("utf-8"), StrictLoader)  # noqa: S506 - it is a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path} cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date, of a number, of brackets in brackets
-        raise UserError(f"--config {path} is no valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date, a number, brackets in brackets
+        raise UserError(f"--config {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"--config {path} holds {type(content).__name__}, expected sections such as `training:`")
-    return content
+        raise UserError(f"--config {path} contains {type(content).__name__}, expected sections such as `training:`")
+    return resolve_paths(content, PROJECT, OF_THE_PROJECT) if path.resolve().parent == FOLDER else content
 
 
 def _read_overlay(path: Path) -> dict[str, Any]:
@@ -138,19 +140,26 @@ def _read_overlay(path: Path) -> dict[str, Any]:
     section = content.get("alerts")
     if isinstance(section, dict) and (named := [name for name in ("command", "webhook") if section.get(name)]):
         raise UserError(
-            f"--config {path} names alerts.{named[0]}, which is taken from the environment, the command line or "
-            "configs/training.yaml only: a settings file that goes from hand to hand starts no program"
+            f"--config {path} names alerts.{named[0]}, which is read from the environment, the command line or "
+            "configs/training.yaml only: a settings file from somebody else must not start a program"
         )
     return content
 
 
-def _check_environment() -> None:
-    """Refuse unknown sections, which pydantic-settings would pass over; it finds unknown fields by itself."""
+def _read_environment() -> dict[str, Any]:
+    """Return what the environment sets. Refuses unknown sections, which pydantic-settings would ignore."""
     for name in os.environ:
         section = name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
         if name.startswith(ENVIRONMENT_PREFIX) and section not in Settings.model_fields:
-            known = ", ".join(Settings.model_fields)
-            raise UserError(f"environment variable {name}: unknown setting {section!r}; allowed: {known}")
+            raise UserError(f"environment variable {name}: unknown setting {section!r}; {_allowed()}")
+    try:
+        return EnvSettingsSource(Settings)()
+    except SettingsError as error:
+        raise UserError(f"{error}: {error.__cause__}; lists in the environment are written as JSON") from error
+
+
+def _allowed() -> str:
+    return f"allowed: {', '.join(Settings.model_fields)}"
 
 
 def _wrong_settings(error: ValidationError) -> UserError:
@@ -166,7 +175,7 @@ def _describe(problem: Any) -> str:
     location, value = problem["loc"], _shown(problem["input"])
     key = _shown(".".join(str(part) for part in location))[1:-1]
     if location[:1] == ("alerts",):
-        value = "…"  # an address or a command that may hold a secret
+        value = "…"  # an address or a command may contain a secret
     if problem["type"] == "missing":
         return f"{key}: missing, and it has no default"
     if problem["type"] == "extra_forbidden":
@@ -187,7 +196,7 @@ def _known_fields(location: tuple[str | int, ...]) -> list[str]:
     sections: list[type[BaseModel]] = [Settings]
     for part in location:
         fields = [section.model_fields[part] for section in sections if part in section.model_fields]
-        if fields:  # else it is a position in a list, a key of a mapping or one of several forms
+        if fields:  # otherwise it is a position in a list, a key of a mapping or one of several forms
             sections = [section for field in fields for section in _sections_in(field.annotation)]
     return list(dict.fromkeys(name for section in sections for name in section.model_fields))
 

@@ -1,12 +1,12 @@
-"""The retraining pipeline: training with a beginning that asks whether there is anything to train for."""
+"""The retraining pipeline: training, if a review of the champion finds a reason."""
 
 import logging
-from pathlib import Path
 
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from configs.errors import UserError
+from configs.loading import PROJECT
 from configs.settings import Settings
 from pipelines import training
 from pipelines.runner import Outcome, execute, output
@@ -20,7 +20,6 @@ from vision.data.readers import source_fingerprint
 
 logger = logging.getLogger(__name__)
 
-PROJECT = Path(__file__).resolve().parents[1]
 SECTIONS = {"seed", "tracking", "dataset", "validation", "preprocessing", "monitoring", "retraining"}
 
 
@@ -45,12 +44,12 @@ def retraining(settings: Settings, tags: dict[str, str], fingerprint: str) -> No
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:
-    """Look over the machine, review the champion, and train if there is reason to."""
+    """Look over the machine, review the champion, and train if there is a reason to."""
     findings = examine(settings, PROJECT, settings.state_folder)
     logger.info("doctor:\n%s", render(findings))
     wrong = [finding for finding in findings if finding.fix]
     if wrong:
-        raise UserError(f"the doctor found what must be mended first:\n{render(wrong)}")
+        raise UserError(f"the doctor found what must be fixed first:\n{render(wrong)}")
     described = {**tags, **training.describe(settings), "pipeline": "retraining"}
     finished = execute(retraining, settings, settings, described, source_fingerprint(settings.dataset))
     verdict, reason = (output(finished, "review_champion", name) for name in ("verdict", "reason"))

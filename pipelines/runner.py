@@ -1,18 +1,12 @@
-"""Execution: how run.py starts a pipeline on the active stack, and what it gets back."""
+"""Execution: a pipeline runs on the active stack, and what it returns is read."""
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from zenml.config.cache_policy import CachePolicy
-from zenml.integrations.mlflow.flavors.mlflow_experiment_tracker_flavor import MLFlowExperimentTrackerSettings
-
 from configs.errors import UserError
-from configs.loading import flatten
+from configs.loading import PROJECT, flatten
 from configs.settings import Settings
-
-PROJECT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -24,17 +18,23 @@ class Outcome:
 
 
 def refuse_placeholders(settings: Settings, *arguments: Any) -> None:
-    """Raise UserError where a text says ${NAME}: ZenML would put the environment's value, a password perhaps, there."""
+    """Raise UserError where a text contains ${NAME}, which ZenML would replace by the environment's value."""
     texts = flatten(settings.model_dump(mode="json"))
     for number, argument in enumerate(arguments):
         texts |= argument if isinstance(argument, dict) else {f"argument {number}": str(argument)}
     for name, text in texts.items():
         if found := re.search(r"\$\{\w+\}", text):
-            raise UserError(f"{name} holds {found[0]}, which would become a variable of the environment; rename it")
+            raise UserError(
+                f"{name} contains {found[0]}, which would be replaced by a variable of the environment; rename it"
+            )
 
 
 def execute(pipeline: Any, settings: Settings, *arguments: Any) -> Any:
     """Run a pipeline in the settings' experiment and return its finished run."""
+    # late: ZenML reads the environment when it is imported, and the commands import this module before that is set
+    from zenml.config.cache_policy import CachePolicy
+    from zenml.integrations.mlflow.flavors.mlflow_experiment_tracker_flavor import MLFlowExperimentTrackerSettings
+
     refuse_placeholders(*arguments)
     tracker = MLFlowExperimentTrackerSettings(experiment_name=settings.tracking.experiment_name)
     # ZenML's cache looks at a step's own source; what the steps call is in vision/

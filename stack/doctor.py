@@ -14,10 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import yaml
-
 from configs.errors import UserError
-from configs.loading import FOLDER
 from configs.settings import Settings
 from stack.health import (
     REINSTALL,
@@ -48,15 +45,18 @@ print(json.dumps([devices, resolve_precision(sys.argv[1])]))
 """
 
 
-def examine(settings: Settings, project: Path, state: Path) -> list[Finding]:
-    """Look at everything that a run needs; nothing is made or changed, and nothing waits for a dead network."""
+def examine(settings: Settings, project: Path, state: Path, dataset_named: bool = True) -> list[Finding]:
+    """Look at everything that a run needs; nothing is made or changed, and nothing waits for a dead network.
+
+    `dataset_named` says whether somebody chose the data set: without one, training would run the demo.
+    """
     with ThreadPoolExecutor(max_workers=1) as beside:
         device = beside.submit(check_device, settings.training.precision, project)  # TensorFlow loads meanwhile
-        experiment, reports = settings.tracking.experiment_name, project / settings.tracking.reports_folder
+        experiment, reports = settings.tracking.experiment_name, settings.tracking.reports_folder
         stack, uri = check_stack(state)
         machine = [check_python(project), check_packages(project)]
         rest = [
-            check_dataset(settings, project),
+            check_dataset(settings, dataset_named),
             check_weights_file(settings.classifier.weights),
             check_folder("state folder", state, "set --state_folder to a folder that can be written"),
             check_folder("reports folder", reports, "set --tracking.reports_folder to a folder that can be written"),
@@ -138,12 +138,9 @@ def check_device(precision: str, project: Path) -> Finding:
     return Finding("device", f"{', '.join(devices)}; training computes in {resolved}")
 
 
-def check_dataset(settings: Settings, project: Path) -> Finding:
+def check_dataset(settings: Settings, dataset_named: bool) -> Finding:
     """Find the data set and its form as training would; a folder's images are counted, not decoded."""
     dataset = settings.dataset
-    default = Path(yaml.safe_load((FOLDER / "training.yaml").read_text(encoding="utf-8"))["dataset"]["path"])
-    if dataset.path == default:  # meant from the project, as in run.py
-        dataset = dataset.model_copy(update={"path": project / default})
     if dataset.reader == "drawn":
         return Finding("data set", f"{dataset.drawn.faces} faces, drawn by the program")
     if dataset.reader == "kaggle":
@@ -152,9 +149,9 @@ def check_dataset(settings: Settings, project: Path) -> Finding:
         return Finding("data set", found, f"{sys.executable} -m pip install kagglehub" if missing else "")
     fix = "set --dataset.path to a folder of class folders, a .zip or .tar.gz of them, or a Kaggle CSV"
     try:
-        if dataset.reader == "auto" and dataset.path == project / default and not find_dataset(dataset.path):
-            nothing = f"no data set in {default}/: training would run the demo on drawn faces"
-            return Finding("data set", nothing, f"put one into {default}/, or {fix}")
+        if dataset.reader == "auto" and not dataset_named and not find_dataset(dataset.path):
+            nothing = f"no data set in {dataset.path}: training would run the demo on drawn faces"
+            return Finding("data set", nothing, f"put one into {dataset.path}, or {fix}")
         located = locate_dataset(dataset)
         reading = open_dataset(located, settings.seed)
         files = [located.path] if located.path.is_file() else walk(located.path)

@@ -1,109 +1,77 @@
+import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import run
-from configs.errors import UserError
 from tests.conftest import PROJECT, command
 
-
-def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, str(PROJECT / "run.py"), *arguments]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, cwd=PROJECT)
-
-
-def test_help_lists_pipelines_and_settings_without_heavy_imports() -> None:
-    started = time.monotonic()
-    done = call("--help")
-    seconds = time.monotonic() - started
-
-    assert done.returncode == 0
-    assert "pipelines: training" in done.stdout
-    assert "--training.batch_size" in done.stdout
-    assert seconds < 3  # 0.4 s on an idle machine; importing Keras alone takes longer than this
+HEAVY = ("cv2", "great_expectations", "keras", "matplotlib", "mlflow", "numpy", "pandas", "tensorflow", "zenml")
+LOADED = """
+import json, sys
+import run
+try:
+    code = run.main(sys.argv[1:])
+except SystemExit as ended:
+    code = ended.code
+print(json.dumps([code, sorted(sys.modules)]))
+"""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("words", "code"),
+    [
+        (["--help"], 0),
+        (["--pipeline", "training", "--seed", "-1"], 2),
+        (["--compare", "--seed", "-1"], 2),
+        (["--doctor", "--seed", "-1"], 2),
+        (["--reproduce", "abc", "--seed", "-1"], 2),
+    ],
+)
+def test_help_and_wrong_settings_come_before_any_heavy_import(words: list[str], code: int) -> None:
+    line = [sys.executable, "-c", LOADED, *words]
+
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True, cwd=PROJECT)
+
+    found, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert found == code
+    assert not {*HEAVY} & {*loaded}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
     [
         (["--pipeline", "trainig"], "unknown pipeline 'trainig'; choose one with --pipeline: training"),
         ([], "no pipeline was named; choose one with --pipeline: training"),
         (["--pipeline", "training", "--seed"], "--seed has no value"),
-        (["--pipeline", "training", "seed", "3"], "unexpected argument 'seed'"),
         (["--pipeline", "training", "--seed", "-1"], "seed = '-1': Input should be greater than or equal to 0"),
         (["--pipeline", "training", "--seed.x", "1"], "seed = {'x': '1'}"),
+        (["--pipeline", "export", "--training.optimiser", "x"], "training.optimiser = 'x': unknown setting; allowed"),
         (["--pipeline", "training", "--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
-        (["--pipeline", "training", "--training.phases", "[1, 2"], "--training.phases [1, 2 is no valid YAML"),
-        (["--pipeline", "training", "--seed", "1", "--seed.x", "1"], "--seed.x: seed was given a value"),
+        (["--reproduce", "abc", "--pipeline", "training"], "--reproduce takes pipeline and settings from the run"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_one_message_and_code_2(arguments: list[str], said: str) -> None:
-    done = call(*arguments)
-
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_debug_shows_the_stack_trace_of_a_mistake_and_keeps_its_code() -> None:
-    done = call("--pipeline", "training", "--seed", "-1", "--debug")
-
-    assert done.returncode == 2
-    assert "Traceback" in done.stderr
-    assert "error: wrong settings" in done.stderr
-
-
-def test_values_are_nested_and_lists_are_read_as_yaml() -> None:
-    _, given = run.parse_arguments(["--a.b", "1", "--a.c=[x, 2]", "--pipeline", "training", "--d", "two words"])
-
-    assert given == {"a": {"b": "1", "c": ["x", 2]}, "d": "two words"}
-
-
-def settings_for(path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
-    """The settings that the command line gives when `path` is the project."""
-    monkeypatch.setattr(run, "PROJECT", path)
-    return run.settings_or_demo(*run.parse_arguments(["--pipeline", "training", *arguments]))
-
-
-def test_without_data_the_demo_is_drawn_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_mistake_on_the_command_line_is_one_message_and_code_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = settings_for(tmp_path, monkeypatch)
+    code = run.main(words)
 
-    assert (settings.dataset.reader, settings.classifier.weights) == ("drawn", "none")
-    assert "DEMO" in capsys.readouterr().out
-
-
-def test_data_in_the_data_folder_is_used(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    write_faces: Callable[..., Path],
-) -> None:
-    write_faces(tmp_path / "data" / "happy", 1)
-
-    settings = settings_for(tmp_path, monkeypatch)
-
-    assert (settings.dataset.reader, settings.classifier.weights) == ("folder", "imagenet")
-    assert capsys.readouterr().out == ""
+    shown = capsys.readouterr().err
+    assert code == 2
+    assert shown.startswith("error: ")
+    assert said in shown
+    assert "Traceback" not in shown
 
 
-def test_a_path_that_was_named_is_never_replaced_by_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"dataset\.path nowhere does not exist"):
-        settings_for(tmp_path, monkeypatch, "--dataset.path", "nowhere")
+def test_debug_shows_the_stack_trace_of_a_mistake_and_keeps_its_code(capsys: pytest.CaptureFixture[str]) -> None:
+    code = run.main(["--pipeline", "training", "--seed", "-1", "--debug"])
 
-
-def test_only_training_falls_back_to_drawn_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "PROJECT", tmp_path)
-
-    with pytest.raises(UserError, match=r"dataset\.path .*data does not exist"):
-        run.settings_or_demo(*run.parse_arguments(["--pipeline", "retraining"]))
+    shown = capsys.readouterr().err
+    assert code == 2
+    assert "Traceback" in shown
+    assert "error: wrong settings" in shown
 
 
 @pytest.mark.parametrize(("name", "setting"), [("state", "state_folder"), ("reports", "tracking.reports_folder")])
@@ -115,8 +83,3 @@ def test_a_folder_that_cannot_be_made_is_named(name: str, setting: str, tmp_path
 
     assert done.returncode == 2
     assert f"{setting} {tmp_path / name} cannot be written" in done.stderr
-
-
-def test_unknown_options_are_not_taken_for_known_ones() -> None:
-    with pytest.raises(UserError, match="--pipe has no value"):
-        run.parse_arguments(["--pipe"])

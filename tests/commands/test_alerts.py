@@ -19,6 +19,7 @@ from commands import alerts
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import AlertSettings
+from pipelines.runner import Outcome
 
 HELD = alerts.Event("held", "training", 3, "held: no gain")
 FAILURE = alerts.Event("failure", "training", 2, "dataset.path nowhere does not exist")
@@ -101,7 +102,7 @@ def test_a_webhook_that_keeps_failing_is_a_warning_without_its_address(
 
     assert len(receiver.bodies) == 3
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "alerts.webhook did not take the alert of the failure: status 500"
+        "alerts.webhook did not accept the alert about the failure: status 500"
     ]
     assert "hush" not in caplog.text
 
@@ -125,7 +126,7 @@ def test_a_server_that_is_not_there_is_a_warning_without_its_address(
 
     alerts.send(wanted(webhook=SecretStr("http://me:hush@127.0.0.1:9/hush"), retries=1), FAILURE)
 
-    assert "alerts.webhook did not take the alert of the failure: ConnectionError" in caplog.text
+    assert "alerts.webhook did not accept the alert about the failure: ConnectionError" in caplog.text
     assert "hush" not in caplog.text
 
 
@@ -180,7 +181,7 @@ def test_a_command_that_fails_or_hangs_is_a_warning(
 
     alerts.send(wanted(command=command, timeout_seconds=0.3, retries=0), FAILURE)
 
-    assert f"alerts.command did not take the alert of the failure: {reason}" in caplog.text
+    assert f"alerts.command did not accept the alert about the failure: {reason}" in caplog.text
     assert time.monotonic() - started < 10
 
 
@@ -244,10 +245,10 @@ def test_the_command_line_alerts_and_keeps_its_exit_code(
     raised: BaseException | None, code: int, message: str, receiver: Receiver, wanted: Callable[..., AlertSettings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    def dispatch(*arguments: object) -> run.Ending:
+    def dispatch(*arguments: object) -> Outcome:
         if raised:
             raise raised
-        return run.Ending(6, {"drifted": "brightness"})
+        return Outcome({"drifted": "brightness"}, 6)
 
     monkeypatch.setattr(run, "dispatch", dispatch)
     monkeypatch.setenv("FACE_EMOTION__ALERTS__WEBHOOK", receiver.url)
@@ -262,7 +263,7 @@ def test_the_command_line_alerts_and_keeps_its_exit_code(
 def test_an_unexpected_error_is_alerted_and_still_raised(
     receiver: Receiver, wanted: Callable[..., AlertSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dispatch(*arguments: object) -> run.Ending:
+    def dispatch(*arguments: object) -> Outcome:
         raise ZeroDivisionError("by nothing")
 
     monkeypatch.setattr(run, "dispatch", dispatch)

@@ -10,7 +10,10 @@ import mlflow
 import pytest
 from markdown_it import MarkdownIt
 
-from commands.compare import Comparison, compare_runs, render
+from commands import comparison as reading
+from commands.command_line import FORMATS
+from commands.comparison import Comparison, compare_runs
+from commands.comparison_formats import RENDERERS, render
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
@@ -80,7 +83,7 @@ def comparison(store: Store, settings: Settings) -> Comparison:
 def test_champion_and_challenger_come_first_then_the_last_training_runs_and_no_run_twice(
     comparison: Comparison,
 ) -> None:
-    shown = [(row.role, row.version, row.run) for row in comparison.rows]
+    shown = [(row.role, row.version, row.run.name) for row in comparison.rows]
 
     assert shown == [
         ("champion", "1", "first"),
@@ -94,7 +97,7 @@ def test_champion_and_challenger_come_first_then_the_last_training_runs_and_no_r
 def test_no_more_runs_are_shown_than_the_settings_say(store: Store) -> None:
     rows = compare_runs(load_settings([], {"tracking": {"compared_runs": 1}}), store.uri).rows
 
-    assert [row.run for row in rows] == ["first", "second", "diverged"]
+    assert [row.run.name for row in rows] == ["first", "second", "diverged"]
 
 
 def test_a_version_that_holds_both_aliases_is_one_row(store: Store, settings: Settings) -> None:
@@ -104,8 +107,8 @@ def test_a_version_that_holds_both_aliases_is_one_row(store: Store, settings: Se
     finally:
         store.client.set_registered_model_alias(MODEL, "challenger", "2")
 
-    assert [(row.role, row.run) for row in rows][:2] == [("both", "first"), ("", "diverged")]
-    assert [(row.version, row.run) for row in rows][-1] == ("2", "second")
+    assert [(row.role, row.run.name) for row in rows][:2] == [("both", "first"), ("", "diverged")]
+    assert [(row.version, row.run.name) for row in rows][-1] == ("2", "second")
 
 
 def test_a_champion_whose_run_is_gone_is_still_shown(store: Store, settings: Settings) -> None:
@@ -117,7 +120,7 @@ def test_a_champion_whose_run_is_gone_is_still_shown(store: Store, settings: Set
         store.client.set_registered_model_alias(MODEL, "challenger", "2")
 
     row = compared.rows[1]
-    assert (row.role, row.version, row.run, row.tags["dataset"]) == ("challenger", version, "", "imported")
+    assert (row.role, row.version, row.run.name, row.tags["dataset"]) == ("challenger", version, "", "imported")
     assert '""' not in parse_qs(urlsplit(compared.ui).fragment.partition("?")[2])["runs"][0]
 
 
@@ -215,7 +218,7 @@ def test_the_link_opens_mlflows_own_comparison_of_these_runs(comparison: Compari
 
     assert f"{link.scheme}://{link.netloc}{link.path}" == "http://127.0.0.1:5000/"
     assert page == "/compare-runs"
-    assert chosen["runs"] == [row.run_id for row in comparison.rows]
+    assert chosen["runs"] == [row.run.run_id for row in comparison.rows]
     assert chosen["experiments"] == [store.experiment]
     assert "(after make ui)" in render(comparison, "text")
 
@@ -223,10 +226,9 @@ def test_the_link_opens_mlflows_own_comparison_of_these_runs(comparison: Compari
 def test_the_link_goes_to_the_server_that_tracks_without_its_password(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from commands import compare as module
     from stack.health import Finding
 
-    monkeypatch.setattr(module, "check_store", lambda uri, name: Finding("MLflow store", "a server"))
+    monkeypatch.setattr(reading, "check_store", lambda uri, name: Finding("MLflow store", "a server"))
     monkeypatch.setattr(mlflow, "MlflowClient", lambda uri: store.client)
 
     compared = compare_runs(settings, "https://me:secret@mlflow.example/base/")
@@ -272,7 +274,8 @@ def test_a_damaged_store_is_named_at_once(settings: Settings, tmp_path: Path) ->
 
 def test_neither_tensorflow_nor_zenml_is_loaded(store: Store) -> None:
     code = (
-        "import sys; from configs.loading import load_settings; from commands.compare import compare_runs, render\n"
+        "import sys; from configs.loading import load_settings; from commands.comparison import compare_runs\n"
+        "from commands.comparison_formats import render\n"
         "print(render(compare_runs(load_settings([], {}), sys.argv[1]), 'text'))\n"
         "print(sorted({'tensorflow', 'keras', 'zenml', 'cv2'} & set(sys.modules)))"
     )
@@ -283,3 +286,7 @@ def test_neither_tensorflow_nor_zenml_is_loaded(store: Store) -> None:
 
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
     assert done.stderr == ""
+
+
+def test_every_format_that_the_command_line_offers_can_be_rendered() -> None:
+    assert set(RENDERERS) == set(FORMATS)

@@ -6,8 +6,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from commands import reproduce as reproduction
-from commands.reproduce import Difference, Former
+from commands import reproduction
+from commands.reproduction import Difference, Former
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
@@ -38,14 +38,14 @@ def test_a_run_does_not_decide_where_this_machine_keeps_things_or_whom_it_alerts
     rebuilt = reproduction.rebuild(Former("abc", {**former.settings, **hostile}, {}, {}), {})
 
     assert rebuilt.alerts.command == ()
-    assert str(rebuilt.state_folder) == ".state"
+    assert rebuilt.state_folder == PROJECT / ".state"
     assert rebuilt.tracking.model_name == "face-emotion-classifier"
 
 
 def test_the_command_line_is_stronger_than_the_run_and_a_given_data_set_brings_its_reader(former: Former) -> None:
     rebuilt = reproduction.rebuild(former, {"dataset": {"path": "faces.zip"}, "training": {"batch_size": "8"}})
 
-    assert (rebuilt.dataset.reader, str(rebuilt.dataset.path)) == ("auto", "faces.zip")
+    assert (rebuilt.dataset.reader, rebuilt.dataset.path) == ("auto", Path.cwd() / "faces.zip")
     assert rebuilt.training.batch_size == 8
     assert rebuilt.dataset.image_size == SMALL["dataset"]["image_size"]
 
@@ -137,10 +137,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
     [
         ("unknown", "has no such run"),
         ("no id", "has no such run"),
-        ("no training", "that run is no training but rollback"),
-        ("no file", "that run keeps no readable settings.json"),
-        ("no JSON", "that run keeps no readable settings.json"),
-        ("no sections", "its settings.json holds list"),
+        ("no training", "that run is not a training but rollback"),
+        ("no file", "that run has no readable settings.json"),
+        ("no JSON", "that run has no readable settings.json"),
+        ("no sections", "its settings.json contains list"),
     ],
 )
 def test_a_run_that_cannot_be_reproduced_says_why(name: str, said: str, store: tuple[str, dict[str, str]]) -> None:

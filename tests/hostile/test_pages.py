@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from jinja2 import Environment, FileSystemLoader, nodes
 
-from commands.compare import Comparison, Row, render
+from commands.comparison import Comparison, Row, RunFacts
+from commands.comparison_formats import render
 from configs.settings import Settings
 from vision.data.ingestion import ingest_faces
 from vision.data.validation import validate_faces
@@ -108,7 +109,12 @@ def test_names_of_pictures_are_text_in_the_summary_of_predictions() -> None:
 
 def test_names_of_runs_and_tags_are_text_in_the_comparison() -> None:
     rows = tuple(
-        Row("champion", name, name, name, "1", name, name, {}, {"dataset": name, "weights": name, "decision": name})
+        Row(
+            "champion",
+            name,
+            RunFacts(name, name, "1", name, name),
+            dict.fromkeys(("dataset", "weights", "decision"), name),
+        )
         for name in NAMES
     )
 

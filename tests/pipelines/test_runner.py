@@ -16,7 +16,7 @@ from pipelines.runner import refuse_placeholders
 def test_a_text_that_zenml_would_replace_by_a_secret_of_the_environment_is_refused(
     given: dict[str, object], tags: dict[str, str], named: str
 ) -> None:
-    with pytest.raises(UserError, match=rf"^{named} holds \$"):
+    with pytest.raises(UserError, match=rf"^{named} contains \$"):
         refuse_placeholders(load_settings([], given), tags, "fingerprint")
 
 

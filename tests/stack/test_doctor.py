@@ -43,8 +43,9 @@ def settings_for(**dataset: object) -> Settings:
 
 
 def test_before_the_first_run_everything_is_looked_at_and_nothing_is_made(tmp_path: Path, home: Path) -> None:
-    settings = load_settings([], {"tracking": {"reports_folder": str(tmp_path / "reports")}})
     project = tmp_path / "project"
+    given = {"tracking": {"reports_folder": str(tmp_path / "reports")}, "dataset": {"path": str(project / "data")}}
+    settings = load_settings([], given)
     project.mkdir()
     for name in ("vision", "configs"):
         (project / name).symlink_to(PROJECT / name)
@@ -53,7 +54,7 @@ def test_before_the_first_run_everything_is_looked_at_and_nothing_is_made(tmp_pa
     before = sorted(tmp_path.iterdir()), sorted(project.iterdir())
     started = time.monotonic()
 
-    findings = examine(settings, project, tmp_path / "state")
+    findings = examine(settings, project, tmp_path / "state", dataset_named=False)
 
     seconds = time.monotonic() - started
     subjects = ["Python", "packages", "device", "data set", "weights", "state folder", "reports folder", "disk",
@@ -61,7 +62,7 @@ def test_before_the_first_run_everything_is_looked_at_and_nothing_is_made(tmp_pa
     assert [finding.subject for finding in findings] == subjects
     wrong = {finding.subject for finding in findings if finding.fix} - {"disk"}  # that one is up to the machine
     assert wrong == {"data set", "weights"}, render(findings)
-    assert "no data set in data/: training would run the demo on drawn faces" in render(findings)
+    assert f"no data set in {project / 'data'}: training would run the demo on drawn faces" in render(findings)
     assert (sorted(tmp_path.iterdir()), sorted(project.iterdir())) == before
     assert not list(home.iterdir())
     assert seconds < 30  # 8 s on an idle machine
@@ -141,7 +142,7 @@ def test_a_data_set_in_the_data_folder_is_found_with_its_form_and_size(
 ) -> None:
     write_faces(tmp_path / "data" / "train" / "happy", 3)
 
-    finding = check_dataset(settings_for(), tmp_path)
+    finding = check_dataset(settings_for(path=str(tmp_path / "data")), dataset_named=False)
 
     assert finding.fix == ""
     assert finding.found == f"folder {tmp_path / 'data'}: 3 images, 0.0 MB"
@@ -150,7 +151,7 @@ def test_a_data_set_in_the_data_folder_is_found_with_its_form_and_size(
 @pytest.mark.parametrize(
     ("dataset", "found"),
     [
-        ({"path": "nowhere"}, "dataset.path nowhere does not exist"),
+        ({"path": "nowhere"}, "nowhere does not exist"),
         ({"path": str(PROJECT / "run.py")}, "is a file of unknown kind"),
         ({"reader": "drawn"}, "1400 faces, drawn by the program"),
         ({"path": "damaged.zip"}, "is not a readable zip or tar file"),
@@ -162,7 +163,7 @@ def test_a_data_set_that_cannot_be_read_is_named(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "damaged.zip").write_text("not a zip")
 
-    finding = check_dataset(settings_for(**dataset), tmp_path)
+    finding = check_dataset(settings_for(**dataset), dataset_named=True)
 
     assert found in finding.found
     assert ("--dataset.path" in finding.fix) == ("reader" not in dataset)

@@ -1,0 +1,120 @@
+"""The command line: its words become options and settings."""
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from configs.errors import UserError
+from configs.loading import flatten, load_settings
+from configs.pipelines import PIPELINES
+from configs.settings import ENVIRONMENT_PREFIX
+
+FORMATS = ("text", "markdown", "json", "html")
+EXPECTED = "settings are given as --section.field VALUE"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the command line asks for; `given` holds its settings as a nested dictionary."""
+
+    pipeline: str | None = None
+    config: list[Path] = field(default_factory=list)
+    bare: Path | None = None
+    reproduce: str | None = None
+    doctor: bool = False
+    compare: bool = False
+    format: str = FORMATS[0]
+    debug: bool = False
+    given: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> str:
+        """What an alert calls the run."""
+        return "reproduction" if self.reproduce else "bare" if self.bare else self.pipeline or "none"
+
+
+class Parser(argparse.ArgumentParser):
+    """Adds pipelines, settings and exit codes to the help, and reports mistakes as UserError."""
+
+    def format_help(self) -> str:
+        values = flatten(load_settings([], {}).model_dump(mode="json"), lists=False)
+        width = max(len(name) for name in values)
+        return "\n".join(
+            [
+                super().format_help(),
+                f"pipelines: {', '.join(PIPELINES)}\n",
+                "settings, with the values of configs/*.yaml (bounds in configs/settings.py):",
+                *(f"  --{name:<{width}}  {value}" for name, value in values.items()),
+                f"\nAlso as environment variables, for example {ENVIRONMENT_PREFIX}TRAINING__BATCH_SIZE=32.",
+                "Strongest first: command line, environment, --config files (the last first), configs/*.yaml.",
+                "\nexit codes: 0 done (training: promoted), 1 unexpected error, 2 wrong settings or input, 3 held,",
+                "4 rejected, 5 invalid data, 6 drifted, 130 Ctrl-C\n",
+            ]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see run.py --help")
+
+
+def parse_words(words: list[str]) -> Command:
+    """Return what the words ask for. Raises UserError for what is neither an option nor a setting with a value.
+
+    Settings are only put into their places here, and checked when they are loaded. pydantic-settings' own parser reads
+    no mappings in YAML, cuts quoted words at commas, and says of an unknown setting only that it is unknown.
+    """
+    options, rest = _make_parser().parse_known_args(words)
+    return Command(**vars(options), given=_nest(rest))
+
+
+def _make_parser() -> Parser:
+    parser = Parser(
+        prog="run.py", description="Face-emotion detection, from raw faces to a model in MLflow.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--pipeline", metavar="NAME", help="the pipeline to run")
+    repeatable: dict[str, Any] = {"type": Path, "action": "append", "default": []}
+    add("--config", metavar="FILE", help="YAML over the pipeline's own; repeatable", **repeatable)
+    bare = "train without ZenML and MLflow, by any of Keras's backends (KERAS_BACKEND); write to FOLDER"
+    add("--bare", metavar="FOLDER", type=Path, help=bare)
+    add("--reproduce", metavar="RUN_ID", help="train again from what an MLflow run keeps, and say what differs")
+    add("--doctor", action="store_true", help="look over this machine and say what to fix")
+    add("--compare", action="store_true", help="print champion, challenger and the last runs")
+    add("--format", choices=FORMATS, default=FORMATS[0], help="of --compare")
+    add("--debug", action="store_true", help="show stack traces and the libraries' own messages")
+    return parser
+
+
+def _nest(words: list[str]) -> dict[str, Any]:
+    """Turn `--section.field VALUE` and `--section.field=VALUE` into a nested dictionary."""
+    given: dict[str, Any] = {}
+    rest = iter(words)
+    for word in rest:
+        name, separator, value = word.partition("=")
+        if not name.startswith("--"):
+            raise UserError(f"unexpected argument {name!r}; {EXPECTED}")
+        if not separator:
+            try:
+                value = next(rest)
+            except StopIteration:
+                raise UserError(f"{name} has no value; {EXPECTED}") from None
+        *sections, key = name.removeprefix("--").split(".")
+        place = given
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise UserError(f"{name}: {section} was given a value before, so it is not a section")
+        place[key] = _read_value(name, value)
+    return given
+
+
+def _read_value(name: str, text: str) -> Any:
+    """Read lists and mappings as YAML; pydantic turns other text into numbers and switches."""
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number
+        raise UserError(f"{name} {text} is not valid YAML: {' '.join(str(error).split())}") from error

@@ -1,0 +1,36 @@
+"""The data set of a command: found before anything runs, or the demo's drawn faces."""
+
+from commands.command_line import Command
+from configs.loading import DEMO, load_settings, read_given
+from configs.settings import Settings
+
+
+def load_with_dataset(command: Command, falls_back_to_demo: bool) -> Settings:
+    """Return the settings with the data set found.
+
+    They are those of the demo where nobody names a data set and there is none: the demo is for a first look.
+    """
+    settings = load_settings(command.config, command.given)
+    from vision.data.readers import find_dataset
+
+    dataset = settings.dataset
+    chosen = dataset.reader != "auto" or names_dataset(command)
+    if falls_back_to_demo and not chosen and not find_dataset(dataset.path):
+        settings = load_settings([DEMO, *command.config], command.given)
+        line = f"DEMO: there is no data set in {dataset.path}, so faces are DRAWN. Name one with --dataset.path PATH"
+        print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)
+    return find_files(settings)
+
+
+def names_dataset(command: Command) -> bool:
+    """Say whether the command line, the environment or a --config file names a data set."""
+    return "path" in read_given(command.config, command.given).get("dataset", {})
+
+
+def find_files(settings: Settings) -> Settings:
+    """Return the settings with the data set found. Raises UserError where it or the weights are missing."""
+    from vision.data.readers import locate_dataset
+    from vision.model.weight_files import check_weights
+
+    check_weights(settings.classifier.weights)
+    return settings.model_copy(update={"dataset": locate_dataset(settings.dataset)})

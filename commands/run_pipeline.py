@@ -1,0 +1,95 @@
+"""Running a pipeline: environment and stack are prepared, and the last lines printed."""
+
+import importlib
+import logging
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from commands.alerts import without_alerts
+from commands.command_line import Command
+from commands.console import print_lines, quiet
+from commands.dataset import load_with_dataset
+from configs.errors import UserError
+from configs.loading import PROJECT, load_settings
+from configs.pipelines import PIPELINES
+from configs.settings import Settings
+from pipelines.runner import Outcome
+
+Run = Callable[[Settings, dict[str, str]], Outcome]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What runs on the stack; `load` imports it, once the environment is set that libraries read when imported."""
+
+    name: str
+    load: Callable[[], Run]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def run(command: Command) -> Outcome:
+    """Run the pipeline that the command names."""
+    name = command.pipeline
+    if name not in PIPELINES:
+        asked = f"unknown pipeline {name!r}" if name else "no pipeline was named"
+        raise UserError(f"{asked}; choose one with --pipeline: {', '.join(PIPELINES)}")
+    chosen = PIPELINES[name]
+    if chosen.reads_dataset:
+        settings = load_with_dataset(command, chosen.falls_back_to_demo)
+    else:
+        settings = load_settings(command.config, command.given)
+    job = Job(name, lambda: _run_of(chosen.module))
+    return run_on_stack(job, without_alerts(settings), command.debug)
+
+
+def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:
+    """Prepare environment and stack, run the job and print its last lines."""
+    from stack.error_messages import check_stores, explained, wait_for_locks
+    from stack.local_stack import check_writable, prepare_environment, prepare_stack, start_lock
+
+    folders = {"state_folder": settings.state_folder, "tracking.reports_folder": settings.tracking.reports_folder}
+    for setting, folder in folders.items():
+        check_writable(setting, folder)
+    prepare_environment(PROJECT, settings.state_folder, debug)
+    with explained(folders, os.environ.get("MLFLOW_TRACKING_URI", "")):
+        with start_lock(settings.state_folder):
+            check_stores(settings)
+            wait_for_locks()
+            with quiet(not debug):
+                import keras
+
+                run = job.load()
+            keras.config.disable_interactive_logging()
+            store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
+        _show_own_messages(debug)
+        outcome = run(settings, {"git_commit": git_commit(), "pipeline": job.name, **job.tags})
+        experiment = {"experiment": settings.tracking.experiment_name}
+        print_lines({**experiment, **outcome.lines, "open the UI": store.ui_command})
+        return outcome
+
+
+def git_commit() -> str:
+    """Return the project's commit, marked where files differ from it, or "none" outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        line = ["git", "-C", str(PROJECT), *arguments]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("-changed" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "none"
+
+
+def _run_of(module: str) -> Run:
+    run: Run = importlib.import_module(module).run
+    return run
+
+
+def _show_own_messages(debug: bool) -> None:
+    for package in ("vision", "stack", "steps", "pipelines", "commands"):
+        logging.getLogger(package).setLevel(logging.INFO)
+    logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)  # it sets its own level

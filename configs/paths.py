@@ -1,0 +1,39 @@
+"""Paths in the settings: where a relative one starts."""
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+
+OF_THE_PROJECT = ("dataset.path", "state_folder", "tracking.reports_folder")  # relative in the project's own YAML
+PATHS = (*OF_THE_PROJECT, "bundle.path", "inference.output")
+FILES_OR_NAMES = ("classifier.weights", "training.distillation.teacher")
+
+
+def resolve_paths(values: Mapping[str, Any], folder: Path, names: Collection[str], above: str = "") -> dict[str, Any]:
+    """Return nested settings in which those with these names are full paths.
+
+    Relative paths start at `folder`, and ~ is the home folder. Raises UserError for what cannot be a path.
+    """
+    resolved: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{above}{key}"
+        if isinstance(value, Mapping):
+            value = resolve_paths(value, folder, names, f"{name}.")
+        elif name in names and isinstance(value, str | Path):
+            value = _resolve(name, value, folder)
+        resolved[key] = value
+    return resolved
+
+
+def _resolve(name: str, value: str | Path, folder: Path) -> str | Path:
+    path = folder / os.path.expanduser(value)
+    try:
+        if name in FILES_OR_NAMES:
+            return str(path.absolute()) if path.is_file() else value
+        # a link's own name may say the form of a data set; a store that is reached by a link keeps one name
+        return path.absolute() if name == "dataset.path" else path.resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a null character is a ValueError, a circle of links the last
+        raise UserError(f"{name} {str(value)!r} cannot be a path: {error}") from error

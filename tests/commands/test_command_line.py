@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from commands.command_line import Command, parse_words
+from configs.errors import UserError
+from configs.pipelines import PIPELINES
+
+
+def test_the_help_lists_pipelines_and_settings_with_their_values(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_words(["--help"])
+
+    shown = capsys.readouterr().out
+    assert f"pipelines: {', '.join(PIPELINES)}" in shown
+    assert ["--training.batch_size", "128"] in [line.split() for line in shown.splitlines()]
+
+
+def test_values_are_nested_and_lists_and_mappings_are_read_as_yaml() -> None:
+    words = ["--a.b", "1", "--a.c=[x, 2]", "--pipeline", "training", "--d", "two words", "--e", "[{name: x, on: [y]}]"]
+
+    command = parse_words(words)
+
+    assert command.pipeline == "training"
+    assert command.given == {"a": {"b": "1", "c": ["x", 2]}, "d": "two words", "e": [{"name": "x", True: ["y"]}]}
+
+
+def test_what_is_quoted_in_a_list_is_one_word() -> None:
+    assert parse_words(["--card.limits", "['one, two', three]"]).given == {"card": {"limits": ["one, two", "three"]}}
+
+
+def test_the_later_of_two_values_wins() -> None:
+    assert parse_words(["--a.b", "[1]", "--a.b=[2]", "--a.c", ""]).given == {"a": {"b": [2], "c": ""}}
+
+
+def test_options_are_not_settings() -> None:
+    command = parse_words(["--config", "a.yaml", "--config", "b.yaml", "--bare", "out", "--debug", "--format", "json"])
+
+    assert command == Command(config=[Path("a.yaml"), Path("b.yaml")], bare=Path("out"), debug=True, format="json")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seed"], "--seed has no value"),
+        (["--pipe"], "--pipe has no value"),  # not taken for --pipeline
+        (["seed", "3"], "unexpected argument 'seed'"),
+        (["--training.phases", "[1, 2"], r"--training\.phases \[1, 2 is not valid YAML"),
+        (["--training.phases", "[2001-99-99]"], "is not valid YAML: month must be in 1..12"),
+        (["--seed", "1", "--seed.x", "1"], r"--seed\.x: seed was given a value before"),
+        (["--format", "pdf"], "invalid choice: 'pdf'"),
+        (["--pipeline"], "expected one argument; see run.py --help"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        parse_words(words)

@@ -1,0 +1,87 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from commands.command_line import parse_words
+from commands.dataset import load_with_dataset
+from configs import loading
+from configs.errors import UserError
+from configs.settings import Settings
+
+
+@pytest.fixture
+def settings_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+    """Return a function that loads the settings of a command where `tmp_path` is the project."""
+    monkeypatch.setattr(loading, "PROJECT", tmp_path)
+
+    def load(*words: str, falls_back_to_demo: bool = True) -> Settings:
+        return load_with_dataset(parse_words([*words]), falls_back_to_demo)
+
+    return load
+
+
+def test_without_data_the_demo_is_drawn_and_says_so(
+    settings_for: Callable[..., Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_for()
+
+    assert (settings.dataset.reader, settings.classifier.weights) == ("drawn", "none")
+    assert "DEMO" in capsys.readouterr().out
+
+
+def test_data_in_the_data_folder_is_used(
+    settings_for: Callable[..., Settings],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    write_faces: Callable[..., Path],
+) -> None:
+    write_faces(tmp_path / "data" / "happy", 1)
+
+    settings = settings_for()
+
+    assert (settings.dataset.reader, settings.classifier.weights) == ("folder", "imagenet")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("path", ["nowhere", "data", "~/data"])
+def test_a_path_that_was_named_is_never_replaced_by_the_demo(
+    path: str, settings_for: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    with pytest.raises(UserError, match=rf"dataset\.path /.*{Path(path).name} does not exist"):
+        settings_for("--dataset.path", path)
+
+
+def test_a_path_in_the_environment_or_a_file_of_settings_is_named_too(
+    settings_for: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text("dataset: {path: data}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"dataset\.path"):
+        settings_for("--config", str(tmp_path / "mine.yaml"))
+
+    monkeypatch.setenv("FACE_EMOTION__DATASET__PATH", "data")
+    with pytest.raises(UserError, match=r"dataset\.path"):
+        settings_for()
+
+
+def test_a_typed_path_starts_where_the_user_is(
+    settings_for: Callable[..., Settings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_faces: Callable[..., Path],
+) -> None:
+    here = tmp_path / "here"
+    write_faces(here / "data" / "happy", 1)
+    write_faces(tmp_path / "data" / "sad", 1)
+    monkeypatch.chdir(here)
+
+    assert settings_for().dataset.path == tmp_path / "data"
+    assert settings_for("--dataset.path", "data").dataset.path == here / "data"
+
+
+def test_only_training_falls_back_to_drawn_faces(settings_for: Callable[..., Settings]) -> None:
+    with pytest.raises(UserError, match=r"dataset\.path .*data does not exist"):
+        settings_for(falls_back_to_demo=False)
