@@ -66,8 +66,8 @@ ui: setup ## open the MLflow UI on this project's runs (PORT=5000)
 clean: ## remove the environment, all runs and reports (not data/)
 	rm -rf $(VENV) .state reports
 
-lock: ## resolve pyproject.toml into requirements.lock (needs uv)
-	uv pip compile pyproject.toml --extra dev --extra kaggle --extra onnx --universal --python-version 3.11 --generate-hashes \
+lock: setup ## resolve pyproject.toml into requirements.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --extra docs --extra kaggle --extra onnx --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
-	uv pip compile .ci/audit.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	$(VENV)/bin/uv pip compile .ci/audit.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		--output-file .ci/audit.lock
