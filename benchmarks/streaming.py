@@ -114,9 +114,9 @@ def limit_this_process(options: Namespace) -> None:
 def measure_side(options: Namespace) -> float:
     """Return faces per second of one side, in this process."""
     limit_this_process(options)
-    from vision.training.batches import FaceBatches
+    from vision.training.batches import Examples, FaceBatches
 
-    batches = FaceBatches(open_store(options), TRAIN, BATCH, np.random.default_rng(0))
+    batches = FaceBatches(Examples(open_store(options), TRAIN), BATCH, np.random.default_rng(0))
     if options.work == "batches":
         started, position = time.perf_counter(), 0
         while time.perf_counter() - started < options.seconds:
@@ -131,7 +131,8 @@ def train(batches: Any, work: str, seconds: float) -> float:
     import keras
 
     from vision.model.classifier import build_classifier, set_trainable
-    from vision.training.loop import AugmentedClassifier
+    from vision.training.learner import AugmentedClassifier
+    from vision.training.losses import TargetLoss
 
     if work == "small":
         layers = keras.layers
@@ -147,8 +148,9 @@ def train(batches: Any, work: str, seconds: float) -> float:
             load_settings([], {"classifier": {"weights": "none"}}).classifier, SIDE, len(CLASSES)
         )
         set_trainable(network, ("head", "block4", "block5"))
-    model = AugmentedClassifier(network, [])
-    model.compile("adamw", keras.losses.CategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model = AugmentedClassifier(network, [], TargetLoss(loss, load_settings([], {}).training.distillation))
+    model.compile("adamw")
     ends: list[float] = []
     stretch = STEPS if work == "small" else VGG19_STEPS
 

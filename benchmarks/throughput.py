@@ -87,7 +87,7 @@ def measure_bare(faces: FaceSet, settings: Settings) -> float:
 
     from vision.model.classifier import BFLOAT16, FLOAT32, build_classifier, set_trainable
     from vision.training.devices import resolve_precision
-    from vision.training.loop import OPTIMIZERS, learning_rate
+    from vision.training.optimizers import OPTIMIZERS, learning_rate
 
     training, phase = settings.training, settings.training.phases[0]
     classes, side = len(faces.class_names), faces.images.shape[1]

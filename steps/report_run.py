@@ -17,7 +17,7 @@ from vision.evaluation.evaluation import EvaluationReport
 from vision.lifecycle.gate import Decision
 from vision.reporting.reports import render_page
 from vision.training.augmentation import AugmentationReport
-from vision.training.loop import TrainingHistory
+from vision.training.history import TrainingHistory
 
 DATA_STEPS = ("ingest_data", "validate_data", "analyze_balance", "preprocess_data", "preview_augmentation")
 

@@ -17,7 +17,7 @@ from stack.registry import find_teacher
 from stack.run_log import log_report, measured, report_folder
 from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet
-from vision.training.tuning import TuningReport
+from vision.training.tuning import SearchData, SearchPlaces, TuningReport
 from vision.training.tuning import search_settings as search
 
 
@@ -30,7 +30,8 @@ def search_settings(
     folder = whole.state_folder
     with measured():
         teacher, _ = find_teacher(whole.training.distillation.teacher)
-        report = search(prepared, balance.weights, whole, folder / "tuning", folder / "features", nested_run, teacher)
+        data = SearchData(prepared, balance.weights, teacher)
+        report = search(data, whole, SearchPlaces(folder / "tuning", folder / "features"), nested_run)
     log_report(report, "tuning")
     best = report_folder(str(whole.tracking.reports_folder)) / "best.yaml"
     best.write_text(report.yaml(), encoding="utf-8")

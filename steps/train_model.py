@@ -18,7 +18,9 @@ from vision.data.faces import FaceSet
 from vision.evaluation.calibration import calibrate_classifier
 from vision.lifecycle.drift import add_taught, reference_table
 from vision.model.weight_files import weights_hash
-from vision.training.loop import TrainingHistory, train_classifier
+from vision.training.history import TrainingHistory
+from vision.training.loop import train_classifier
+from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 
 
 @step(
@@ -43,25 +45,16 @@ def train_model(
 ]:
     """Fine-tune; every epoch's metrics go to MLflow as they happen, the best epoch so far is on disk.
 
-    A training that was stopped goes on from its last epoch, and its earlier epochs go to this run too.
+    A training that was stopped resumes from its last epoch, and its earlier epochs go to this run too.
     The reference says what the model learned from, for the comparison with later faces.
     """
     teacher, learnt_before = find_teacher(training.distillation.teacher)
+    data = TrainingData(prepared, balance.weights[training.class_weights], teacher)
+    recipe = Recipe(classifier, augmentation, training, seed)
+    paths = TrainingPaths(run_checkpoint(checkpoints_folder), Path(features_folder), Path(unfinished_folder))
     epochs = EpochLog()
     with measured():
-        best, history = train_classifier(
-            prepared,
-            balance.weights[training.class_weights],
-            classifier,
-            augmentation,
-            training,
-            seed,
-            run_checkpoint(checkpoints_folder),
-            Path(features_folder),
-            teacher=teacher,
-            states=Path(unfinished_folder),
-            hook=epochs,
-        )
+        best, history = train_classifier(data, recipe, paths, epochs)
         calibrated, temperature, probabilities = calibrate_classifier(best, prepared, training.batch_size)
     epochs.finish()
     log_report(history, "training")

@@ -14,7 +14,7 @@ from vision.data.preprocessing import PreprocessingReport
 from vision.data.validation import ValidationReport
 from vision.evaluation.evaluation import EvaluationReport
 from vision.lifecycle.model_card import write_card
-from vision.training.loop import TrainingHistory
+from vision.training.history import TrainingHistory
 
 DESCRIBED = ("dataset", "data_fingerprint", "git_commit", "weights", "weights_sha256", "precision", "device")
 

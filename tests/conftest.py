@@ -36,7 +36,8 @@ SMALL: dict[str, Any] = {
     "validation": {"class_count": {"min_count": 2}},
     "preprocessing": {"image_size": 32, "validation_share": 0.2},
     "augmentation": {"random_crop": False},
-    "classifier": {"weights": "none", "crop_size": 0, "batch_norm_blocks": [4, 5], "dense_units": [16]},
+    "classifier": {"weights": "none", "width": 0.0625, "crop_size": 0, "batch_norm_blocks": [4, 5],
+                   "dense_units": [16]},
     "training": {
         "precision": "float32",
         "batch_size": 32,

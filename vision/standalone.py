@@ -19,22 +19,25 @@ from vision.evaluation.test_time_augmentation import predict_views
 from vision.model.classifier import load_teacher, predict
 from vision.training.batches import count_classes
 from vision.training.checkpoints import forget_state
-from vision.training.loop import EpochHook, TrainingHistory, train_classifier
+from vision.training.history import EpochHook, TrainingHistory
+from vision.training.loop import train_classifier
+from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 
 CLASSIFIER, SCORES, CURVES = "classifier.keras", "scores.json", "learning_curves.png"
-UNFINISHED = "unfinished"  # folder of what a stopped training goes on from
+UNFINISHED = "unfinished"  # folder of what a stopped training resumes from
 
 
 def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
     """Ingest, preprocess, train, calibrate and score; write the best epoch and its scores to `folder`.
 
-    The same call after one that was stopped goes on from its last epoch. Return what there is to say of it, by name.
-    `folder`/classifier.keras gives logits and can be the `classifier.weights` of a pipeline.
+    The same call after one that was stopped resumes from its last epoch. Return the lines of a summary by name.
+    `folder`/classifier.keras gives logits and can be the `classifier.weights` of a pipeline. Raises UserError where the
+    folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--bare {folder} is no folder that can be made: {error.strerror}; name another") from error
+        raise UserError(f"--bare {folder} is not a folder that can be made: {error.strerror}; name another") from error
     faces = prepare_faces(settings)
     classifier, history = train_faces(faces, settings, folder, states=folder / UNFINISHED)
     scores = score_recipe(classifier, faces, settings)
@@ -60,21 +63,15 @@ def train_faces(
 ) -> tuple[keras.Model, TrainingHistory]:
     """Train as the step train_model does; `hook` is called after every epoch, `folder` takes what training keeps.
 
-    With `states`, a folder, a training that was stopped goes on from its last epoch.
+    With `states`, a folder, a training that was stopped resumes from its last epoch.
     """
     weights = SCHEMES[settings.training.class_weights](count_classes(faces), settings.balance)
+    class_weights = dict(zip(faces.class_names, weights.tolist(), strict=True))
     return train_classifier(
-        faces,
-        dict(zip(faces.class_names, weights.tolist(), strict=True)),
-        settings.classifier,
-        settings.augmentation,
-        settings.training,
-        settings.seed,
-        folder / CLASSIFIER,
-        folder / "features",
+        TrainingData(faces, class_weights, load_teacher(settings.training.distillation.teacher)),
+        Recipe(settings.classifier, settings.augmentation, settings.training, settings.seed),
+        TrainingPaths(folder / CLASSIFIER, folder / "features", states),
         hook,
-        load_teacher(settings.training.distillation.teacher),
-        states,
     )
 
 

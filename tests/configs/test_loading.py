@@ -19,7 +19,7 @@ from vision.data.readers import READERS
 from vision.model.backbones import BACKBONES
 from vision.model.classifier import POOLINGS
 from vision.training.augmentation import AUGMENTATIONS
-from vision.training.loop import OPTIMIZERS
+from vision.training.optimizers import OPTIMIZERS
 
 
 def overlay(folder: Path, text: str) -> Path:

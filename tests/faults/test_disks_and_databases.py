@@ -48,7 +48,7 @@ def test_a_disk_that_fills_up_in_training_is_named_and_after_freeing_it_the_run_
     filler.unlink()
     again = start(disk)
     assert again.end() == 0, again.output
-    assert "the training goes on from epoch" in again.output
+    assert "the training resumes from epoch" in again.output
     assert "is not used" not in again.output  # what was kept is whole
 
 

@@ -64,7 +64,7 @@ def test_finished_data_steps_come_from_the_cache(life: Life) -> None:
 def test_a_training_that_was_killed_goes_on_from_its_last_epoch(life: Life) -> None:
     output = life.killed["register_model"].output
 
-    assert "the training goes on from epoch" in output
+    assert "the training resumes from epoch" in output
     assert "epoch 1/6" not in output
     assert "epoch 6/6" in output
 

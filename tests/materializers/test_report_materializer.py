@@ -10,7 +10,7 @@ from vision.data.preprocessing import preprocess_faces
 from vision.data.validation import validate_faces
 from vision.reporting.reports import Report
 from vision.training.augmentation import preview_faces
-from vision.training.loop import TrainingHistory
+from vision.training.history import TrainingHistory
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ SHORT = (
 def test_a_folder_that_cannot_be_made_is_refused_before_any_work(small_settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 
-    with pytest.raises(UserError, match=r"--bare .*file is no folder that can be made: File exists; name another"):
+    with pytest.raises(UserError, match=r"--bare .*file is not a folder that can be made: File exists; name another"):
         train_recipe(small_settings, tmp_path / "file")
 
 

@@ -17,7 +17,7 @@ from vision.data.preprocessing import PreprocessingReport
 from vision.data.validation import ValidationReport
 from vision.evaluation.evaluation import OFFICIAL, EvaluationReport
 from vision.reporting.reports import TEMPLATES, render_page
-from vision.training.loop import TrainingHistory
+from vision.training.history import TrainingHistory
 
 CALIBRATION = ("expected_calibration_error", "negative_log_likelihood")
 INLINE = re.compile(r"[\\`*_\[\]|~$]|:(?=//)|(?<=\bwww)\.")  # emphasis, code, links, cells, formulas, addresses

@@ -99,7 +99,8 @@ def load_classifier(file: Path, setting: str) -> keras.Model:
     except Exception as error:  # Keras, h5py and zipfile each raise their own
         reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0][:300]
         raise UserError(
-            f"{setting} {file} is no classifier that can be loaded ({reason}); give a training's .keras file, or none"
+            f"{setting} {file} is not a classifier that can be loaded ({reason}); "
+            "give a training's .keras file, or none"
         ) from error
 
 
@@ -163,15 +164,23 @@ def set_trainable(classifier: keras.Model, parts: tuple[str, ...]) -> None:
 
     Raises UserError for a part that the classifier does not have.
     """
-    part_of = {layer.name: layer.name.split("_")[0] for layer in classifier.layers}
-    known = {"all", *(part_of[layer.name] for layer in classifier.layers if layer.weights)}
+    known = {"all", *(_part_of(layer) for layer in classifier.layers if layer.weights)}
     if missing := sorted(set(parts) - known):
         raise UserError(
-            f"training.phases: trainable {', '.join(missing)} is no part of this backbone; it has "
+            f"training.phases: trainable {', '.join(missing)} is not a part of this backbone; it has "
             f"{', '.join(sorted(known))}"
         )
     for layer in classifier.layers:
-        layer.trainable = "all" in parts or part_of[layer.name] in parts
+        layer.trainable = is_trainable(layer, parts)
+
+
+def is_trainable(layer: keras.Layer, parts: tuple[str, ...]) -> bool:
+    """Return whether `set_trainable` makes a layer trainable where it is given these parts."""
+    return "all" in parts or _part_of(layer) in parts
+
+
+def _part_of(layer: keras.Layer) -> str:
+    return str(layer.name).split("_")[0]
 
 
 def predict(classifier: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Augmentation: Keras layers, declared in the settings, that run inside the training graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,11 @@ def build_augmentation(settings: AugmentationSettings, side: int, crop_size: int
         amount = float(getattr(settings, name))
         if amount:
             layers += build((side - crop_size) // 2 if name == "random_crop" else amount, side, seed + position)
+    if keras.backend.backend() == "jax":
+        # Keras keeps its geometric layers out of XLA, which TensorFlow needs and JAX does not; under JAX one such layer
+        # would leave the whole training step uncompiled, several times slower
+        for layer in layers:
+            layer.supports_jit = True
     return layers
 
 
@@ -90,16 +95,30 @@ def preview_faces(faces: FaceSet, settings: AugmentationSettings, crop_size: int
     )
 
 
-def apply(layers: Layers, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Return the backend's {"images", "labels"} after the layers, for (n, side, side, 1) float32 images."""
-    data: dict[str, Any] = {"images": images, "labels": labels}
+def apply(layers: Layers, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the backend's data after the layers.
+
+    `data` has "images" (n, side, side, channels) float32, or features (n, channels), and "labels" (n, classes). It may
+    have a "teacher" (n, classes), which mixup mixes as it mixes the labels.
+    """
+    changed = dict(data)
+    flat = len(data["images"].shape) == 2
+    if flat:  # Keras's layers take images only
+        changed["images"] = data["images"][:, None, None, :]
+    if "teacher" in data:  # Keras's layers leave other keys alone, so for them it is more columns of the labels
+        changed["labels"] = keras.ops.concatenate([data["labels"], changed.pop("teacher")], axis=-1)
     for layer in layers:
-        data = layer(data, training=True)
-    return data
+        changed = layer(changed, training=True)
+    if flat:
+        changed["images"] = changed["images"][:, 0, 0, :]
+    if "teacher" in data:
+        targets, classes = changed["labels"], data["labels"].shape[-1]
+        changed |= {"labels": targets[:, :classes], "teacher": targets[:, classes:]}
+    return changed
 
 
 def augment(images: np.ndarray[Any, Any], layers: Layers) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return (n, side, side) uint8 faces as training would see them."""
     labels = np.zeros((len(images), 1), np.float32)
-    changed = apply(layers, images[..., None].astype(np.float32), labels)["images"]
+    changed = apply(layers, {"images": images[..., None].astype(np.float32), "labels": labels})["images"]
     return np.asarray(np.clip(keras.ops.convert_to_numpy(changed)[..., 0], *GREY_LEVELS), dtype=np.uint8)

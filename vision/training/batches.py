@@ -3,6 +3,7 @@
 import contextlib
 import math
 import mmap
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -43,52 +44,79 @@ class ReadAhead:
                 self.map.madvise(mmap.MADV_WILLNEED, page, first + self.row_bytes - page)
 
 
+@dataclass(frozen=True)
+class Examples:
+    """What a split shows: its faces, or `features` (views, faces, ...) of them, and a teacher's (faces, classes)."""
+
+    faces: FaceSet
+    split: str
+    features: Array | None = None
+    teacher: Array | None = None
+
+
+@dataclass(frozen=True)
+class ClassBalance:
+    """A (classes,) weight of each class: in the loss or, where `oversample`, in how often its faces are drawn."""
+
+    weights: Array
+    oversample: bool = False
+
+
 class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of one split, in its order or, where `shuffle` is a generator, drawn anew every epoch.
+    """Batches of examples, in their order or, where `shuffle` is a generator, in a new one every epoch.
 
     Yields ({"images": (n, side, side, 1) float32, "labels": (n, classes) float32}, labels, weights (n,) float32).
-    `features` is (views, faces, ...) and stands in for the images: of each face, one of its views an epoch.
-    `soft_labels` is (faces, classes): a teacher's, appended to the labels in the inputs. The shuffled batches
-    of an epoch are all whole: batch normalisation would be led astray by a few faces at its end. `drawn_from` is the
-    state of the generator before it drew the present order.
+    Features stand in for the images: of each face, one of its views an epoch. A teacher's probabilities are the
+    input "teacher" (n, classes). The shuffled batches of an epoch are all whole: batch normalisation would be led
+    astray by a few faces at its end. `drawn_from` is the state of the generator before it drew the present order.
     """
 
     def __init__(
         self,
-        faces: FaceSet,
-        split: str,
+        examples: Examples,
         batch_size: int,
         shuffle: np.random.Generator | None = None,
-        class_weights: Array | None = None,
-        oversample: bool = False,
-        features: Array | None = None,
-        soft_labels: Array | None = None,
+        balance: ClassBalance | None = None,
     ) -> None:
         super().__init__(workers=THREADS)
-        self.faces, self.batch_size, self.shuffle = faces, batch_size, shuffle
-        self.features, self.soft_labels = features, soft_labels
-        self.rows = faces.rows(split)
-        weights = np.ones(len(faces.class_names)) if class_weights is None else class_weights
-        of_row = weights[faces.labels[self.rows]]
-        self.chances = of_row / of_row.sum() if oversample else None
-        self.weights = np.ones(len(self.rows)) if oversample else of_row
+        self.faces, self.batch_size, self.shuffle = examples.faces, batch_size, shuffle
+        self.features, self.teacher = examples.features, examples.teacher
+        self.rows = self.faces.rows(examples.split)
+        self.weights, self.chances = np.ones(len(self.rows)), None
+        if balance is not None:
+            of_row = balance.weights[self.faces.labels[self.rows]]
+            if balance.oversample:
+                self.chances = of_row / of_row.sum()
+            else:
+                self.weights = of_row
         self.order = np.arange(len(self.rows))
         self.drawn_from: Any = None
         self.views = np.zeros(len(self.rows), dtype=np.int64)
-        self.ahead = ReadAhead(faces.images if features is None else features.reshape(-1, *features.shape[2:]))
-        self.on_epoch_end()
+        features = self.features
+        self.ahead = ReadAhead(self.faces.images if features is None else features.reshape(-1, *features.shape[2:]))
+        self.draw_order()
 
     def __len__(self) -> int:
         whole = len(self.rows) // self.batch_size
         return whole if self.shuffle is not None and whole else math.ceil(len(self.rows) / self.batch_size)
 
     def on_epoch_end(self) -> None:
+        self.draw_order()
+
+    def draw_order(self) -> None:
+        """Draw the order of an epoch, and of each face the view that it shows."""
         if self.shuffle is not None:
             self.drawn_from = self.shuffle.bit_generator.state
             count = len(self.rows)
             self.order = self.shuffle.choice(count, count, replace=self.chances is not None, p=self.chances)
             if self.features is not None:
                 self.views = self.shuffle.integers(len(self.features), size=count)
+
+    def draw_again(self, state: Any) -> None:
+        """Draw the order that the generator drew from this state."""
+        if self.shuffle is not None:
+            self.shuffle.bit_generator.state = state
+        self.draw_order()
 
     def __getitem__(self, position: int) -> tuple[dict[str, Array], Array, Array]:
         chosen = self._chosen(position)
@@ -99,8 +127,10 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
         else:
             inputs = self.features[self.views[chosen], chosen]
         labels = np.eye(len(self.faces.class_names), dtype=np.float32)[self.faces.labels[rows]]
-        given = labels if self.soft_labels is None else np.hstack([labels, self.soft_labels[chosen]])
-        return {"images": inputs.astype(np.float32), "labels": given}, labels, self.weights[chosen].astype(np.float32)
+        given = {"images": inputs.astype(np.float32), "labels": labels}
+        if self.teacher is not None:
+            given["teacher"] = self.teacher[chosen].astype(np.float32)
+        return given, labels, self.weights[chosen].astype(np.float32)
 
     def _chosen(self, position: int) -> Array:
         return self.order[position * self.batch_size : (position + 1) * self.batch_size]

@@ -1,53 +1,51 @@
-"""Resuming: what a training that was stopped needs to go on from its last epoch, kept on disk at any time.
+"""Checkpoints: what a stopped training needs to resume from its last epoch, on disk at any time.
 
 Keras's BackupAndRestore writes over its only copy, and knows neither of phases, of random seeds, of the order of the
 batches nor of whose state it is.
 """
 
-import hashlib
 import io
 import json
 import logging
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
-from vision.data.faces import FaceSet
-from vision.model.weight_files import IMAGENET, weights_hash
+from vision.files.atomic import write_file, write_folder
+from vision.files.hashes import hash_file
+from vision.files.locks import InUseError, hold_lock
+from vision.training.fingerprint import state_key
+from vision.training.history import FinishedEpochs
 
 logger = logging.getLogger(__name__)
 
 STATE, WEIGHTS = "state.json", "learner.npz"
 KEPT = 3  # trainings whose state is kept; each takes up to five times its model
-WITHOUT_EFFECT = {"cache_gigabytes"}  # on what is learned
+
+CallbackState = dict[str, int | float | bool | None]
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far a training has come. `phase` is a position, `epoch` counts the finished epochs of that phase.
 
-    `shuffle` is the state of the generator before it drew the next batches, and `seeds` are those of the layers.
+    `callbacks` is the state of each callback that has one, by name. `shuffle` is the state of the generator before it
+    drew the next batches, and `seeds` are those of the layers.
     """
 
-    epochs: list[dict[str, float]]
-    phases: list[str]
-    best_epoch: int
+    finished: FinishedEpochs
     phase: int
     epoch: int
     phase_ended: bool
+    callbacks: dict[str, CallbackState]
     shuffle: dict[str, Any]
     seeds: list[list[int]]
 
@@ -94,10 +92,12 @@ class StateFolder:
             if others := _differences(found.fingerprint, self.fingerprint):
                 raise DamagedStateError(f"it is of another training: {others}")
             for name, expected in found.files.items():
-                if not (self.folder / name).is_file() or _hash(self.folder / name) != expected:
+                if not (self.folder / name).is_file() or hash_file(self.folder / name) != expected:
                     raise DamagedStateError(f"{name} is not as it was written")
         except DamagedStateError as error:
-            logger.warning("the state in %s is not used, the training starts anew: %s", self.folder, error)
+            logger.warning(
+                "the state in %s is not used, the training starts from the beginning: %s", self.folder, error
+            )
             shutil.rmtree(self.folder)
             return None
         self._tidy(found.progress)
@@ -106,32 +106,23 @@ class StateFolder:
     def write(self, progress: Progress, learner: keras.Model, best: keras.Model) -> None:
         """Keep the state after an epoch; at no time is there half a state, and only the newest stays."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        best_file = self.best(progress.best_epoch)
-        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=self.folder))
-        name = f"epoch-{len(progress.epochs)}"
-        try:
-            if not best_file.exists():
-                save_variables(unfinished / best_file.name, best.weights)
-                self.hashes = {best_file.name: _hash(unfinished / best_file.name)}
-                (unfinished / best_file.name).replace(best_file)
+        best_file = self.best(progress.finished.best)
+        if not best_file.exists():
+            write_file(best_file, lambda path: save_variables(path, best.weights))
+            self.hashes = {}
+        if best_file.name not in self.hashes:
+            self.hashes = {best_file.name: hash_file(best_file)}
+        newest = self.folder / f"epoch-{len(progress.finished.metrics)}"
+        with write_folder(newest) as unfinished:
             save_variables(unfinished / WEIGHTS, learner_variables(learner))
-            files = {
-                best_file.name: self.hashes.get(best_file.name) or _hash(best_file),
-                f"{name}/{WEIGHTS}": _hash(unfinished / WEIGHTS),
-            }
+            files = {**self.hashes, f"{newest.name}/{WEIGHTS}": hash_file(unfinished / WEIGHTS)}
             kept = KeptProgress(self.fingerprint, self.total, progress, files)
             (unfinished / STATE).write_text(json.dumps(PROGRESS.dump_python(kept)), encoding="utf-8")
-            for path in (best_file, unfinished / WEIGHTS, unfinished / STATE, unfinished):
-                _sync(path)
-            unfinished.rename(self.folder / name)
-            _sync(self.folder)  # before the epoch before this one goes: the power may fail
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
         self._tidy(progress)
 
     def _tidy(self, progress: Progress) -> None:
         """Remove older epochs, and what a process left half written when it was killed."""
-        used = {f"epoch-{len(progress.epochs)}", self.best(progress.best_epoch).name}
+        used = {f"epoch-{len(progress.finished.metrics)}", self.best(progress.finished.best).name}
         for path in self.folder.iterdir():
             if path.name not in used:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -167,92 +158,39 @@ def keep_state(states: Path | None, fingerprint: Mapping[str, str], total: int) 
         yield None
         return
     states.mkdir(parents=True, exist_ok=True)
-    key = state_key(fingerprint)
-    try:
-        held = FileLock(states / f"{key}.lock").acquire(timeout=0)
-    except Timeout:
-        logger.warning("another run trains the same at this moment, so this one could not be resumed")
-        yield None
-        return
-    with held:
-        _look_at_others(states, key, fingerprint)
-        yield StateFolder(states / key, fingerprint, total)
+    key, folder = state_key(fingerprint), None
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(hold_lock(states / f"{key}.lock"))
+        except InUseError:
+            logger.warning("another run trains the same at this moment, so this one could not be resumed")
+        else:
+            _look_at_others(states, key, fingerprint)
+            folder = StateFolder(states / key, fingerprint, total)
+        yield folder
 
 
 def forget_state(states: Path, key: str) -> None:
     """Remove the state of a training whose model has arrived where it should, unless a process uses it."""
     try:
-        with FileLock(states / f"{key}.lock").acquire(timeout=0):
+        with hold_lock(states / f"{key}.lock"):
             shutil.rmtree(states / key, ignore_errors=True)
             (states / f"{key}.lock").unlink(missing_ok=True)
-    except Timeout:
+    except InUseError:
         logger.debug("the state %s is in use", key)
 
 
-def fingerprint_training(
-    faces: FaceSet,
-    class_weights: Mapping[str, float],
-    classifier: ClassifierSettings,
-    augmentation: AugmentationSettings,
-    training: TrainingSettings,
-    seed: int,
-    precision: str,
-    teacher: keras.Model | None,
-) -> dict[str, str]:
-    """Hash what decides how a training goes: its data, settings, teacher, and the code with its main libraries."""
-    settings = [section.model_dump(mode="json") for section in (classifier, augmentation)]
-    if classifier.weights != IMAGENET:
-        settings[0]["weights"] = weights_hash(classifier.weights)
-    settings.append(training.model_dump(mode="json", exclude=WITHOUT_EFFECT))
-    taught = hashlib.sha256()
-    for weight in [] if teacher is None else teacher.get_weights():
-        taught.update(weight.tobytes())
-    order = "\n".join(faces.table["exact_hash"] + " " + faces.table["split"])
-    return {
-        "data": _hash_facts([faces.fingerprint, order]),
-        "settings": _hash_facts([settings, dict(class_weights), seed, precision]),
-        "teacher": "none" if teacher is None else taught.hexdigest()[:32],
-        "code": code_hash(),
-    }
-
-
-def code_hash() -> str:
-    """Hash what computes: the code of this package, and the libraries under it."""
-    libraries = ("keras", "numpy", keras.backend.backend())
-    code = [_hash(path) for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
-    return _hash_facts([*(f"{name} {version(name)}" for name in libraries), *code])
-
-
-def state_key(fingerprint: Mapping[str, str]) -> str:
-    """Return the name under which the state of a training is kept."""
-    return _hash_facts(dict(fingerprint))
-
-
-def layer_seeds(layers: list[keras.Layer]) -> list[Any]:
+def layer_seeds(layers: Sequence[keras.Layer]) -> list[Any]:
     """Return the variables from which the layers draw; Keras leaves them out of a model's weights."""
     weights = {id(weight) for layer in layers for weight in layer.weights}
     found = {id(variable): variable for layer in layers for variable in layer.variables if id(variable) not in weights}
     return list(found.values())
 
 
-def _hash_facts(facts: Any) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or what a folder lists, is on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+def restore_seeds(seeds: Sequence[Any], progress: Progress) -> None:
+    """Let layers draw on from where they had come; `seeds` may be the first of those that the progress has."""
+    for seed, value in zip(seeds, progress.seeds, strict=False):
+        seed.assign(value)
 
 
 def _newest_epoch(folder: Path) -> Path:
@@ -282,8 +220,9 @@ def _look_at_others(states: Path, key: str, fingerprint: Mapping[str, str]) -> N
         try:
             found = _read(others[0])
             logger.info(
-                "%d of %d epochs of another training are kept in %s (%s); this one does not go on from them",
-                len(found.progress.epochs), found.total, others[0], _differences(found.fingerprint, fingerprint),
+                "%d of %d epochs of another training are kept in %s (%s); this one does not resume from them",
+                len(found.progress.finished.metrics), found.total, others[0],
+                _differences(found.fingerprint, fingerprint),
             )  # fmt: skip
         except DamagedStateError as error:
             logger.info("the state of another training in %s is not used: %s", others[0], error)

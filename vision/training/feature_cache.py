@@ -1,27 +1,28 @@
 """Features: what the frozen beginning of a classifier makes of each face, computed once and kept on disk."""
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from configs.errors import UserError
 from configs.settings import AugmentationSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
-from vision.training.augmentation import apply, build_augmentation
-from vision.training.checkpoints import code_hash
+from vision.files.atomic import write_folder
+from vision.files.hashes import HASH_CHARACTERS
+from vision.files.locks import wait_for_lock
+from vision.training.augmentation import Layers, apply, build_augmentation
+from vision.training.duration import Pace, say_seconds
+from vision.training.fingerprint import hash_computation
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,26 @@ class Features:
 
 
 @dataclass(frozen=True)
+class Views:
+    """How each training face is seen: `count` times, augmented; `crop_size` as in build_augmentation."""
+
+    augmentation: AugmentationSettings
+    crop_size: int
+    seed: int
+    count: int
+
+    def layers(self, number: int, side: int) -> Layers:
+        """Return the augmentation of one view of faces of `side` pixels; mixup is not applied to features."""
+        of_faces = self.augmentation.model_copy(update={"mixup": 0.0})
+        # layers start again from their seed where they are built, so each view has a seed of its own
+        return build_augmentation(of_faces, side, self.crop_size, self.seed + 1000 * (1 + number))
+
+
+@dataclass(frozen=True)
 class FeatureStore:
     """A folder of features; the ones that were not used for the longest time go where it exceeds `gigabytes`."""
 
     folder: Path
-    views: int
     gigabytes: float
 
 
@@ -67,97 +83,75 @@ def split_classifier(classifier: keras.Model) -> tuple[keras.Model, keras.Model]
     return beginning, keras.Model(cut.output, classifier.output)
 
 
-def cache_features(
-    beginning: keras.Model,
-    faces: FaceSet,
-    augmentation: AugmentationSettings,
-    crop_size: int,
-    seed: int,
-    store: FeatureStore,
-) -> Features:
-    """Return the features of `store.views` augmented views of each training face, and of each validation face.
+def cache_features(beginning: keras.Model, faces: FaceSet, views: Views, store: FeatureStore) -> Features:
+    """Return the features of `views` of each training face, and of each validation face as it is.
 
-    They are computed once for the same faces, weights, augmentation, seed and code. Mixup is not applied here.
+    They are computed once for the same faces, weights, augmentation, seed and code.
     Raises UserError where the disk has no room for them.
     """
-    of_faces = augmentation.model_copy(update={"mixup": 0.0})
-    key = _key(beginning, faces, of_faces, crop_size, seed, store.views)
+    folder = store.folder / _key(beginning, faces, views)
     shape = tuple(beginning.output.shape[1:])
-    with _alone_in(store.folder):
-        folder = store.folder / key
+    store.folder.mkdir(parents=True, exist_ok=True)
+    lock = store.folder.with_name(f"{store.folder.name}.lock")
+    with wait_for_lock(lock, f"another run writes to {store.folder}; waiting for it"):
         if folder.is_dir():
             folder.touch()
-            logger.info("frozen features %s: %d views a face taken from disk (%s)", shape, store.views, folder)
+            logger.info("frozen features %s: %d views a face taken from disk (%s)", shape, views.count, folder)
         else:
             sizes = {
-                TRAIN: (store.views, len(faces.rows(TRAIN)), *shape),
+                TRAIN: (views.count, len(faces.rows(TRAIN)), *shape),
                 VALIDATION: (1, len(faces.rows(VALIDATION)), *shape),
             }
-            _check_room(store, sum(2 * int(np.prod(size)) for size in sizes.values()))
-            logger.info("frozen features %s: computing %d views of each face, kept in %s", shape, store.views, folder)
-            unfinished = Path(tempfile.mkdtemp(dir=store.folder))
-            try:
-                for split, size in sizes.items():
-                    _write(unfinished / f"{split}.npy", size, beginning, faces, split, of_faces, crop_size, seed)
-                unfinished.rename(folder)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+            _check_room(store, views.count, sum(2 * int(np.prod(size)) for size in sizes.values()))
+            logger.info("frozen features %s: computing %d views of each face, kept in %s", shape, views.count, folder)
+            with write_folder(folder) as unfinished:
+                _write(unfinished, sizes, beginning, faces, views)
         _make_room(store, folder)
         training, validation = (np.load(folder / f"{split}.npy", mmap_mode="r") for split in (TRAIN, VALIDATION))
     return Features(training, validation)
 
 
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to the folder, or removing from it, meanwhile."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("another run writes to %s; waiting for it", folder)
-        held = lock.acquire()
-    with held:
-        yield
-
-
 def _write(
-    file: Path,
-    size: tuple[int, ...],
-    beginning: keras.Model,
-    faces: FaceSet,
-    split: str,
-    augmentation: AugmentationSettings,
-    crop_size: int,
-    seed: int,
+    folder: Path, sizes: Mapping[str, tuple[int, ...]], beginning: keras.Model, faces: FaceSet, views: Views
 ) -> None:
-    kept = np.lib.format.open_memmap(file, "w+", np.float16, size)
-    _allocate(file)
-    for view in range(len(kept)):
-        # layers start again from their seed where they are built, so each view has a seed of its own
-        layers = build_augmentation(augmentation, faces.images.shape[1], crop_size, seed + 1000 * (1 + view))
-        _compute(beginning, faces, split, layers if split == TRAIN else [], kept[view])
-    kept.flush()
+    """Compute the features of each split and view, batch by batch, into files of these sizes."""
+    total = sum(count * of_split for count, of_split, *_ in sizes.values())
+    pace = Pace()
+    with tqdm(total=total, desc="frozen features", unit=" faces", leave=False, disable=None) as progress:
+        for split, size in sizes.items():
+            kept = np.lib.format.open_memmap(folder / f"{split}.npy", "w+", np.float16, size)
+            _allocate(folder / f"{split}.npy")
+            for view in range(size[0]):
+                layers = views.layers(view, faces.images.shape[1]) if split == TRAIN else []
+                for place, images in _batches(faces, split):
+                    pace.start()
+                    kept[view, place] = _compute(beginning, layers, images)
+                    if pace.stop():
+                        seconds = say_seconds(pace.seconds_a_piece() * total / BATCH)
+                        logger.info("the frozen features take %s on this machine", seconds)
+                    progress.update(len(images))
+            kept.flush()
 
 
-def _compute(beginning: keras.Model, faces: FaceSet, split: str, layers: Sequence[Any], kept: Array) -> None:
+def _batches(faces: FaceSet, split: str) -> Iterator[tuple[slice, Array]]:
+    """Give the (n, side, side, 1) float32 faces of a split in order, and where in it they are."""
     rows = faces.rows(split)
-    with tqdm(total=len(rows), desc=f"features of {split}", unit=" faces", leave=False, disable=None) as progress:
-        for start in range(0, len(rows), BATCH):
-            chosen = rows[start : start + BATCH]
-            images = faces.images[chosen][..., None].astype(np.float32)
-            seen = apply(list(layers), images, np.zeros((len(chosen), 1), np.float32))["images"]
-            output = keras.ops.convert_to_numpy(keras.ops.cast(beginning.predict_on_batch(seen), "float32"))
-            kept[start : start + len(chosen)] = np.clip(output, -LARGEST, LARGEST)
-            progress.update(len(chosen))
+    for start in range(0, len(rows), BATCH):
+        chosen = rows[start : start + BATCH]
+        yield slice(start, start + len(chosen)), faces.images[chosen][..., None].astype(np.float32)
 
 
-def _key(
-    beginning: keras.Model, faces: FaceSet, augmentation: AugmentationSettings, crop_size: int, seed: int, views: int
-) -> str:
-    """Hash all that decides the features: faces in their order, layers and weights, augmentation, seed, views, code."""
+def _compute(beginning: keras.Model, layers: Layers, images: Array) -> Array:
+    seen = apply(layers, {"images": images, "labels": np.zeros((len(images), 1), np.float32)})["images"]
+    output: Array = keras.ops.convert_to_numpy(keras.ops.cast(beginning.predict_on_batch(seen), "float32"))
+    return np.clip(output, -LARGEST, LARGEST)
+
+
+def _key(beginning: keras.Model, faces: FaceSet, views: Views) -> str:
+    """Hash all that decides the features: faces in their order, layers and weights, views, code."""
     digest = hashlib.sha256()
-    facts = [augmentation.model_dump(mode="json"), crop_size, seed, views, code_hash()]
+    augmentation = views.augmentation.model_dump(mode="json", exclude={"mixup"})
+    facts = [augmentation, views.crop_size, views.seed, views.count, hash_computation()]
     digest.update(json.dumps(facts, sort_keys=True).encode())
     digest.update("\n".join(faces.table["split"]).encode())
     for start in range(0, len(faces), HASHED_AT_ONCE):
@@ -166,7 +160,7 @@ def _key(
         digest.update(f"{layer.name} {type(layer).__name__} {layer.compute_dtype} {layer.output.shape}".encode())
         for weight in layer.get_weights():
             digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()[:HASH_CHARACTERS]
 
 
 def _allocate(file: Path) -> None:
@@ -176,15 +170,15 @@ def _allocate(file: Path) -> None:
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
-def _check_room(store: FeatureStore, size: int) -> None:
+def _check_room(store: FeatureStore, views: int, size: int) -> None:
     for name, allowed in (
         ("training.cache_gigabytes allows", store.gigabytes * GIGABYTE),
         (f"the disk of {store.folder} has", shutil.disk_usage(store.folder).free),
     ):
         if size > allowed:
             raise UserError(
-                f"training.cached_views {store.views} needs {size / GIGABYTE:.1f} GB for the frozen features, "
-                f"{name} {allowed / GIGABYTE:.1f} GB; lower it (0: compute them anew in every epoch)"
+                f"training.cached_views {views} needs {size / GIGABYTE:.1f} GB for the frozen features, "
+                f"{name} {allowed / GIGABYTE:.1f} GB; lower it (0: compute them again in every epoch)"
             )
 
 

@@ -1,11 +1,12 @@
 """Losses: what training minimises, for balanced and unbalanced classes, alone or with a teacher."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from configs.settings import TrainingSettings
+from configs.settings import DistillationSettings, TrainingSettings
 
 
 class LogitAdjusted(keras.losses.Loss):  # type: ignore[misc]
@@ -26,29 +27,27 @@ class LogitAdjusted(keras.losses.Loss):  # type: ignore[misc]
         )
 
 
-class Distilled(keras.losses.Loss):  # type: ignore[misc]
-    """A loss on the labels mixed with the cross-entropy against a teacher at a temperature (Hinton et al. 2015).
+class TargetLoss(keras.losses.Loss):  # type: ignore[misc]
+    """A loss on the labels; where there is a teacher, mixed with the cross-entropy against it (Hinton et al. 2015).
 
-    `y_true` is (n, 2 * classes): the labels beside the teacher's probabilities at `temperature`. Where it is
-    (n, classes), as in validation, the loss on the labels stands alone.
+    `y_true` is {"labels": (n, classes)}, in training also {"teacher": (n, classes)}: probabilities at the
+    distillation's temperature. `y_pred` is (n, classes) logits.
     """
 
-    def __init__(self, labels: keras.losses.Loss, classes: int, weight: float, temperature: float) -> None:
-        super().__init__(name="distilled")
-        self.labels, self.classes, self.weight, self.temperature = labels, classes, weight, temperature
+    def __init__(self, labels: keras.losses.Loss, distillation: DistillationSettings) -> None:
+        super().__init__(name="target_loss")
+        self.labels, self.weight, self.temperature = labels, distillation.weight, distillation.temperature
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        hard = self.labels.call(y_true[:, : self.classes], y_pred)
-        if y_true.shape[-1] == self.classes:
+    def call(self, y_true: Mapping[str, Any], y_pred: Any) -> Any:
+        hard = self.labels.call(y_true["labels"], y_pred)
+        if "teacher" not in y_true:
             return hard
-        soft = keras.losses.categorical_crossentropy(
-            y_true[:, self.classes :], y_pred / self.temperature, from_logits=True
-        )
+        soft = keras.losses.categorical_crossentropy(y_true["teacher"], y_pred / self.temperature, from_logits=True)
         # the square keeps the teacher's gradients as large as the labels', whatever the temperature
         return (1 - self.weight) * hard + self.weight * self.temperature**2 * soft
 
 
-def build_loss(settings: TrainingSettings, counts: np.ndarray[Any, Any], distilled: bool) -> keras.losses.Loss:
+def build_loss(settings: TrainingSettings, counts: np.ndarray[Any, Any]) -> TargetLoss:
     """Return the loss that the settings name; `counts` are the (classes,) training faces of each class."""
     smoothing = settings.label_smoothing
     if settings.imbalance == "focal":  # Lin et al. 2017
@@ -59,6 +58,4 @@ def build_loss(settings: TrainingSettings, counts: np.ndarray[Any, Any], distill
         loss = LogitAdjusted(counts / counts.sum(), settings.logit_adjustment, smoothing)
     else:
         loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
-    if not distilled:
-        return loss
-    return Distilled(loss, len(counts), settings.distillation.weight, settings.distillation.temperature)
+    return TargetLoss(loss, settings.distillation)

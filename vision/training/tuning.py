@@ -1,28 +1,31 @@
 """Tuning: a search over settings with Optuna, resumable, its trials judged on the validation split."""
 
-import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import optuna
 import yaml
-from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
 from configs.errors import STOPPED_BY_USER, UserError
 from configs.loading import change_settings
 from configs.settings import ChoiceSpace, NumberSpace, Settings
 from vision.data.faces import FaceSet
+from vision.files.hashes import hash_facts
+from vision.files.locks import InUseError, hold_lock
 from vision.reporting.reports import Report
 from vision.training import plots
-from vision.training.loop import TrainingStoppedError, train_classifier
+from vision.training.history import TrainingStoppedError
+from vision.training.loop import train_classifier
+from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 
 logger = logging.getLogger(__name__)
 
@@ -62,99 +65,124 @@ class TuningReport(Report):
         return head + yaml.safe_dump(self.overlay, sort_keys=False)
 
 
-def search_settings(
-    faces: FaceSet,
-    class_weights: Mapping[str, Mapping[str, float]],
-    settings: Settings,
-    folder: Path,
-    features_folder: Path,
-    log_trial: TrialLog,
-    teacher: keras.Model | None = None,
-) -> TuningReport:
+@dataclass(frozen=True)
+class SearchPlaces:
+    """A search's folder, with study.db and the best epoch of each search, and the folder of frozen features."""
+
+    folder: Path
+    features: Path
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """What each trial learns from: prepared faces, the class weights of each scheme, and perhaps a teacher."""
+
+    faces: FaceSet
+    class_weights: Mapping[str, Mapping[str, float]]
+    teacher: keras.Model | None = None
+
+
+def search_settings(data: SearchData, settings: Settings, places: SearchPlaces, log_trial: TrialLog) -> TuningReport:
     """Train with settings out of `settings.tuning.space` until enough trials are finished or pruned; report them.
 
-    Trials are kept in `folder`/study.db under a name that follows from faces, settings and space: a search that was
-    stopped, however, goes on. `class_weights` are those of each scheme. `log_trial` is called with a trial's number
-    and values, and gives a context around its training with a hook for the metrics of every epoch.
+    Trials are kept under a name that follows from faces, settings and space: a search that was stopped, in whatever
+    way, resumes. `log_trial` is called with a trial's number and values, and gives a context around its training with
+    a hook for the metrics of every epoch.
     Raises UserError for a path in the space that is unknown or changes no trial and where another process works on the
     same search, and SearchStoppedError on Ctrl-C.
     """
-    tuning = settings.tuning
-    for path, space in tuning.space.items():
+    _check_space(settings)
+    places.folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    name = _study_name(data.faces, settings)
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(hold_lock(places.folder / f"{name}.lock"))
+        except InUseError as error:
+            raise UserError(f"another run works on the search {name} at this moment; wait until it ends") from error
+        study = _open_study(places.folder, name, settings)
+        _run_trials(study, partial(_train_trial, data, settings, places, log_trial), settings)
+    return _report(study, settings)
+
+
+def _check_space(settings: Settings) -> None:
+    for path, space in settings.tuning.space.items():
         change_settings(settings, {path: space.choices[0] if isinstance(space, ChoiceSpace) else space.low})
         if not _changes_a_trial(path):
             raise UserError(
                 f"tuning.space.{path} would change no trial: each trains the first phase for tuning.epochs, on faces "
                 "that are prepared already; give settings of classifier, augmentation, training or training.phases.0"
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    name = _study_name(faces, settings)
-    lock = FileLock(folder / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(f"another run works on the search {name} at this moment; wait until it ends") from error
-    study = _open_study(folder, name, settings)
-    sign = -1.0 if settings.training.monitor == "val_loss" else 1.0
 
-    def objective(trial: optuna.Trial) -> float:
-        values = dict(_suggest(trial, tuning.space))
-        tried = change_settings(settings, values)
-        training = tried.training.model_copy(update={"phases": (_shortened(tried),)})
-        best = -float("inf")
-        keras.utils.clear_session()  # or the networks of all trials stay in memory
-        with log_trial(trial.number, values) as log_epoch:
 
-            def hook(epoch: int, metrics: Mapping[str, float]) -> None:
-                nonlocal best
-                log_epoch(epoch, metrics)
-                best = max(best, sign * metrics[training.monitor])
-                trial.report(sign * metrics[training.monitor], epoch)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
-
-            try:
-                train_classifier(
-                    faces,
-                    class_weights[training.class_weights],
-                    tried.classifier,
-                    tried.augmentation,
-                    training,
-                    tried.seed,
-                    folder / name / "best.keras",
-                    features_folder,
-                    hook,
-                    teacher,
-                )
-            except TrainingStoppedError as stop:  # is a UserError, as which it would only end this trial
-                raise KeyboardInterrupt from stop
-        return best
-
-    started, before = time.monotonic(), _count(study)
-
-    def report_progress(study: optuna.Study, trial: FrozenTrial) -> None:
-        done = _count(study)
-        left = (time.monotonic() - started) / max(1, done - before) * (tuning.trials - done)
-        value = f"{sign * trial.value:.4f}" if trial.value is not None else "no value"
-        best = f", best {sign * study.best_value:.4f} (trial {study.best_trial.number})" if _finished(study) else ""
-        logger.info(
-            "trial %d %s: %s %s%s | %d of %d done, about %.0f min left",
-            trial.number, trial.state.name.lower(), settings.training.monitor, value, best, done, tuning.trials,
-            left / 60,
-        )  # fmt: skip
-
+def _run_trials(study: optuna.Study, train: Callable[[optuna.Trial], float], settings: Settings) -> None:
+    tuning = settings.tuning
+    report = _ProgressReport(settings, time.monotonic(), _count(study))
     try:
         while _count(study) < tuning.trials:
-            study.optimize(objective, n_trials=1, catch=(UserError,), callbacks=[report_progress])
+            study.optimize(train, n_trials=1, catch=(UserError,), callbacks=[report])
             if len(study.trials) >= 2 * tuning.trials and not _finished(study):
                 raise UserError(f"{len(study.trials)} trials of {study.study_name} failed; see tuning.space")
     except KeyboardInterrupt as stop:
-        kept = f"{_count(study)} of {tuning.trials} trials are kept; the same command goes on with the next"
+        kept = f"{_count(study)} of {tuning.trials} trials are kept; the same command resumes with the next"
         raise SearchStoppedError(f"the search was stopped; {kept}") from stop
-    finally:
-        lock.release()
-    return _report(study, settings, sign)
+
+
+def _train_trial(
+    data: SearchData, settings: Settings, places: SearchPlaces, log_trial: TrialLog, trial: optuna.Trial
+) -> float:
+    """Train with values that Optuna suggests; return the best value of the metric, larger is better."""
+    values = dict(_suggest(trial, settings.tuning.space))
+    tried = change_settings(settings, values)
+    training = tried.training.model_copy(update={"phases": (_shortened(tried),)})
+    sign, found = _sign(training.monitor), [-float("inf")]
+    keras.utils.clear_session()  # or the networks of all trials stay in memory
+    with log_trial(trial.number, values) as log_epoch:
+
+        def hook(epoch: int, metrics: Mapping[str, float]) -> None:
+            log_epoch(epoch, metrics)
+            found.append(sign * metrics[training.monitor])
+            trial.report(found[-1], epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        checkpoint = places.folder / trial.study.study_name / "best.keras"
+        try:
+            train_classifier(
+                TrainingData(data.faces, data.class_weights[training.class_weights], data.teacher),
+                Recipe(tried.classifier, tried.augmentation, training, tried.seed),
+                TrainingPaths(checkpoint, places.features),
+                hook,
+            )
+        except TrainingStoppedError as stop:  # is a UserError, as which it would only end this trial
+            raise KeyboardInterrupt from stop
+    return max(found)
+
+
+@dataclass(frozen=True)
+class _ProgressReport:
+    """Logs each trial, and how long the others take; `before` trials were done when the search `started`."""
+
+    settings: Settings
+    started: float
+    before: int
+
+    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        done, trials, monitor = _count(study), self.settings.tuning.trials, self.settings.training.monitor
+        left = (time.monotonic() - self.started) / max(1, done - self.before) * (trials - done)
+        value = f"{_sign(monitor) * trial.value:.4f}" if trial.value is not None else "no value"
+        best = ""
+        if _finished(study):
+            best = f", best {_sign(monitor) * study.best_value:.4f} (trial {study.best_trial.number})"
+        logger.info(
+            "trial %d %s: %s %s%s | %d of %d done, about %.0f min left",
+            trial.number, trial.state.name.lower(), monitor, value, best, done, trials, left / 60,
+        )  # fmt: skip
+
+
+def _sign(monitor: str) -> float:
+    """Return what makes a metric one of which more is better."""
+    return -1.0 if monitor == "val_loss" else 1.0
 
 
 def _changes_a_trial(path: str) -> bool:
@@ -165,8 +193,7 @@ def _changes_a_trial(path: str) -> bool:
 def _study_name(faces: FaceSet, settings: Settings) -> str:
     relevant = settings.model_dump(mode="json", include={"seed", "augmentation", "classifier", "training", "tuning"})
     del relevant["tuning"]["trials"]
-    key = hashlib.sha256(json.dumps([faces.fingerprint, relevant], sort_keys=True).encode()).hexdigest()[:10]
-    return f"{settings.tracking.model_name}-{key}"
+    return f"{settings.tracking.model_name}-{hash_facts([faces.fingerprint, relevant])[:10]}"
 
 
 def _open_study(folder: Path, name: str, settings: Settings) -> optuna.Study:
@@ -176,11 +203,11 @@ def _open_study(folder: Path, name: str, settings: Settings) -> optuna.Study:
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
     startup = settings.tuning.startup_trials
-    # another seed where a search goes on, or it would draw the values of its first trials again
+    # another seed where a search resumes, or it would draw the values of its first trials again
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=startup, seed=settings.seed + len(study.trials))
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=startup)
     if study.trials:
-        logger.info("%s goes on: %d of %d trials are done already", name, _count(study), settings.tuning.trials)
+        logger.info("%s resumes: %d of %d trials are done already", name, _count(study), settings.tuning.trials)
     return study
 
 
@@ -212,7 +239,8 @@ def _values(trial: FrozenTrial) -> dict[str, Any]:
     return {path: json.loads(value) if isinstance(value, str) else value for path, value in trial.params.items()}
 
 
-def _report(study: optuna.Study, settings: Settings, sign: float) -> TuningReport:
+def _report(study: optuna.Study, settings: Settings) -> TuningReport:
+    sign = _sign(settings.training.monitor)
     trials: list[dict[str, Any]] = [
         {
             "number": trial.number,

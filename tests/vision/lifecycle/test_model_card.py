@@ -13,7 +13,7 @@ from vision.data.validation import CheckResult, ValidationReport
 from vision.evaluation.evaluation import EvaluationReport
 from vision.lifecycle.model_card import ModelCard, escape_markdown, find_weakest_class, render_markdown, write_card
 from vision.reporting.reports import Report
-from vision.training.loop import TrainingHistory
+from vision.training.history import TrainingHistory
 
 HOSTILE = "<script>alert(1)</script> | `code` [link](http://evil.example) ![](http://evil.example/a.png)\n# heading\\"
 

@@ -93,7 +93,9 @@ def test_the_network_sees_the_middle_of_a_face(small_settings: Settings) -> None
 def test_a_part_that_the_backbone_lacks_is_named(small_settings: Settings) -> None:
     settings = small_settings.classifier.model_copy(update={"backbone": "vgg_compact"})
 
-    with pytest.raises(UserError, match=r"trainable block5 is no part .* it has all, block1, block2, block3, block4"):
+    with pytest.raises(
+        UserError, match=r"trainable block5 is not a part .* it has all, block1, block2, block3, block4"
+    ):
         set_trainable(build_classifier(settings, side=32, classes=7), ("head", "block5"))
 
 
@@ -139,6 +141,6 @@ def test_a_saved_classifier_of_another_form_is_refused_with_the_layer_that_diffe
     build_classifier(settings, side=32, classes=5).save(tmp_path / "five.keras")
     (tmp_path / "half.keras").write_bytes(b"PK and nothing more")
 
-    for name, said in (("five", "at the layer head_logits"), ("half", "is no classifier that can be loaded")):
+    for name, said in (("five", "at the layer head_logits"), ("half", "is not a classifier that can be loaded")):
         with pytest.raises(UserError, match=said):
             build_classifier(settings.model_copy(update={"weights": str(tmp_path / f"{name}.keras")}), 32, 7)

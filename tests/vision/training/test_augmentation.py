@@ -4,7 +4,7 @@ import pytest
 
 from configs.settings import AugmentationSettings, Settings
 from vision.data.faces import FaceSet
-from vision.training.augmentation import AUGMENTATIONS, augment, build_augmentation, preview_faces
+from vision.training.augmentation import AUGMENTATIONS, apply, augment, build_augmentation, preview_faces
 
 AMOUNTS = {
     "flip": True, "rotation_degrees": 20.0, "shift": 0.2, "zoom": 0.2, "random_crop": True, "brightness": 0.3,
@@ -74,6 +74,31 @@ def test_mixup_mixes_labels_as_it_mixes_images(off: AugmentationSettings) -> Non
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(levels, weights @ np.arange(8) * 100, rtol=1e-3)
     assert (weights.max(axis=1) < 0.99).any()
+
+
+@pytest.mark.parametrize("as_features", [False, True])
+def test_mixup_mixes_a_teachers_probabilities_as_the_labels(off: AugmentationSettings, as_features: bool) -> None:
+    layers = build_augmentation(off.model_copy(update={"mixup": 1.0}), 32, 24, seed=1)
+    labels = np.eye(8, dtype=np.float32)
+    images = labels if as_features else labels[:, None, None, :]  # features after pooling have neither rows nor columns
+
+    changed = {
+        name: keras.ops.convert_to_numpy(values)
+        for name, values in apply(layers, {"images": images, "labels": labels, "teacher": 2 * labels}).items()
+    }
+
+    np.testing.assert_allclose(changed["images"].reshape(8, 8), changed["labels"], rtol=1e-5)
+    np.testing.assert_allclose(changed["teacher"], 2 * changed["labels"], rtol=1e-5)
+    assert (changed["labels"].max(axis=1) < 0.99).any()
+
+
+def test_under_jax_every_layer_is_compiled(off: AugmentationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = off.model_copy(update={"rotation_degrees": 20.0})
+    assert not any(layer.supports_jit for layer in build_augmentation(turned, 32, 24, seed=1))
+
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+
+    assert all(layer.supports_jit for layer in build_augmentation(turned, 32, 24, seed=1))
 
 
 def test_the_preview_says_what_is_switched_on(prepared: FaceSet, off: AugmentationSettings) -> None:

@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
-from vision.training.batches import FaceBatches, count_classes
+from vision.training.batches import ClassBalance, Examples, FaceBatches, count_classes
 
 
 def test_oversampling_shows_rare_classes_as_often_as_others(prepared: FaceSet) -> None:
     counts = np.bincount(prepared.labels[prepared.rows(TRAIN)], minlength=7)
     weights = counts.sum() / (7 * counts)
 
-    batches = FaceBatches(prepared, TRAIN, 32, np.random.default_rng(0), weights, oversample=True)
+    batches = FaceBatches(
+        Examples(prepared, TRAIN), 32, np.random.default_rng(0), ClassBalance(weights, oversample=True)
+    )
     shown = sum(batches[position][1].sum(axis=0) for position in range(len(batches)))
 
     assert counts.max() / counts.min() > 10
@@ -20,7 +22,7 @@ def test_oversampling_shows_rare_classes_as_often_as_others(prepared: FaceSet) -
 
 
 def test_class_weights_reach_the_loss_as_sample_weights(prepared: FaceSet) -> None:
-    batches = FaceBatches(prepared, TRAIN, 16, None, np.arange(1.0, 8.0))
+    batches = FaceBatches(Examples(prepared, TRAIN), 16, None, ClassBalance(np.arange(1.0, 8.0)))
 
     inputs, labels, weights = batches[0]
 
@@ -29,7 +31,7 @@ def test_class_weights_reach_the_loss_as_sample_weights(prepared: FaceSet) -> No
 
 
 def test_an_epoch_shows_every_training_face_once_in_a_new_order(prepared: FaceSet) -> None:
-    batches = FaceBatches(prepared, TRAIN, 32, np.random.default_rng(0))
+    batches = FaceBatches(Examples(prepared, TRAIN), 32, np.random.default_rng(0))
     first = batches.order.copy()
 
     batches.on_epoch_end()
@@ -39,8 +41,8 @@ def test_an_epoch_shows_every_training_face_once_in_a_new_order(prepared: FaceSe
 
 
 def test_shuffled_batches_are_all_whole_and_those_in_order_show_every_face(prepared: FaceSet) -> None:
-    shuffled = FaceBatches(prepared, TRAIN, 32, np.random.default_rng(0))
-    ordered = FaceBatches(prepared, VALIDATION, 32)
+    shuffled = FaceBatches(Examples(prepared, TRAIN), 32, np.random.default_rng(0))
+    ordered = FaceBatches(Examples(prepared, VALIDATION), 32)
 
     assert {len(shuffled[position][1]) for position in range(len(shuffled))} == {32}
     assert sum(len(ordered[position][1]) for position in range(len(ordered))) == len(prepared.rows(VALIDATION))
@@ -50,7 +52,7 @@ def test_features_stand_in_for_images_with_another_view_of_a_face_in_each_epoch(
     count = len(prepared.rows(TRAIN))
     # a feature says which view of which face it is
     features = np.stack([np.stack([np.full(count, view), np.arange(count)], axis=1) for view in range(3)])
-    batches = FaceBatches(prepared, TRAIN, 16, np.random.default_rng(0), features=features)
+    batches = FaceBatches(Examples(prepared, TRAIN, features), 16, np.random.default_rng(0))
 
     seen = []
     for _ in range(2):
@@ -64,12 +66,14 @@ def test_features_stand_in_for_images_with_another_view_of_a_face_in_each_epoch(
     assert any(view != seen[1].get(face, view) for face, view in seen[0].items())
 
 
-def test_a_teachers_labels_stand_beside_the_true_ones_in_the_inputs_only(prepared: FaceSet) -> None:
+def test_a_teachers_probabilities_have_a_key_of_their_own_in_the_inputs(prepared: FaceSet) -> None:
     soft = np.random.default_rng(0).dirichlet(np.ones(7), len(prepared.rows(TRAIN))).astype(np.float32)
 
-    inputs, labels, _ = FaceBatches(prepared, TRAIN, 8, soft_labels=soft)[0]
+    inputs, labels, _ = FaceBatches(Examples(prepared, TRAIN, teacher=soft), 8)[0]
 
-    np.testing.assert_array_equal(inputs["labels"], np.hstack([labels, soft[:8]]))
+    np.testing.assert_array_equal(inputs["teacher"], soft[:8])
+    np.testing.assert_array_equal(inputs["labels"], labels)
+    assert "teacher" not in FaceBatches(Examples(prepared, TRAIN), 8)[0][0]
 
 
 def test_classes_are_counted_in_training_only(prepared: FaceSet) -> None:
@@ -88,7 +92,8 @@ def test_what_lies_on_disk_is_read_ahead_without_a_change(
     seen = []
     for array in (images, np.load(tmp_path / "array.npy", mmap_mode="r")):
         faces, features = (prepared, array) if as_features else (replace(prepared, images=array), None)
-        batches = FaceBatches(faces, TRAIN, 16, np.random.default_rng(0) if shuffled else None, features=features)
+        shuffle = np.random.default_rng(0) if shuffled else None
+        batches = FaceBatches(Examples(faces, TRAIN, features), 16, shuffle)
         seen.append(np.concatenate([batches[position][0]["images"] for position in range(len(batches))]))
 
     assert len(seen[0]) > 100

@@ -11,29 +11,17 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from configs.settings import ClassifierSettings, Settings
+from configs.settings import Settings
 from vision.data.faces import FaceSet
-from vision.model.backbones import BACKBONES
 from vision.training.checkpoints import KEPT, STATE, WEIGHTS, forget_state
-from vision.training.loop import TrainingHistory, TrainingStoppedError, train_classifier
+from vision.training.history import TrainingHistory, TrainingStoppedError
+from vision.training.loop import train_classifier
+from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 
-
-def tiny(settings: ClassifierSettings, side: int, weights: str, dtype: str) -> Callable[[Any], Any]:
-    """A backbone that costs next to nothing; what is asked here does not depend on its size."""
-
-    def append(pixels: Any) -> Any:
-        x = keras.layers.Rescaling(1 / 255, name="scaled")(pixels)
-        for block in (1, 2):
-            convolution = keras.layers.Conv2D(4 * block, 3, strides=2, name=f"block{block}_conv1", dtype=dtype)
-            x = keras.layers.BatchNormalization(name=f"block{block}_conv1_bn", dtype=dtype)(convolution(x))
-        return keras.layers.ReLU(name="block2_relu", dtype=dtype)(x)
-
-    return append
-
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKBONES, "vgg_compact", tiny)
+pytestmark = [
+    pytest.mark.usefixtures("with_toy_backbone", "without_curves", "eagerly"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config"),
+]
 
 
 EVEN = dict.fromkeys(("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"), 1.0)
@@ -50,15 +38,15 @@ def train(
             raise KeyboardInterrupt
         reported.append(epoch)
 
-    places = folder / "run" / "best.keras", folder / "features"
-    parts = settings.classifier, settings.augmentation, settings.training
-    model, history = train_classifier(faces, EVEN, *parts, seed, *places, hook, states=states or folder / "states")
+    paths = TrainingPaths(folder / "run" / "best.keras", folder / "features", states or folder / "states")
+    recipe = Recipe(settings.classifier, settings.augmentation, settings.training, seed)
+    model, history = train_classifier(TrainingData(faces, EVEN), recipe, paths, hook)
     return model, history, reported
 
 
 def stopped(faces: FaceSet, settings: Settings, folder: Path, stop_in: int) -> Path:
     """Stop a training; return the folder of its state."""
-    with pytest.raises(TrainingStoppedError, match="the same command goes on from there"):
+    with pytest.raises(TrainingStoppedError, match="the same command resumes from there"):
         train(faces, settings, folder, stop_in)
     (kept,) = (path for path in (folder / "states").iterdir() if path.is_dir())
     return kept
@@ -80,12 +68,7 @@ def on_kept_features(settings: Settings) -> Settings:
         {"epochs": 5, "schedule": "plateau", "patience": 4, "trainable": ("head", "block2"), "learning_rate": 1e-6},
     )
     training = settings.training.model_copy(update={"phases": two, "plateau_patience": 1})
-    return with_tiny_network(settings.model_copy(update={"training": training}))
-
-
-def with_tiny_network(settings: Settings) -> Settings:
-    classifier = settings.classifier.model_copy(update={"backbone": "vgg_compact"})
-    return settings.model_copy(update={"classifier": classifier})
+    return settings.model_copy(update={"training": training})
 
 
 def on_faces(settings: Settings) -> Settings:
@@ -98,23 +81,23 @@ def on_faces(settings: Settings) -> Settings:
     changes = {"phases": two, "optimizer": "sgd", "ema_momentum": 0.9, "imbalance": "oversample", "cached_views": 0}
     augmentation = settings.augmentation.model_copy(update={"mixup": 0.2, "rotation_degrees": 10.0})
     training = settings.training.model_copy(update=changes)
-    return with_tiny_network(settings.model_copy(update={"training": training, "augmentation": augmentation}))
+    return settings.model_copy(update={"training": training, "augmentation": augmentation})
 
 
 def short(settings: Settings) -> Settings:
-    """A small network, one phase of three epochs."""
+    """One phase of three epochs."""
     training = settings.training.model_copy(update={"phases": phases(settings, {"epochs": 3, "patience": 3})})
-    return with_tiny_network(settings.model_copy(update={"training": training}))
+    return settings.model_copy(update={"training": training})
 
 
 @pytest.mark.parametrize("change", [on_kept_features, on_faces])
 def test_a_training_that_was_stopped_twice_ends_as_if_it_had_not_been(
-    change: Callable[[Settings], Settings], prepared: FaceSet, small_settings: Settings, tmp_path: Path
+    change: Callable[[Settings], Settings], prepared: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
-    settings = change(small_settings)
+    settings = change(toy_settings)
     model, whole, _ = train(prepared, settings, tmp_path, states=tmp_path / "other")
 
-    for stop_in in (3, 5):  # at the end of the first phase, so that the second starts anew, and within the second
+    for stop_in in (3, 5):  # at the end of the first phase, so that the second starts from it, and within the second
         stopped(prepared, settings, tmp_path, stop_in)
     again, resumed, reported = train(prepared, settings, tmp_path)
 
@@ -126,8 +109,8 @@ def test_a_training_that_was_stopped_twice_ends_as_if_it_had_not_been(
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_only_the_newest_state_is_kept(prepared: FaceSet, small_settings: Settings, tmp_path: Path) -> None:
-    kept = stopped(prepared, short(small_settings), tmp_path, stop_in=3)
+def test_only_the_newest_state_is_kept(prepared: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
+    kept = stopped(prepared, short(toy_settings), tmp_path, stop_in=3)
 
     names = sorted(path.name for path in kept.iterdir())
     assert len(names) == 2
@@ -136,9 +119,9 @@ def test_only_the_newest_state_is_kept(prepared: FaceSet, small_settings: Settin
 
 
 def test_a_finished_training_is_not_trained_again_until_it_is_forgotten(
-    prepared: FaceSet, small_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = short(small_settings)
+    settings = short(toy_settings)
     model, first, _ = train(prepared, settings, tmp_path)
     shutil.rmtree(tmp_path / "run")
 
@@ -154,23 +137,23 @@ def test_a_finished_training_is_not_trained_again_until_it_is_forgotten(
     assert not list((tmp_path / "states").iterdir())
 
 
-def test_the_log_says_where_a_training_goes_on(
-    prepared: FaceSet, small_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_the_log_says_where_a_training_resumes(
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stopped(prepared, short(small_settings), tmp_path, stop_in=2)
+    stopped(prepared, short(toy_settings), tmp_path, stop_in=2)
 
     with caplog.at_level(logging.INFO, "vision"):
-        train(prepared, short(small_settings), tmp_path)
+        train(prepared, short(toy_settings), tmp_path)
 
-    assert "the training goes on from epoch 2 of 3" in caplog.text
+    assert "the training resumes from epoch 2 of 3" in caplog.text
 
 
 @pytest.mark.parametrize("what", ["data", "settings", "code"])
 def test_the_state_of_another_training_is_not_taken(
-    what: str, prepared: FaceSet, small_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    what: str, prepared: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    settings = short(small_settings)
+    settings = short(toy_settings)
     kept = stopped(prepared, settings, tmp_path, stop_in=2)
     faces, seed = prepared, 3
     if what == "data":
@@ -178,14 +161,14 @@ def test_the_state_of_another_training_is_not_taken(
     elif what == "settings":
         seed = 4
     else:
-        monkeypatch.setattr("vision.training.checkpoints.version", lambda name: "0.0")
+        monkeypatch.setattr("vision.training.fingerprint.version", lambda name: "0.0")
 
     with caplog.at_level(logging.INFO, "vision"):
         _, history, _ = train(faces, settings, tmp_path, seed=seed)
 
-    line = f"1 of 3 epochs of another training are kept in {kept} (other {what}); this one does not go on from them"
+    line = f"1 of 3 epochs of another training are kept in {kept} (other {what}); this one does not resume from them"
     assert line in caplog.text
-    assert "goes on from epoch" not in caplog.text
+    assert "resumes from epoch" not in caplog.text
     assert history.state != kept.name
 
 
@@ -227,45 +210,45 @@ def claim_another(kept: Path) -> None:
     ],
 )
 def test_a_damaged_state_is_not_used_and_the_log_says_why(
-    damage: Callable[[Path], None], said: str, prepared: FaceSet, small_settings: Settings, tmp_path: Path,
+    damage: Callable[[Path], None], said: str, prepared: FaceSet, toy_settings: Settings, tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    settings = short(small_settings)
+    settings = short(toy_settings)
     kept = stopped(prepared, settings, tmp_path, stop_in=2)
     damage(kept)
 
     _, history, _ = train(prepared, settings, tmp_path)
 
-    assert f"the state in {kept} is not used, the training starts anew: {said}" in caplog.text
+    assert f"the state in {kept} is not used, the training starts from the beginning: {said}" in caplog.text
     assert len(history.epochs) == 3
 
 
 def test_what_was_half_written_beside_a_whole_state_goes(
-    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
-    kept = stopped(prepared, short(small_settings), tmp_path, stop_in=2)
+    kept = stopped(prepared, short(toy_settings), tmp_path, stop_in=2)
     (kept / "unfinished-abc").mkdir()
 
-    stopped(prepared, short(small_settings), tmp_path, stop_in=2)
+    stopped(prepared, short(toy_settings), tmp_path, stop_in=2)
 
     assert not (kept / "unfinished-abc").exists()
 
 
 def test_two_runs_of_the_same_training_do_not_share_a_state(
-    prepared: FaceSet, small_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = stopped(prepared, short(small_settings), tmp_path, stop_in=2)
+    kept = stopped(prepared, short(toy_settings), tmp_path, stop_in=2)
 
     with FileLock(kept.with_suffix(".lock")):
-        _, history, _ = train(prepared, short(small_settings), tmp_path)
+        _, history, _ = train(prepared, short(toy_settings), tmp_path)
         forget_state(kept.parent, history.state)
 
     assert "another run trains the same at this moment" in caplog.text
     assert sorted(path.name for path in kept.iterdir()) == ["best-1.npz", "epoch-1"]
 
 
-def test_the_oldest_states_go(prepared: FaceSet, small_settings: Settings, tmp_path: Path) -> None:
-    settings = short(small_settings)
+def test_the_oldest_states_go(prepared: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
+    settings = short(toy_settings)
     for seed in range(KEPT + 2):
         with pytest.raises(TrainingStoppedError):
             train(prepared, settings, tmp_path, stop_in=2, seed=seed)

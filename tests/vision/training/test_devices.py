@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PROJECT
 from vision.training.devices import resolve_precision
 
-PROJECT = Path(__file__).resolve().parents[3]
 # Without batch normalisation and dropout, whose statistics and masks are each device's own
 SCRIPT = """
 import json, sys
@@ -25,31 +25,36 @@ from configs.loading import load_settings
 from vision.data.ingestion import ingest_faces
 from vision.data.preprocessing import preprocess_faces
 from vision.training.loop import train_classifier
+from vision.training.recipe import Recipe, TrainingData, TrainingPaths
+phase = {"name": "x", "trainable": ["head", "block5"], "epochs": 2, "learning_rate": 0.001, "schedule": "constant",
+         "warmup_epochs": 0, "patience": 2}
 settings = load_settings([Path(sys.argv[1])], {
     "augmentation": {"flip": False, "rotation_degrees": 0},
     "classifier": {"batch_norm_blocks": [], "head_batch_norm": False, "dropout": 0},
-    "training": {"devices": sys.argv[2], "optimizer": "sgd", "weight_decay": 0, "cached_views": 0},
+    "training": {"optimizer": "sgd", "weight_decay": 0, "cached_views": 0, "phases": [phase]},
 })
 faces, _ = preprocess_faces(ingest_faces(settings.dataset, 1), settings.preprocessing, 1)
-_, history = train_classifier(
-    faces, dict.fromkeys(faces.class_names, 1.0), settings.classifier, settings.augmentation, settings.training, 3,
-    Path(sys.argv[3], "b.keras"), Path(sys.argv[3]),
-)
-print("RESULT", json.dumps([[epoch["loss"], epoch["val_loss"]] for epoch in history.epochs]))
+data = TrainingData(faces, dict.fromkeys(faces.class_names, 1.0))
+for devices in ("one", "all"):
+    training = settings.training.model_copy(update={"devices": devices})
+    recipe = Recipe(settings.classifier, settings.augmentation, training, 3)
+    folder = Path(sys.argv[2], devices)
+    _, history = train_classifier(data, recipe, TrainingPaths(folder / "b.keras", folder / "features"))
+    print("RESULT", json.dumps([[epoch["loss"], epoch["val_loss"]] for epoch in history.epochs]))
 """
 
 
-def losses(backend: str, devices: str, small_yaml: Path, folder: Path) -> list[list[float]]:
+def losses(backend: str, small_yaml: Path, folder: Path) -> list[list[list[float]]]:
+    """Return each epoch's losses on one device, and on two."""
     environment = {
         **os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "3",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }  # fmt: skip
-    line = [sys.executable, "-c", SCRIPT, str(small_yaml), devices, str(folder)]
+    line = [sys.executable, "-c", SCRIPT, str(small_yaml), str(folder)]
     done = subprocess.run(line, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    (result,) = [text for text in done.stdout.splitlines() if text.startswith("RESULT ")]
-    found: list[list[float]] = json.loads(result.removeprefix("RESULT "))
-    return found
+    results = [text.removeprefix("RESULT ") for text in done.stdout.splitlines() if text.startswith("RESULT ")]
+    return [json.loads(result) for result in results]
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
@@ -57,7 +62,7 @@ def test_two_devices_give_the_losses_of_one(backend: str, small_yaml: Path, tmp_
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
 
-    one, two = (losses(backend, devices, small_yaml, tmp_path / devices) for devices in ("one", "all"))
+    one, two = losses(backend, small_yaml, tmp_path)
 
     assert two == [pytest.approx(epoch, rel=2e-3) for epoch in one]
 

@@ -9,7 +9,7 @@ from configs.errors import UserError
 from configs.settings import Settings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.classifier import BFLOAT16, build_classifier, predict, set_trainable
-from vision.training.feature_cache import FeatureStore, cache_features, split_classifier
+from vision.training.feature_cache import FeatureStore, Views, cache_features, split_classifier
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def faces(prepared: FaceSet) -> FaceSet:
 
 def cache(beginning: keras.Model, faces: FaceSet, settings: Settings, folder: Path, views: int = 2, **changes: float):  # type: ignore[no-untyped-def]
     augmentation = settings.augmentation.model_copy(update=changes)
-    return cache_features(beginning, faces, augmentation, 0, 1, FeatureStore(folder, views, 1.0))
+    return cache_features(beginning, faces, Views(augmentation, 0, 1, views), FeatureStore(folder, 1.0))
 
 
 def test_the_rest_on_kept_features_predicts_what_the_whole_classifier_does(
@@ -110,9 +110,9 @@ def test_the_oldest_features_go_where_the_allowed_size_is_exceeded(
     cache(cut[0], faces, small_settings, tmp_path)
     (first,) = tmp_path.iterdir()
     size = sum(file.stat().st_size for file in first.iterdir())
-    store = FeatureStore(tmp_path, 2, 1.5 * size / 1e9)
+    other = small_settings.augmentation.model_copy(update={"zoom": 0.1})
 
-    cache_features(cut[0], faces, small_settings.augmentation.model_copy(update={"zoom": 0.1}), 0, 1, store)
+    cache_features(cut[0], faces, Views(other, 0, 1, 2), FeatureStore(tmp_path, 1.5 * size / 1e9))
 
     assert len(list(tmp_path.iterdir())) == 1
     assert not first.exists()
@@ -121,10 +121,10 @@ def test_the_oldest_features_go_where_the_allowed_size_is_exceeded(
 def test_more_features_than_are_allowed_are_refused_with_the_way_out(
     cut: tuple[keras.Model, keras.Model], faces: FaceSet, small_settings: Settings, tmp_path: Path
 ) -> None:
-    store = FeatureStore(tmp_path, 1000, 1e-6)
+    views, store = Views(small_settings.augmentation, 0, 1, 1000), FeatureStore(tmp_path, 1e-6)
 
     with pytest.raises(UserError, match=r"cached_views 1000 needs .* GB .*cache_gigabytes allows .*; lower it"):
-        cache_features(cut[0], faces, small_settings.augmentation, 0, 1, store)
+        cache_features(cut[0], faces, views, store)
 
 
 def test_features_too_large_for_half_precision_become_its_largest_number(

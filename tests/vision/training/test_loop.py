@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from configs.settings import PhaseSettings, Settings
+from configs.settings import Settings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.evaluation.calibration import calibrate_classifier
 from vision.model.classifier import build_classifier, predict
-from vision.training.loop import (
-    AugmentedClassifier,
-    TrainingHistory,
-    TrainingStoppedError,
-    learning_rate,
-    soften,
-    train_classifier,
-)
+from vision.training.history import TrainingHistory, TrainingStoppedError
+from vision.training.loop import train_classifier
+from vision.training.recipe import Recipe, TrainingData, TrainingPaths
+
+pytestmark = [
+    pytest.mark.usefixtures("with_toy_backbone", "without_curves"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config"),
+]
 
 EVEN = dict.fromkeys(("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"), 1.0)
 
@@ -27,11 +27,9 @@ EVEN = dict.fromkeys(("angry", "disgust", "fear", "happy", "neutral", "sad", "su
 def train(
     faces: FaceSet, settings: Settings, checkpoint: Path, hook: Any = lambda epoch, metrics: None, **changes: Any
 ) -> tuple[keras.Model, TrainingHistory]:
-    training = settings.training.model_copy(update=changes)
-    features = checkpoint.with_name("features")
-    return train_classifier(
-        faces, EVEN, settings.classifier, settings.augmentation, training, 3, checkpoint, features, hook
-    )
+    recipe = Recipe(settings.classifier, settings.augmentation, settings.training.model_copy(update=changes), 3)
+    paths = TrainingPaths(checkpoint, checkpoint.with_name("features"))
+    return train_classifier(TrainingData(faces, EVEN), recipe, paths, hook)
 
 
 def curve(history: TrainingHistory) -> list[dict[str, float]]:
@@ -39,15 +37,17 @@ def curve(history: TrainingHistory) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def trained(prepared: FaceSet, small_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def trained(
+    with_toy_backbone: None, prepared: FaceSet, toy_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "best.keras"
-    return (*train(prepared, small_settings, checkpoint), checkpoint)
+    return (*train(prepared, toy_settings, checkpoint), checkpoint)
 
 
 def test_two_runs_with_one_seed_give_the_same_curve(
-    trained: Any, prepared: FaceSet, small_settings: Settings, tmp_path: Path
+    trained: Any, prepared: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
-    _, history = train(prepared, small_settings, tmp_path / "best.keras")
+    _, history = train(prepared, toy_settings, tmp_path / "best.keras")
 
     assert curve(history) == curve(trained[1])
 
@@ -63,53 +63,42 @@ def test_the_returned_model_and_the_checkpoint_are_the_best_epoch(trained: Any, 
     assert history.best["val_accuracy"] == max(epoch["val_accuracy"] for epoch in history.epochs)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_ctrl_c_keeps_the_best_checkpoint_and_names_it(
-    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
     def interrupt(epoch: int, metrics: Mapping[str, float]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(TrainingStoppedError, match=r"after 1 of 2 epochs; the best epoch so far \(1, .*best\.keras"):
-        train(prepared, small_settings, tmp_path / "best.keras", interrupt)
+        train(prepared, toy_settings, tmp_path / "best.keras", interrupt)
 
     keras.saving.load_model(tmp_path / "best.keras", safe_mode=True)
 
 
-def test_a_diverging_loss_names_the_learning_rate(prepared: FaceSet, small_settings: Settings, tmp_path: Path) -> None:
-    wild = small_settings.training.phases[0].model_copy(update={"learning_rate": 10.0, "epochs": 6, "patience": 6})
+@pytest.mark.usefixtures("eagerly")
+def test_a_diverging_loss_names_the_learning_rate(prepared: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
+    wild = toy_settings.training.phases[0].model_copy(update={"learning_rate": 10.0, "epochs": 6, "patience": 6})
     everything = wild.model_copy(update={"trainable": ("all",)})
 
     with pytest.raises(UserError, match=r"training diverged in epoch .*learning_rate"):
-        train(prepared, small_settings, tmp_path / "b.keras", phases=(everything,), optimizer="sgd", weight_decay=0.0)
+        train(prepared, toy_settings, tmp_path / "b.keras", phases=(everything,), optimizer="sgd", weight_decay=0.0)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_plateau_lowers_the_learning_rate_and_then_ends_the_phase(
-    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
     # with a learning rate near 0, and no statistics that follow the batches, nothing improves after the first epoch
-    head = small_settings.classifier.model_copy(update={"head_batch_norm": False})
-    settings = small_settings.model_copy(update={"classifier": head})
+    head = toy_settings.classifier.model_copy(update={"head_batch_norm": False})
+    settings = toy_settings.model_copy(update={"classifier": head})
     update = {"learning_rate": 1e-9, "schedule": "plateau", "epochs": 9, "patience": 2}
-    still = small_settings.training.phases[0].model_copy(update=update)
+    still = toy_settings.training.phases[0].model_copy(update=update)
 
     _, history = train(prepared, settings, tmp_path / "b.keras", phases=(still,), plateau_patience=1)
 
     assert len(history.epochs) == 3
     assert [epoch["learning_rate"] for epoch in history.epochs] == pytest.approx([1e-9, 1e-9, 5e-10])
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [("cosine", [0.0, 0.05, 0.1, 0.05, 0.0]), ("constant", [0.0, 0.05, 0.1, 0.1, 0.1])],
-)
-def test_the_learning_rate_warms_up_and_then_follows_its_schedule(schedule: Any, expected: list[float]) -> None:
-    phase = PhaseSettings(
-        name="x", trainable=("all",), epochs=4, learning_rate=0.1, schedule=schedule, warmup_epochs=1, patience=1
-    )
-
-    rate: Any = learning_rate(phase, steps=10)
-
-    assert [float(rate(step)) for step in (0, 5, 10, 25, 40)] == pytest.approx(expected, abs=1e-6)
 
 
 def test_calibration_lowers_the_negative_log_likelihood_on_validation(trained: Any, prepared: FaceSet) -> None:
@@ -132,24 +121,24 @@ def test_a_phase_on_kept_features_scores_as_the_whole_classifier_does(trained: A
     logits = predict(model, prepared.images[rows], 32)
 
     kept = checkpoint.with_name("features")
-    assert len(list(kept.iterdir())) == 2  # of the head's phase and of the one that trains block 5
+    assert len(list(kept.iterdir())) == 2  # of the head's phase and of the one that trains block 2
     accuracy = (logits.argmax(axis=1) == prepared.labels[rows]).mean()
     assert accuracy == pytest.approx(history.best["val_accuracy"])
 
 
-def compact(settings: Settings, **changes: Any) -> Settings:
-    """Return settings that train a small network in one short phase."""
+def all_at_once(settings: Settings, **changes: Any) -> Settings:
+    """Return settings that train the whole network in one short phase."""
     phase = settings.training.phases[0].model_copy(update={"trainable": ("all",), "epochs": 1})
     training = settings.training.model_copy(update={"phases": (phase,), **changes})
-    classifier = settings.classifier.model_copy(update={"backbone": "vgg_compact"})
-    return settings.model_copy(update={"training": training, "classifier": classifier})
+    return settings.model_copy(update={"training": training})
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_moving_average_of_the_weights_is_what_is_kept(
-    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
-    plain = compact(small_settings)
-    averaged = compact(small_settings, ema_momentum=0.9)
+    plain = all_at_once(toy_settings)
+    averaged = all_at_once(toy_settings, ema_momentum=0.9)
 
     kept = {
         name: train(prepared, settings, tmp_path / name / "b.keras")[0].get_layer("block1_conv1").get_weights()[0]
@@ -160,10 +149,11 @@ def test_the_moving_average_of_the_weights_is_what_is_kept(
     np.testing.assert_array_equal(kept["averaged"], kept["again"])
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_without_phases_the_given_weights_are_scored_and_kept(
-    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
-    settings = compact(small_settings)
+    settings = all_at_once(toy_settings)
     first, history = train(prepared, settings, tmp_path / "first" / "b.keras")
     weights = settings.classifier.model_copy(update={"weights": str(tmp_path / "first" / "b.keras")})
 
@@ -177,43 +167,22 @@ def test_without_phases_the_given_weights_are_scored_and_kept(
         np.testing.assert_array_equal(kept, given)
 
 
-def test_a_student_learns_from_its_teacher(prepared: FaceSet, small_settings: Settings, tmp_path: Path) -> None:
-    settings = compact(small_settings)
-    distilled = settings.training.distillation.model_copy(update={"weight": 1.0, "temperature": 1.0})
-    training = settings.training.model_copy(update={"distillation": distilled, "label_smoothing": 0.0})
+@pytest.mark.usefixtures("eagerly")
+def test_a_student_learns_from_its_teacher(prepared: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
+    settings = all_at_once(toy_settings)
     teacher = build_classifier(settings.classifier, side=32, classes=7)
     head = teacher.get_layer("head_logits")
     sad = np.zeros(7)
     sad[5] = 20.0
     head.set_weights([np.zeros_like(head.get_weights()[0]), sad])  # whatever it sees, it says sad
-    phase = training.phases[0].model_copy(update={"epochs": 6, "learning_rate": 0.003})
+    distillation = settings.training.distillation.model_copy(update={"weight": 1.0, "temperature": 1.0})
+    phase = settings.training.phases[0].model_copy(update={"learning_rate": 0.1})
+    changes = {"distillation": distillation, "phases": (phase,), "batch_size": 16}
+    recipe = Recipe(settings.classifier, settings.augmentation, settings.training.model_copy(update=changes), 3)
+    paths = TrainingPaths(tmp_path / "b.keras", tmp_path / "features")
+    rows = prepared.rows(TRAIN)
 
-    student, _ = train_classifier(
-        prepared, EVEN, settings.classifier, settings.augmentation,
-        training.model_copy(update={"phases": (phase,), "monitor": "val_loss"}), 3,
-        tmp_path / "b.keras", tmp_path, teacher=teacher,
-    )  # fmt: skip
-    logits = predict(student, prepared.images[prepared.rows(TRAIN)], 32)
+    student, _ = train_classifier(TrainingData(prepared, EVEN, teacher), recipe, paths)
 
-    assert soften(teacher, prepared, training).argmax(axis=1).tolist() == [5] * len(prepared.rows(TRAIN))
-    assert (logits.argmax(axis=1) == 5).mean() > (prepared.labels[prepared.rows(TRAIN)] == 5).mean() + 0.1
-
-
-def test_a_teacher_of_other_classes_is_refused(prepared: FaceSet, small_settings: Settings) -> None:
-    teacher = build_classifier(compact(small_settings).classifier, side=32, classes=5)
-
-    with pytest.raises(UserError, match="teacher gives 5 classes, the faces have 7"):
-        soften(teacher, prepared, small_settings.training)
-
-
-def test_accuracy_under_mixup_is_of_the_class_that_has_the_larger_part() -> None:
-    labels = np.eye(4, dtype=np.float32)[np.arange(32) % 4]
-    images = labels.reshape(-1, 2, 2, 1)  # a face shows its class, mixed faces show both in their shares
-    pixels = keras.Input((2, 2, 1))
-    reader = keras.Model(pixels, keras.layers.Flatten()(pixels))
-    model = AugmentedClassifier(reader, [keras.layers.MixUp(0.9, seed=0)])
-    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
-
-    history = model.fit({"images": images, "labels": labels}, labels, batch_size=32, verbose=0)
-
-    assert history.history["accuracy"] == [1.0]
+    answers = predict(student, prepared.images[rows], 32).argmax(axis=1)
+    assert (answers == 5).mean() > (prepared.labels[rows] == 5).mean() + 0.1

@@ -6,7 +6,7 @@ from configs.settings import Settings
 from vision.training.losses import build_loss
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]], dtype=np.float32)
-LABELS = np.eye(3, dtype=np.float32)[[0, 1]]
+LABELS = {"labels": np.eye(3, dtype=np.float32)[[0, 1]]}
 COUNTS = np.array([80, 15, 5])
 
 
@@ -15,9 +15,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def loss_of(settings: Settings, labels: np.ndarray, distilled: bool = False, **changes: object) -> float:
+def loss_of(settings: Settings, targets: dict[str, np.ndarray], **changes: object) -> float:
     training = settings.training.model_copy(update={"label_smoothing": 0.0, **changes})
-    return float(keras.ops.convert_to_numpy(build_loss(training, COUNTS, distilled)(labels, LOGITS)))
+    return float(keras.ops.convert_to_numpy(build_loss(training, COUNTS)(targets, LOGITS)))
 
 
 def test_focal_loss_counts_sure_predictions_less(small_settings: Settings) -> None:
@@ -42,10 +42,15 @@ def test_distillation_mixes_labels_and_a_teacher_at_its_temperature(small_settin
     hard = -np.log(softmax(LOGITS))[[0, 1], [0, 1]]
     soft = -(teacher * np.log(softmax(LOGITS / 2))).sum(axis=1)
 
-    value = loss_of(small_settings, np.hstack([LABELS, teacher]), distilled=True, distillation=settings)
+    value = loss_of(small_settings, {**LABELS, "teacher": teacher}, distillation=settings)
 
     assert value == pytest.approx(float((0.75 * hard + 0.25 * 4 * soft).mean()), rel=1e-4)
 
 
-def test_without_a_teachers_column_distillation_is_the_loss_on_the_labels(small_settings: Settings) -> None:
-    assert loss_of(small_settings, LABELS, distilled=True) == pytest.approx(loss_of(small_settings, LABELS), rel=1e-5)
+def test_without_a_teacher_distillation_is_the_loss_on_the_labels(small_settings: Settings) -> None:
+    taught = small_settings.training.distillation.model_copy(update={"weight": 1.0})
+    of_label = softmax(LOGITS)[[0, 1], [0, 1]]
+
+    value = loss_of(small_settings, LABELS, distillation=taught)
+
+    assert value == pytest.approx(float(-np.log(of_label).mean()), rel=1e-5)

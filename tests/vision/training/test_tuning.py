@@ -11,7 +11,12 @@ from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import ChoiceSpace, NumberSpace, Settings
 from vision.data.faces import FaceSet
-from vision.training.tuning import SearchStoppedError, TuningReport, search_settings
+from vision.training.tuning import SearchData, SearchPlaces, SearchStoppedError, TuningReport, search_settings
+
+pytestmark = [
+    pytest.mark.usefixtures("with_toy_backbone", "without_curves", "eagerly"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config"),
+]
 
 EVEN = {
     scheme: dict.fromkeys(("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"), 1.0)
@@ -46,22 +51,23 @@ class Log:
 
 
 @pytest.fixture
-def settings(small_settings: Settings) -> Settings:
-    given = small_settings.model_dump(mode="json")
+def settings(toy_settings: Settings) -> Settings:
+    given = toy_settings.model_dump(mode="json")
     given["tuning"] |= {"trials": 3, "epochs": 2, "startup_trials": 2, "space": SPACE}
     given["training"]["phases"] = given["training"]["phases"][:1]
     return Settings(**given)
 
 
 def search(faces: FaceSet, settings: Settings, folder: Path, log: Log | None = None) -> TuningReport:
-    return search_settings(faces, EVEN, settings, folder / "tuning", folder / "features", log or Log())
+    places = SearchPlaces(folder / "tuning", folder / "features")
+    return search_settings(SearchData(faces, EVEN), settings, places, log or Log())
 
 
-def test_a_stopped_search_goes_on_and_its_best_is_a_file_for_config(
+def test_a_stopped_search_resumes_and_its_best_is_a_file_for_config(
     prepared: FaceSet, settings: Settings, tmp_path: Path
 ) -> None:
     log = Log(stop_in=1)
-    with pytest.raises(SearchStoppedError, match="1 of 3 trials are kept; the same command goes on"):
+    with pytest.raises(SearchStoppedError, match="1 of 3 trials are kept; the same command resumes"):
         search(prepared, settings, tmp_path, log)
 
     again = Log()
@@ -112,10 +118,10 @@ def test_a_path_that_is_no_setting_stops_before_the_first_trial(
     "path", ["preprocessing.validation_share", "training.phases.0.epochs", "training.phases.1.epochs", "seed"]
 )
 def test_a_path_that_would_change_no_trial_is_refused(
-    prepared: FaceSet, small_settings: Settings, tmp_path: Path, path: str
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path, path: str
 ) -> None:
     space = {path: ChoiceSpace(choices=(0.1 if path.endswith("share") else 1,))}
-    wrong = small_settings.model_copy(update={"tuning": small_settings.tuning.model_copy(update={"space": space})})
+    wrong = toy_settings.model_copy(update={"tuning": toy_settings.tuning.model_copy(update={"space": space})})
 
     with pytest.raises(UserError, match=rf"tuning\.space\.{path} would change no trial"):
         search(prepared, wrong, tmp_path)

@@ -1,0 +1,58 @@
+"""A toy network, for what does not depend on a network's size, and quicker ways to train it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import pytest
+import tensorflow as tf
+
+from configs.settings import ClassifierSettings, Settings
+from vision.model.backbones import BACKBONES
+
+
+def toy_backbone(settings: ClassifierSettings, side: int, weights: str, dtype: str) -> Callable[[Any], Any]:
+    """Return a backbone of two blocks and some hundred weights."""
+
+    def append(pixels: Any) -> Any:
+        x = keras.layers.Rescaling(1 / 255, name="scaled")(pixels)
+        for block in (1, 2):
+            convolution = keras.layers.Conv2D(4 * block, 3, strides=2, name=f"block{block}_conv1", dtype=dtype)
+            x = keras.layers.BatchNormalization(name=f"block{block}_conv1_bn", dtype=dtype)(convolution(x))
+        return keras.layers.ReLU(name="block2_relu", dtype=dtype)(x)
+
+    return append
+
+
+@pytest.fixture(scope="module")
+def with_toy_backbone() -> Iterator[None]:
+    """Let vgg_compact be the toy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "vgg_compact", toy_backbone)
+        yield
+
+
+@pytest.fixture(scope="module")
+def without_curves() -> Iterator[None]:
+    """Draw no learning curves, which take longer than a toy's epochs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vision.training.loop.plots.learning_curves", lambda *history: b"curves")
+        yield
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Let TensorFlow compute without tracing, which takes longer than a toy's epochs."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="session")
+def toy_settings(small_settings: Settings) -> Settings:
+    """Return the small settings for the toy, for modules that use `with_toy_backbone`."""
+    classifier = small_settings.classifier.model_copy(update={"backbone": "vgg_compact", "width": 1.0})
+    first, second = small_settings.training.phases
+    phases = first, second.model_copy(update={"trainable": ("head", "block2")})
+    training = small_settings.training.model_copy(update={"phases": phases})
+    return small_settings.model_copy(update={"classifier": classifier, "training": training})

@@ -1,0 +1,204 @@
+"""Callbacks: what happens after each epoch, and what of it a resumed training has to know."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from configs.errors import UserError
+from configs.settings import PhaseSettings, TrainingSettings
+from vision.files.atomic import write_file
+from vision.training.batches import FaceBatches
+from vision.training.checkpoints import (
+    CallbackState,
+    Progress,
+    StateFolder,
+    learner_variables,
+    load_variables,
+    restore_seeds,
+)
+from vision.training.history import EpochHook, FinishedEpochs
+
+logger = logging.getLogger(__name__)
+
+
+class Resumable(Protocol):
+    """A callback that a resumed phase brings to where it was."""
+
+    def get_state(self) -> CallbackState: ...
+
+    def set_state(self, state: CallbackState) -> None: ...
+
+
+class _WithState:
+    """Adds to one of Keras's callbacks the attributes that change from epoch to epoch, as a state."""
+
+    changing: tuple[str, ...]
+
+    def get_state(self) -> CallbackState:
+        return {name: getattr(self, name) for name in self.changing}
+
+    def set_state(self, state: CallbackState) -> None:
+        for name in self.changing:
+            setattr(self, name, state[name])
+
+
+class EarlyStopping(_WithState, keras.callbacks.EarlyStopping):  # type: ignore[misc]
+    """Ends a phase in which the metric has stopped improving."""
+
+    changing = ("best", "wait")
+
+
+class ReduceOnPlateau(_WithState, keras.callbacks.ReduceLROnPlateau):  # type: ignore[misc]
+    """Lowers the learning rate of a phase in which the metric has stopped improving."""
+
+    changing = ("best", "wait", "cooldown_counter")
+
+
+class MovingAverage(_WithState, keras.callbacks.SwapEMAWeights):  # type: ignore[misc]
+    """Scores and keeps the average of the weights over the last steps, and trains on with the weights themselves."""
+
+    changing = ("_ema_weights_in_model",)  # or in the optimizer, and the weights themselves in the model
+
+
+class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the best epoch of all phases on disk, reports each epoch with the time that is left.
+
+    `learner` is the network that is trained, `kept` another one for the best epoch's weights. `phase` is the name of
+    the phase that is trained. `total` is the epochs of all phases.
+    """
+
+    def __init__(
+        self, learner: keras.Model, kept: keras.Model, monitor: str, total: int, checkpoint: Path, hook: EpochHook
+    ) -> None:
+        super().__init__()
+        self.learner, self.kept, self.monitor, self.total = learner, kept, monitor, total
+        self.checkpoint, self.hook = checkpoint, hook
+        self.finished = FinishedEpochs([], [], 0)
+        self.phase = ""
+        self.progress: Any = None
+
+    def describe(self) -> str:
+        """Say which epoch is on disk, and where."""
+        best = self.finished.best
+        if not best:
+            return "no epoch was finished, so there is no checkpoint"
+        score = f"{self.monitor} {self.finished.metrics[best - 1][self.monitor]:.4f}"
+        return f"the best epoch so far ({best}, {score}) is kept at {self.checkpoint}"
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch_started = time.monotonic()
+        name = f"epoch {len(self.finished.metrics) + 1}/{self.total} [{self.phase}]"
+        self.progress = tqdm(
+            total=self.params["steps"], desc=name, unit=" batches", leave=False, mininterval=5.0, disable=None
+        )
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.progress.update(1)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.progress.close()
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        metrics["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        metrics["seconds"] = time.monotonic() - self.epoch_started
+        self.record(metrics, left=metrics["seconds"] * (self.params["epochs"] - epoch - 1))
+
+    def save_checkpoint(self) -> None:
+        """Write the best epoch; at no time is there half a checkpoint under its name."""
+        write_file(self.checkpoint, self.kept.save)
+
+    def record(self, metrics: dict[str, float], left: float) -> None:
+        """Note a finished epoch, keep it if it is the best, and say how it went; `left` is seconds of this phase."""
+        before, number = self.finished, len(self.finished.metrics) + 1
+        if not math.isfinite(metrics["loss"]) or not math.isfinite(metrics[self.monitor]):
+            raise UserError(
+                f"training diverged in epoch {number} (loss is {metrics['loss']}); lower training.phases' learning_rate"
+            )
+        best = before.best == 0 or self._is_better(metrics, before.metrics[before.best - 1])
+        if best:
+            self.kept.set_weights(self.learner.get_weights())
+            self.save_checkpoint()
+        self.finished = FinishedEpochs(
+            [*before.metrics, metrics], [*before.phases, self.phase], number if best else before.best
+        )
+        logger.info(
+            "epoch %d/%d [%s] loss %.4f accuracy %.4f | val_loss %.4f val_accuracy %.4f val_macro_f1 %.4f | "
+            "%.0f s, about %.0f min left in this phase%s",
+            number, self.total, self.phase, metrics["loss"], metrics["accuracy"], metrics["val_loss"],
+            metrics["val_accuracy"], metrics["val_macro_f1"], metrics["seconds"], left / 60,
+            " (best so far)" if best else "",
+        )  # fmt: skip
+        self.hook(number, metrics)
+
+    def _is_better(self, metrics: Mapping[str, float], than: Mapping[str, float]) -> bool:
+        found, other = metrics[self.monitor], than[self.monitor]
+        return found < other if self.monitor == "val_loss" else found > other
+
+
+@dataclass(frozen=True)
+class RandomParts:
+    """What draws at random in a phase: its batches with their generator, and the seeds of its layers.
+
+    `seeds` are the variables from which layers draw, first those of the whole network.
+    """
+
+    batches: FaceBatches
+    shuffle: np.random.Generator
+    seeds: Sequence[Any]
+
+
+class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes the state of a training after every epoch of a phase; must be the last callback of all.
+
+    `phase` is the phase's position, `resumable` are the callbacks with a state. Where `resumed` is the progress of that
+    phase, the phase is first brought to it.
+    """
+
+    def __init__(
+        self, folder: StateFolder, phase: int, best: BestEpoch, random: RandomParts, resumable: Sequence[Resumable],
+        resumed: Progress | None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.folder, self.phase, self.best, self.random = folder, phase, best, random
+        self.resumable = {type(callback).__name__: callback for callback in resumable}
+        self.resumed = resumed
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Bring model, optimizer, callbacks and batches to where the phase was; the others are reset by now."""
+        if self.resumed is None:
+            return
+        load_variables(self.folder.weights, learner_variables(self.model))
+        for name, callback in self.resumable.items():
+            callback.set_state(self.resumed.callbacks[name])
+        restore_seeds(self.random.seeds, self.resumed)
+        self.random.batches.draw_again(self.resumed.shuffle)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        ended = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        progress = Progress(
+            finished=self.best.finished,
+            phase=self.phase,
+            epoch=epoch + 1,
+            phase_ended=ended,
+            callbacks={name: callback.get_state() for name, callback in self.resumable.items()},
+            shuffle=dict(self.random.shuffle.bit_generator.state if ended else self.random.batches.drawn_from),
+            seeds=[keras.ops.convert_to_numpy(seed).tolist() for seed in self.random.seeds],
+        )
+        self.folder.write(progress, self.model, self.best.kept)
+
+
+def schedule_callbacks(settings: TrainingSettings, phase: PhaseSettings) -> list[Any]:
+    """Return the callbacks that stop a phase early and, where it says so, lower its learning rate."""
+    mode = "min" if settings.monitor == "val_loss" else "max"
+    callbacks: list[Any] = [EarlyStopping(settings.monitor, patience=phase.patience, mode=mode)]
+    if phase.schedule == "plateau":
+        factor, patience = settings.plateau_factor, settings.plateau_patience
+        callbacks.append(ReduceOnPlateau(settings.monitor, factor=factor, patience=patience, mode=mode))
+    return callbacks

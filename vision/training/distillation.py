@@ -1,0 +1,40 @@
+"""Distillation: what a teacher says of the training faces (Hinton et al. 2015)."""
+
+import logging
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.special import softmax
+
+from configs.errors import UserError
+from vision.data.faces import TRAIN, FaceSet
+from vision.model.classifier import predict
+
+logger = logging.getLogger(__name__)
+
+FACES_IN_MEMORY = 8192  # while the teacher sees them
+BATCH = 256
+
+
+def soften(teacher: keras.Model, faces: FaceSet, temperature: float) -> np.ndarray[Any, Any]:
+    """Return the teacher's (training faces, classes) float32 probabilities at a temperature.
+
+    Each is the average over a face and its mirror image. Raises UserError where the teacher knows other classes.
+    """
+    classes = len(faces.class_names)
+    if teacher.output_shape[-1] != classes:
+        raise UserError(
+            f"training.distillation.teacher gives {teacher.output_shape[-1]} classes, the faces have {classes}; "
+            "name a teacher that was trained on the same classes"
+        )
+    network = keras.Model(teacher.input, teacher.get_layer("head_logits").output)
+    rows = faces.rows(TRAIN)
+    logger.info("distillation: predicting %d training faces with the teacher", len(rows))
+    softened = []
+    for block in np.array_split(rows, math.ceil(len(rows) / FACES_IN_MEMORY)):
+        images = faces.images[block]
+        views = [predict(network, view, BATCH) for view in (images, images[:, :, ::-1])]
+        softened.append(np.mean([softmax(view / temperature, axis=1) for view in views], axis=0))
+    return np.concatenate(softened)

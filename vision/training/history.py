@@ -1,0 +1,47 @@
+"""The course of a training: its finished epochs, which one was kept, and how it may be stopped."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from configs.errors import STOPPED_BY_USER, UserError
+from vision.reporting.reports import Report
+
+EpochHook = Callable[[int, Mapping[str, float]], object]  # gets an epoch's number, counted from 1, and its metrics
+
+
+class TrainingStoppedError(UserError):
+    """Ctrl-C in the middle of training."""
+
+    exit_code = STOPPED_BY_USER
+
+
+@dataclass(frozen=True)
+class FinishedEpochs:
+    """Each epoch's metrics and its phase's name, over all phases; `best` counts from 1, 0 means none yet."""
+
+    metrics: list[dict[str, float]]
+    phases: list[str]
+    best: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingHistory(Report):
+    """Every epoch's metrics, and which epoch was kept; `state` names the training among those that can be resumed."""
+
+    epochs: list[dict[str, float]]
+    phases: list[str]
+    monitor: str
+    best_epoch: int
+    precision: str
+    state: str
+
+    @property
+    def best(self) -> dict[str, float]:
+        return self.epochs[self.best_epoch - 1]
+
+    def numbers(self) -> dict[str, float]:
+        return {
+            "best_epoch": float(self.best_epoch),
+            **{f"best_{name}": value for name, value in self.best.items() if name.startswith("val_")},
+            "training_seconds": sum(epoch["seconds"] for epoch in self.epochs),
+        }

@@ -1,0 +1,49 @@
+"""What a training is given: its data, its recipe, and where it writes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
+from vision.data.faces import FaceSet
+from vision.training.devices import resolve_precision
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Prepared faces, a weight for each class name, and for distillation a classifier with a layer head_logits."""
+
+    faces: FaceSet
+    class_weights: Mapping[str, float]
+    teacher: keras.Model | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings that decide how a network learns."""
+
+    classifier: ClassifierSettings
+    augmentation: AugmentationSettings
+    training: TrainingSettings
+    seed: int
+
+    @property
+    def epochs(self) -> int:
+        """All phases' epochs; 1 without phases, when the given weights are only scored."""
+        return max(1, sum(phase.epochs for phase in self.training.phases))
+
+    @property
+    def precision(self) -> str:
+        """What `training.precision` means on this machine: float32 or bfloat16."""
+        return resolve_precision(self.training.precision)
+
+
+@dataclass(frozen=True)
+class TrainingPaths:
+    """The best epoch's .keras file, a folder of frozen features, and one of states to resume from, or None."""
+
+    checkpoint: Path
+    features: Path
+    states: Path | None = None
