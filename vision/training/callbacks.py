@@ -19,6 +19,7 @@ from vision.training.batches import FaceBatches
 from vision.training.checkpoints import (
     CallbackState,
     Progress,
+    RandomState,
     StateFolder,
     learner_variables,
     load_variables,
@@ -153,6 +154,12 @@ class RandomParts:
     shuffle: np.random.Generator
     seeds: Sequence[Any]
 
+    def state(self, phase_ended: bool) -> RandomState:
+        """Return the state after an epoch; by then the order of a next epoch of the phase is drawn."""
+        shuffle = self.shuffle.bit_generator.state if phase_ended else self.batches.drawn_from
+        seeds = [keras.ops.convert_to_numpy(seed).tolist() for seed in self.seeds]
+        return RandomState(dict(shuffle), seeds)
+
 
 class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
     """Writes the state of a training after every epoch of a phase; must be the last callback of all.
@@ -177,8 +184,8 @@ class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
         load_variables(self.folder.weights, learner_variables(self.model))
         for name, callback in self.resumable.items():
             callback.set_state(self.resumed.callbacks[name])
-        restore_seeds(self.random.seeds, self.resumed)
-        self.random.batches.draw_again(self.resumed.shuffle)
+        restore_seeds(self.random.seeds, self.resumed.random)
+        self.random.batches.draw_again(self.resumed.random.shuffle)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         ended = self.model.stop_training or epoch + 1 == self.params["epochs"]
@@ -188,8 +195,7 @@ class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
             epoch=epoch + 1,
             phase_ended=ended,
             callbacks={name: callback.get_state() for name, callback in self.resumable.items()},
-            shuffle=dict(self.random.shuffle.bit_generator.state if ended else self.random.batches.drawn_from),
-            seeds=[keras.ops.convert_to_numpy(seed).tolist() for seed in self.random.seeds],
+            random=self.random.state(ended),
         )
         self.folder.write(progress, self.model, self.best.kept)
 

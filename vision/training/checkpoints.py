@@ -34,11 +34,18 @@ CallbackState = dict[str, int | float | bool | None]
 
 
 @dataclass(frozen=True)
+class RandomState:
+    """What is drawn next: the generator's state before it drew the next epoch's order, and the seeds of the layers."""
+
+    shuffle: dict[str, Any]
+    seeds: list[list[int]]
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a training has come. `phase` is a position, `epoch` counts the finished epochs of that phase.
 
-    `callbacks` is the state of each callback that has one, by name. `shuffle` is the state of the generator before it
-    drew the next batches, and `seeds` are those of the layers.
+    `callbacks` is the state of each callback that has one, by name.
     """
 
     finished: FinishedEpochs
@@ -46,8 +53,7 @@ class Progress:
     epoch: int
     phase_ended: bool
     callbacks: dict[str, CallbackState]
-    shuffle: dict[str, Any]
-    seeds: list[list[int]]
+    random: RandomState
 
 
 @dataclass(frozen=True)
@@ -187,9 +193,9 @@ def layer_seeds(layers: Sequence[keras.Layer]) -> list[Any]:
     return list(found.values())
 
 
-def restore_seeds(seeds: Sequence[Any], progress: Progress) -> None:
-    """Let layers draw on from where they had come; `seeds` may be the first of those that the progress has."""
-    for seed, value in zip(seeds, progress.seeds, strict=False):
+def restore_seeds(seeds: Sequence[Any], random: RandomState) -> None:
+    """Let layers draw on from where they had come; `seeds` may be the first of those that the state has."""
+    for seed, value in zip(seeds, random.seeds, strict=False):
         seed.assign(value)
 
 

@@ -95,8 +95,8 @@ def _take_over(run: TrainingRun, kept: StateFolder, progress: Progress) -> None:
     best.finished = finished
     load_variables(kept.best(finished.best), best.kept.weights)
     best.save_checkpoint()
-    restore_seeds(layer_seeds([run.learner.network]), progress)
-    run.learner.shuffle.bit_generator.state = progress.shuffle
+    restore_seeds(layer_seeds([run.learner.network]), progress.random)
+    run.learner.shuffle.bit_generator.state = progress.random.shuffle
     for number, metrics in enumerate(finished.metrics, start=1):
         best.hook(number, metrics)
     if progress.phase_ended and progress.phase + 1 == len(run.learner.recipe.training.phases):

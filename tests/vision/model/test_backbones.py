@@ -20,7 +20,8 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def with_weights(settings: Settings, weights: str) -> keras.Model:
-    return build_classifier(settings.classifier.model_copy(update={"weights": weights}), side=32, classes=7)
+    changes = {"weights": weights, "width": 1.0}
+    return build_classifier(settings.classifier.model_copy(update=changes), side=32, classes=7)
 
 
 def test_kernels_of_the_file_are_kept_beside_the_inserted_batch_normalisation(
@@ -42,8 +43,8 @@ def test_without_batch_normalisation_features_are_those_of_keras_own_vgg19(
     weights_file: Path, small_settings: Settings
 ) -> None:
     source = keras.applications.VGG19(include_top=False, weights=str(weights_file), input_shape=(32, 32, 3))
-    settings = small_settings.classifier.model_copy(update={"weights": str(weights_file), "batch_norm_blocks": ()})
-    classifier = build_classifier(settings, side=32, classes=7)
+    changes = {"weights": str(weights_file), "width": 1.0, "batch_norm_blocks": ()}
+    classifier = build_classifier(small_settings.classifier.model_copy(update=changes), side=32, classes=7)
     features = keras.Model(classifier.input, classifier.get_layer("block5_pool").output)
     faces = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
 
@@ -99,7 +100,7 @@ def test_without_a_network_imagenet_weights_name_the_local_file_setting(
 
 
 def test_the_compact_network_has_one_to_two_million_weights_and_starts_from_none_only(small_settings: Settings) -> None:
-    compact = small_settings.classifier.model_copy(update={"backbone": "vgg_compact"})
+    compact = small_settings.classifier.model_copy(update={"backbone": "vgg_compact", "width": 1.0})
 
     assert 1e6 < build_classifier(compact, side=32, classes=7).count_params() < 2e6
     with pytest.raises(UserError, match=r"weights imagenet is not for vgg_compact.*set it to none"):

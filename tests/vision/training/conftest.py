@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from configs.settings import ClassifierSettings, Settings
+from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.backbones import BACKBONES
 
 
@@ -46,6 +48,12 @@ def eagerly() -> Iterator[None]:
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="session")
+def few_faces(prepared: FaceSet) -> FaceSet:
+    """Return two batches of training faces and one of validation faces."""
+    return prepared.take(np.concatenate([prepared.rows(TRAIN)[:64], prepared.rows(VALIDATION)[:32]]))
 
 
 @pytest.fixture(scope="session")

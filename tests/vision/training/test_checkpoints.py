@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -90,16 +91,35 @@ def short(settings: Settings) -> Settings:
     return settings.model_copy(update={"training": training})
 
 
+@pytest.fixture(scope="module")
+def once_stopped(
+    with_toy_backbone: None, without_curves: None, few_faces: FaceSet, toy_settings: Settings,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:  # fmt: skip
+    """Return the folder of a short training that was stopped after its first epoch."""
+    folder = tmp_path_factory.mktemp("stopped")
+    stopped(few_faces, short(toy_settings), folder, stop_in=2)
+    return folder
+
+
+@pytest.fixture
+def kept(once_stopped: Path, tmp_path: Path) -> Path:
+    """Return the folder of a state in tmp_path that a short training resumes from, at its second epoch."""
+    shutil.copytree(once_stopped, tmp_path, dirs_exist_ok=True)
+    (found,) = (path for path in (tmp_path / "states").iterdir() if path.is_dir())
+    return found
+
+
 @pytest.mark.parametrize("change", [on_kept_features, on_faces])
 def test_a_training_that_was_stopped_twice_ends_as_if_it_had_not_been(
-    change: Callable[[Settings], Settings], prepared: FaceSet, toy_settings: Settings, tmp_path: Path
+    change: Callable[[Settings], Settings], few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
     settings = change(toy_settings)
-    model, whole, _ = train(prepared, settings, tmp_path, states=tmp_path / "other")
+    model, whole, _ = train(few_faces, settings, tmp_path, states=tmp_path / "other")
 
     for stop_in in (3, 5):  # at the end of the first phase, so that the second starts from it, and within the second
-        stopped(prepared, settings, tmp_path, stop_in)
-    again, resumed, reported = train(prepared, settings, tmp_path)
+        stopped(few_faces, settings, tmp_path, stop_in)
+    again, resumed, reported = train(few_faces, settings, tmp_path)
 
     assert reported == list(range(1, len(whole.epochs) + 1))
     assert resumed.best_epoch == whole.best_epoch
@@ -109,8 +129,8 @@ def test_a_training_that_was_stopped_twice_ends_as_if_it_had_not_been(
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_only_the_newest_state_is_kept(prepared: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
-    kept = stopped(prepared, short(toy_settings), tmp_path, stop_in=3)
+def test_only_the_newest_state_is_kept(few_faces: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
+    kept = stopped(few_faces, short(toy_settings), tmp_path, stop_in=3)
 
     names = sorted(path.name for path in kept.iterdir())
     assert len(names) == 2
@@ -119,14 +139,14 @@ def test_only_the_newest_state_is_kept(prepared: FaceSet, toy_settings: Settings
 
 
 def test_a_finished_training_is_not_trained_again_until_it_is_forgotten(
-    prepared: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = short(toy_settings)
-    model, first, _ = train(prepared, settings, tmp_path)
+    model, first, _ = train(few_faces, settings, tmp_path)
     shutil.rmtree(tmp_path / "run")
 
     with caplog.at_level(logging.INFO, "vision"):
-        again, second, reported = train(prepared, settings, tmp_path)
+        again, second, reported = train(few_faces, settings, tmp_path)
     forget_state(tmp_path / "states", second.state)
 
     assert "the training was finished before (3 epochs): nothing is trained again" in caplog.text
@@ -138,26 +158,24 @@ def test_a_finished_training_is_not_trained_again_until_it_is_forgotten(
 
 
 def test_the_log_says_where_a_training_resumes(
-    prepared: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kept: Path, few_faces: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stopped(prepared, short(toy_settings), tmp_path, stop_in=2)
-
     with caplog.at_level(logging.INFO, "vision"):
-        train(prepared, short(toy_settings), tmp_path)
+        train(few_faces, short(toy_settings), tmp_path)
 
     assert "the training resumes from epoch 2 of 3" in caplog.text
+    assert re.search(r"the rest of this training takes about .* \(2 epochs of 2 batches, measured on", caplog.text)
 
 
 @pytest.mark.parametrize("what", ["data", "settings", "code"])
 def test_the_state_of_another_training_is_not_taken(
-    what: str, prepared: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    what: str, kept: Path, few_faces: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     settings = short(toy_settings)
-    kept = stopped(prepared, settings, tmp_path, stop_in=2)
-    faces, seed = prepared, 3
+    faces, seed = few_faces, 3
     if what == "data":
-        faces = replace(prepared, table=prepared.table.assign(exact_hash=prepared.table["exact_hash"].str[::-1]))
+        faces = replace(few_faces, table=few_faces.table.assign(exact_hash=few_faces.table["exact_hash"].str[::-1]))
     elif what == "settings":
         seed = 4
     else:
@@ -210,47 +228,43 @@ def claim_another(kept: Path) -> None:
     ],
 )
 def test_a_damaged_state_is_not_used_and_the_log_says_why(
-    damage: Callable[[Path], None], said: str, prepared: FaceSet, toy_settings: Settings, tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], None], said: str, kept: Path, few_faces: FaceSet, toy_settings: Settings,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     settings = short(toy_settings)
-    kept = stopped(prepared, settings, tmp_path, stop_in=2)
     damage(kept)
 
-    _, history, _ = train(prepared, settings, tmp_path)
+    _, history, _ = train(few_faces, settings, tmp_path)
 
     assert f"the state in {kept} is not used, the training starts from the beginning: {said}" in caplog.text
     assert len(history.epochs) == 3
 
 
 def test_what_was_half_written_beside_a_whole_state_goes(
-    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
+    kept: Path, few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
-    kept = stopped(prepared, short(toy_settings), tmp_path, stop_in=2)
     (kept / "unfinished-abc").mkdir()
 
-    stopped(prepared, short(toy_settings), tmp_path, stop_in=2)
+    stopped(few_faces, short(toy_settings), tmp_path, stop_in=2)
 
     assert not (kept / "unfinished-abc").exists()
 
 
 def test_two_runs_of_the_same_training_do_not_share_a_state(
-    prepared: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kept: Path, few_faces: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = stopped(prepared, short(toy_settings), tmp_path, stop_in=2)
-
     with FileLock(kept.with_suffix(".lock")):
-        _, history, _ = train(prepared, short(toy_settings), tmp_path)
+        _, history, _ = train(few_faces, short(toy_settings), tmp_path)
         forget_state(kept.parent, history.state)
 
     assert "another run trains the same at this moment" in caplog.text
     assert sorted(path.name for path in kept.iterdir()) == ["best-1.npz", "epoch-1"]
 
 
-def test_the_oldest_states_go(prepared: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
+def test_the_oldest_states_go(few_faces: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
     settings = short(toy_settings)
     for seed in range(KEPT + 2):
         with pytest.raises(TrainingStoppedError):
-            train(prepared, settings, tmp_path, stop_in=2, seed=seed)
+            train(few_faces, settings, tmp_path, stop_in=2, seed=seed)
 
     assert len([path for path in (tmp_path / "states").iterdir() if path.is_dir()]) == KEPT

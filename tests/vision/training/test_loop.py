@@ -1,4 +1,6 @@
+import logging
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,16 @@ def test_ctrl_c_keeps_the_best_checkpoint_and_names_it(
         train(prepared, toy_settings, tmp_path / "best.keras", interrupt)
 
     keras.saving.load_model(tmp_path / "best.keras", safe_mode=True)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_the_log_says_how_long_a_training_takes(
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "vision"):
+        train(prepared, all_at_once(toy_settings), tmp_path / "b.keras")
+
+    assert re.search(r"this training takes about .* \(1 epochs of 4 batches, measured on 3 batches\)", caplog.text)
 
 
 @pytest.mark.usefixtures("eagerly")
