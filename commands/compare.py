@@ -12,8 +12,8 @@ def run(command: Command) -> Outcome:
     with quiet(not command.debug):
         from commands.comparison import compare_runs
         from commands.comparison_formats import render
-        from stack.health import check_stack
+        from stack.local_stack import find_tracking_uri
 
-    _, uri = check_stack(settings.state_folder)
+    uri = find_tracking_uri(settings.state_folder)
     print(render(compare_runs(settings, uri), command.format))
     return Outcome({})

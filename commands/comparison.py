@@ -13,10 +13,13 @@ from mlflow.exceptions import MlflowException
 
 from configs.errors import UserError
 from configs.settings import Settings
-from stack.health import check_store, one_line, sqlite_path
+from stack.databases import sqlite_path
+from stack.findings import one_line
+from stack.health import check_store
 from stack.local_stack import shown_address
+from stack.registry import CHALLENGER, CHAMPION, find_alias
 
-ROLES = ("champion", "challenger")
+ROLES = (CHAMPION, CHALLENGER)
 LOCAL_UI = "http://127.0.0.1:5000"  # where `make ui` opens it
 IDENTITY = ("role", "version", "run", "started", "status")
 TAGS = ("weights", "dataset", "decision")
@@ -118,7 +121,7 @@ def compare_runs(settings: Settings, uri: str) -> Comparison:
     """Read the runs of champion and challenger and the last training runs. Raises UserError where there are none."""
     tracking = settings.tracking
     store, path = check_store(uri, tracking.experiment_name), sqlite_path(uri)
-    if store.fix:
+    if not store.is_ok:
         raise UserError(f"{store.found}; {store.fix}")
     nothing = (
         f"there is nothing to compare yet: {shown_address(uri) or 'the MLflow store'} has no training run in the "
@@ -140,13 +143,12 @@ def compare_runs(settings: Settings, uri: str) -> Comparison:
 
 def _read_rows(client: mlflow.MlflowClient, settings: Settings) -> list[Row]:
     tracking = settings.tracking
-    held = _aliases(client, tracking.model_name)
+    held = {role: found for role in ROLES if (found := find_alias(tracking.model_name, role, client))}
     rows = []
-    for version in dict.fromkeys(held.values()):
-        roles = [role for role in held if held[role] == version]
-        found = client.get_model_version(tracking.model_name, version)
-        run = _find_run(client, found.run_id)
-        rows.append(_row("both" if len(roles) > 1 else roles[0], version, run, found.tags))
+    for version in dict.fromkeys(found.number for found in held.values()):
+        roles = [role for role in held if held[role].number == version]
+        found = held[roles[0]]
+        rows.append(_row("both" if len(roles) > 1 else roles[0], version, _find_run(client, found.run_id), found.tags))
     experiment = client.get_experiment_by_name(tracking.experiment_name)
     if experiment is None:
         return rows
@@ -159,17 +161,6 @@ def _read_rows(client: mlflow.MlflowClient, settings: Settings) -> list[Row]:
     shown = {row.run.run_id for row in rows}
     versions = _versions(client, tracking.model_name)
     return rows + [_row("", versions.get(run.info.run_id, ""), run, {}) for run in last if run.info.run_id not in shown]
-
-
-def _aliases(client: mlflow.MlflowClient, name: str) -> dict[str, str]:
-    """Return the versions of champion and challenger, as far as they exist."""
-    try:
-        held = client.get_registered_model(name).aliases
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return {}
-        raise
-    return {role: str(held[role]) for role in ROLES if role in held}
 
 
 def _versions(client: mlflow.MlflowClient, name: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from commands.comparison import COLUMNS, IDENTITY, METRICS, TAGS, Comparison
-from stack.health import one_line
+from stack.findings import one_line
 from vision.reporting.reports import render_page
 
 HEADER_WIDTH = 13  # of text; longer names are broken after / and _

@@ -14,4 +14,4 @@ def run(command: Command) -> Outcome:
 
     findings = doctor.examine(settings, PROJECT, settings.state_folder, dataset_named=names_dataset(command))
     print(doctor.render(findings))
-    return Outcome({}, UserError.exit_code if any(finding.fix for finding in findings) else 0)
+    return Outcome({}, UserError.exit_code if any(not finding.is_ok for finding in findings) else 0)

@@ -19,9 +19,9 @@ def run(command: Command, run_id: str) -> Outcome:
     here = load_settings([], command.given)
     with quiet(not command.debug):
         from commands import reproduction
-        from stack.health import check_stack
+        from stack.local_stack import find_tracking_uri
 
-    _, uri = check_stack(here.state_folder)
+    uri = find_tracking_uri(here.state_folder)
     former = reproduction.recall(run_id, here.tracking.experiment_name, uri)
     settings = without_alerts(find_files(reproduction.rebuild(former, command.given)))
     job = Job("reproduction", lambda: partial(reproduction.train_again, former), {reproduction.REPRODUCES: run_id})

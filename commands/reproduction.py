@@ -17,9 +17,11 @@ from configs.errors import UserError
 from configs.loading import KEPT_SETTINGS, flatten, load_settings, merge
 from configs.settings import Settings
 from pipelines.runner import Outcome
+from stack.databases import sqlite_path
+from stack.findings import one_line
 from stack.fingerprints import SAID_BY_THE_DATA
-from stack.health import check_stack, check_store, one_line, sqlite_path
-from stack.local_stack import shown_address
+from stack.health import check_store
+from stack.local_stack import find_tracking_uri, shown_address
 from vision.model.weight_files import weights_hash
 
 logger = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ def recall(run_id: str, experiment: str, uri: str) -> Former:
     if path is not None and not path.exists():  # MLflow's client would make it
         raise UserError(unknown)
     store = check_store(uri, experiment)
-    if store.fix:
+    if not store.is_ok:
         raise UserError(f"{store.found}; {store.fix}")
     client = mlflow.MlflowClient(uri or None)
     try:
@@ -194,6 +196,6 @@ def train_again(former: Former, settings: Settings, tags: dict[str, str]) -> Out
     everything = settings.model_dump(mode="json", include=training.SECTIONS)
     logger.info("%s", render(former, find_differences(former, everything, now)))
     trained = training.run(settings, tags)
-    _, uri = check_stack(settings.state_folder)
+    uri = find_tracking_uri(settings.state_folder)
     again = mlflow.MlflowClient(uri).get_run(trained.lines["MLflow run"])
     return Outcome({**trained.lines, **compare_metrics(former.metrics, again.data.metrics)}, trained.exit_code)

@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,14 +45,16 @@ def run(command: Command) -> Outcome:
 
 def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:
     """Prepare environment and stack, run the job and print its last lines."""
-    from stack.error_messages import check_stores, explained, wait_for_locks
+    from stack.databases import wait_for_locks
+    from stack.error_messages import explained
+    from stack.health import check_stores
     from stack.local_stack import check_writable, prepare_environment, prepare_stack, start_lock
 
     folders = {"state_folder": settings.state_folder, "tracking.reports_folder": settings.tracking.reports_folder}
     for setting, folder in folders.items():
         check_writable(setting, folder)
     prepare_environment(PROJECT, settings.state_folder, debug)
-    with explained(folders, os.environ.get("MLFLOW_TRACKING_URI", "")):
+    with explained(folders):
         with start_lock(settings.state_folder):
             check_stores(settings)
             wait_for_locks()

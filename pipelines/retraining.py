@@ -47,7 +47,7 @@ def run(settings: Settings, tags: dict[str, str]) -> Outcome:
     """Look over the machine, review the champion, and train if there is a reason to."""
     findings = examine(settings, PROJECT, settings.state_folder)
     logger.info("doctor:\n%s", render(findings))
-    wrong = [finding for finding in findings if finding.fix]
+    wrong = [finding for finding in findings if not finding.is_ok]
     if wrong:
         raise UserError(f"the doctor found what must be fixed first:\n{render(wrong)}")
     described = {**tags, **training.describe(settings), "pipeline": "retraining"}

@@ -1,4 +1,4 @@
-"""The doctor: looks at all that a run needs, changes nothing, and says how to mend what is wrong."""
+"""The doctor: looks at all that a run needs, changes nothing, and says how to fix what is wrong."""
 
 import importlib.util
 import json
@@ -16,17 +16,17 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.settings import Settings
+from stack.findings import Finding, one_line
 from stack.health import (
     REINSTALL,
-    Finding,
     check_artifacts,
     check_folder,
-    check_stack,
-    check_store,
+    check_zenml,
+    look_at_store,
     nearest,
-    one_line,
     why_silent,
 )
+from stack.local_stack import tracking_uri, wants_users_zenml
 from vision.data.readers import find_dataset, locate_dataset, open_dataset
 from vision.files.paths import walk
 from vision.model.weight_files import IMAGENET, RANDOM, WAY_OUT, check_weights, weights_hash
@@ -53,7 +53,8 @@ def examine(settings: Settings, project: Path, state: Path, dataset_named: bool 
     with ThreadPoolExecutor(max_workers=1) as beside:
         device = beside.submit(check_device, settings.training.precision, project)  # TensorFlow loads meanwhile
         experiment, reports = settings.tracking.experiment_name, settings.tracking.reports_folder
-        stack, uri = check_stack(state)
+        uri = "" if wants_users_zenml(state) else tracking_uri(state)
+        store = look_at_store(uri, experiment)
         machine = [check_python(project), check_packages(project)]
         rest = [
             check_dataset(settings, dataset_named),
@@ -61,9 +62,9 @@ def examine(settings: Settings, project: Path, state: Path, dataset_named: bool 
             check_folder("state folder", state, "set --state_folder to a folder that can be written"),
             check_folder("reports folder", reports, "set --tracking.reports_folder to a folder that can be written"),
             check_disk(state),
-            stack,
-            check_store(uri, experiment),
-            check_artifacts(uri, experiment, state),
+            check_zenml(state),
+            store.finding,
+            check_artifacts(uri, store, experiment, state),
         ]
         return [*machine, device.result(), *rest]
 
@@ -73,9 +74,9 @@ def render(findings: list[Finding]) -> str:
     width = max(len(finding.subject) for finding in findings)
     lines = []
     for finding in findings:
-        state = "WRONG" if finding.fix else "ok"
+        state = "ok" if finding.is_ok else "WRONG"
         lines.append(f"{state:<6}{finding.subject:<{width}}  {one_line(finding.found)}")
-        if finding.fix:
+        if not finding.is_ok:
             lines.append(f"{'':<{8 + width}}fix: {one_line(finding.fix)}")
     return "\n".join(lines)
 
@@ -86,11 +87,15 @@ def check_python(project: Path) -> Finding:
     try:
         asked = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
     except (OSError, ValueError, KeyError) as error:
-        return Finding("Python", f"{found}; pyproject.toml cannot be read: {error}", "git checkout -- pyproject.toml")
+        return Finding.wrong(
+            "Python", f"{found}; pyproject.toml cannot be read: {error}", "git checkout -- pyproject.toml"
+        )
     floor, cap = (tuple(map(int, bound)) for bound in re.findall(r"(\d+)\.(\d+)", asked))
     if floor <= sys.version_info[:2] < cap:
         return Finding("Python", found)
-    return Finding("Python", f"{found}; needed: {asked}", f"{REINSTALL} PYTHON=/path/to/python{floor[0]}.{floor[1]}")
+    return Finding.wrong(
+        "Python", f"{found}; needed: {asked}", f"{REINSTALL} PYTHON=/path/to/python{floor[0]}.{floor[1]}"
+    )
 
 
 def check_packages(project: Path) -> Finding:
@@ -98,7 +103,9 @@ def check_packages(project: Path) -> Finding:
     try:
         lock = (project / "requirements.lock").read_text(encoding="utf-8")
     except OSError as error:
-        return Finding("packages", f"requirements.lock cannot be read: {error}", "git checkout -- requirements.lock")
+        return Finding.wrong(
+            "packages", f"requirements.lock cannot be read: {error}", "git checkout -- requirements.lock"
+        )
     pins = re.findall(r"^([\w.-]+)==([^\s;\\]+)", lock, re.MULTILINE)
     installed, wrong = [], []
     for package in PACKAGES:
@@ -110,7 +117,9 @@ def check_packages(project: Path) -> Finding:
         installed.append(f"{package} {found}")
         if found not in pinned:
             wrong.append(f"{package} {found} instead of {' or '.join(pinned) or 'none'}")
-    return Finding("packages", ", ".join(wrong or installed), REINSTALL if wrong else "")
+    return (
+        Finding.wrong("packages", ", ".join(wrong), REINSTALL) if wrong else Finding("packages", ", ".join(installed))
+    )
 
 
 def check_device(precision: str, project: Path) -> Finding:
@@ -128,12 +137,14 @@ def check_device(precision: str, project: Path) -> Finding:
                 check=False,
             )
     except subprocess.TimeoutExpired:
-        return Finding("device", f"TensorFlow did not load within {TENSORFLOW_SECONDS} s", REINSTALL)
+        return Finding.wrong("device", f"TensorFlow did not load within {TENSORFLOW_SECONDS} s", REINSTALL)
     except OSError as error:
-        return Finding("device", f"no process can be started: {error}", "set TMPDIR to a folder that can be written")
+        return Finding.wrong(
+            "device", f"no process can be started: {error}", "set TMPDIR to a folder that can be written"
+        )
     if done.returncode:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        return Finding("device", f"TensorFlow cannot be loaded: {reason}", REINSTALL)
+        return Finding.wrong("device", f"TensorFlow cannot be loaded: {reason}", REINSTALL)
     devices, resolved = json.loads(done.stdout.splitlines()[-1])
     return Finding("device", f"{', '.join(devices)}; training computes in {resolved}")
 
@@ -144,20 +155,21 @@ def check_dataset(settings: Settings, dataset_named: bool) -> Finding:
     if dataset.reader == "drawn":
         return Finding("data set", f"{dataset.drawn.faces} faces, drawn by the program")
     if dataset.reader == "kaggle":
-        missing = importlib.util.find_spec("kagglehub") is None
-        found = f"{dataset.kaggle_name} from Kaggle, by {'the missing ' if missing else ''}kagglehub"
-        return Finding("data set", found, f"{sys.executable} -m pip install kagglehub" if missing else "")
+        if importlib.util.find_spec("kagglehub") is None:
+            found = f"{dataset.kaggle_name} from Kaggle, by the missing kagglehub"
+            return Finding.wrong("data set", found, f"{sys.executable} -m pip install kagglehub")
+        return Finding("data set", f"{dataset.kaggle_name} from Kaggle, by kagglehub")
     fix = "set --dataset.path to a folder of class folders, a .zip or .tar.gz of them, or a Kaggle CSV"
     try:
         if dataset.reader == "auto" and not dataset_named and not find_dataset(dataset.path):
             nothing = f"no data set in {dataset.path}: training would run the demo on drawn faces"
-            return Finding("data set", nothing, f"put one into {dataset.path}, or {fix}")
+            return Finding.wrong("data set", nothing, f"put one into {dataset.path}, or {fix}")
         located = locate_dataset(dataset)
         reading = open_dataset(located, settings.seed)
         files = [located.path] if located.path.is_file() else walk(located.path)
         size = sum(os.path.getsize(path) for path in files if os.path.exists(path))
     except (UserError, OSError) as error:
-        return Finding("data set", str(error), fix)
+        return Finding.wrong("data set", str(error), fix)
     count = f"{reading.count:,} images, " if reading.count is not None else ""
     return Finding("data set", f"{reading.form} {located.path}: {count}{size / 1e6:,.1f} MB")
 
@@ -172,15 +184,15 @@ def check_weights_file(weights: str) -> Finding:
         if weights != IMAGENET:
             with Path(weights).open("rb") as file:
                 if file.read(4) != b"\x89HDF":
-                    return Finding("weights", f"{weights} is no HDF5 file", WAY_OUT)
+                    return Finding.wrong("weights", f"{weights} is not an HDF5 file", WAY_OUT)
     except UserError as error:
-        return Finding("weights", str(error).partition(";")[0], WAY_OUT)
+        return Finding.wrong("weights", str(error).partition(";")[0], WAY_OUT)
     except FileNotFoundError:  # of ImageNet's; other files were looked for above
         if silence := why_silent(DOWNLOADS):
-            return Finding("weights", f"imagenet is not downloaded yet, and {silence}", WAY_OUT)
+            return Finding.wrong("weights", f"imagenet is not downloaded yet, and {silence}", WAY_OUT)
         return Finding("weights", "imagenet, which the first training downloads (80 MB)")
     except OSError as error:
-        return Finding("weights", f"{weights} cannot be read: {error.strerror}", WAY_OUT)
+        return Finding.wrong("weights", f"{weights} cannot be read: {error.strerror}", WAY_OUT)
     return Finding("weights", f"{weights}, SHA-256 {digest[:12]}…")
 
 
@@ -191,4 +203,6 @@ def check_disk(state: Path) -> Finding:
     if free >= NEEDED_BYTES:
         return Finding("disk", found)
     missing = (NEEDED_BYTES - free) / 1e9
-    return Finding("disk", found, f"free {missing:,.1f} GB there, or set --state_folder to a folder on another disk")
+    return Finding.wrong(
+        "disk", found, f"free {missing:,.1f} GB there, or set --state_folder to a folder on another disk"
+    )

@@ -1,33 +1,60 @@
-"""Faults of the machine: what a full disk, a lost server, a lock or too little memory means, in one sentence."""
+"""Error messages: what a full disk, a lost server, a lock or too little memory means, in one sentence."""
 
 import errno
-import logging
 import shutil
+import socket
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
+from configs.environment import without_login
 from configs.errors import UserError
-from configs.settings import Settings
+from stack.databases import BUSY, LOCK_SECONDS, is_named
 
-logger = logging.getLogger(__name__)
+SHOWN_CHARACTERS = 200  # of another library's reason, which may be an SQL statement with all its values
+RESUMES = "what was finished is kept, and the same command resumes there"
+# HDF5, TensorFlow and C++ raise errors of their own, which keep only the text of what the machine said
+NO_ROOM_TEXTS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
+NO_MEMORY_TEXTS = ("Cannot allocate memory", "bad_alloc")
+# by name: these libraries are not imported everywhere
+NO_MEMORY_TYPES = {"MemoryError", "ResourceExhaustedError"}
+WORKER_DIED_TYPES = {"TerminatedWorkerError", "BrokenProcessPool"}
+NO_CONNECTION = (ConnectionRefusedError, ConnectionResetError, ConnectionAbortedError, socket.gaierror)
+REFUSALS = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}  # MLflow's error codes
+UNAVAILABLE = "TEMPORARILY_UNAVAILABLE"  # of a database that MLflow cannot reach, and of HTTP 503
 
-LOCK_SECONDS = 60.0  # how long a run waits for a database that another process has locked
-GOES_ON = "what was finished is kept, and the same command goes on from there"
-FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")
-READ_ONLY = ("Read-only file system", "attempt to write a readonly database")
-NO_ANSWER = ("API request to", "Max retries exceeded", "Connection refused", "Connection reset", "Connection aborted")
-DAMAGED = ("database disk image is malformed", "file is not a database")
-NO_MEMORY = ("MemoryError", "ResourceExhaustedError", "Cannot allocate memory", "bad_alloc")
-WORKER_DIED = ("TerminatedWorkerError", "BrokenProcessPool")
+
+class StoreError(UserError):
+    """The MLflow store does not answer, or refuses us; what was finished before is kept."""
 
 
 @contextmanager
-def explained(folders: Mapping[str, Path], uri: str = "") -> Iterator[None]:
-    """Turn errors of the machine into a UserError; `folders` are what is written to, by setting, `uri` is MLflow's.
+def talking_to_mlflow(uri: str = "") -> Iterator[None]:
+    """Raise StoreError, which names the store, where it does not answer in the block; `uri` is the active one's."""
+    try:
+        yield
+    except Exception as error:
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        store = without_login(uri or mlflow.get_tracking_uri()).partition("?")[0]
+        code = error.error_code if isinstance(error, MlflowException) else ""
+        if code in REFUSALS:
+            raise StoreError(
+                f"{store} refuses this user ({code}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                f"MLFLOW_TRACKING_TOKEN; {RESUMES}"
+            ) from error
+        unreachable = code == UNAVAILABLE and not store.startswith("sqlite")
+        if unreachable or _unanswered(list(_chain(error))) is not None:
+            raise StoreError(_lost(store)) from error
+        raise
+
+
+@contextmanager
+def explained(folders: Mapping[str, Path]) -> Iterator[None]:
+    """Turn errors of the machine into a UserError; `folders` are what is written to, by setting.
 
     A step's UserError that is hidden behind an error of the cleaning up after it is raised again.
     """
@@ -38,75 +65,78 @@ def explained(folders: Mapping[str, Path], uri: str = "") -> Iterator[None]:
         hidden = [found for found in chain if isinstance(found, UserError)]
         if hidden:
             raise hidden[0] from error
-        reason = explain(chain, folders, uri)
+        reason = explain(chain, folders)
         if reason is None:
             raise
         raise UserError(reason) from error
 
 
-def explain(chain: list[BaseException], folders: Mapping[str, Path], uri: str) -> str | None:
-    """Return the sentence for the first error in the chain that is the machine's, or None where none is."""
-    said = "\n".join(f"{type(error).__name__}: {error}" for error in chain)
+def explain(chain: list[BaseException], folders: Mapping[str, Path]) -> str | None:
+    """Return the sentence for the first trouble of the machine that the chain of errors shows, or None."""
+    return _explain_disk(chain, folders) or _explain_memory(chain) or _explain_stores(chain)
+
+
+def _explain_disk(chain: list[BaseException], folders: Mapping[str, Path]) -> str | None:
     numbers = {error.errno for error in chain if isinstance(error, OSError)}
-    if numbers & {errno.ENOSPC, errno.EDQUOT} or any(text in said for text in FULL):
+    if numbers & {errno.ENOSPC, errno.EDQUOT} or _says(chain, NO_ROOM_TEXTS) or _database_says(chain, "SQLITE_FULL"):
         setting, folder, free = _fullest(folders)
         return (
             f"the disk of {folder} is full ({free / 1e6:,.1f} MB free); free some space there, or set --{setting} to a "
-            f"folder on another disk; {GOES_ON}"
+            f"folder on another disk; {RESUMES}"
         )
-    if errno.EROFS in numbers or any(text in said for text in READ_ONLY):
+    if errno.EROFS in numbers or _database_says(chain, "SQLITE_READONLY"):
         places = ", ".join(f"--{setting} {folder}" for setting, folder in folders.items())
-        return f"a folder has become read-only; make it writable again, or set another: {places}; {GOES_ON}"
-    if any(text in said for text in WORKER_DIED):
-        return f"a worker process was killed, most likely for want of memory; lower --dataset.workers; {GOES_ON}"
-    if errno.ENOMEM in numbers or any(text in said for text in NO_MEMORY):
-        return (
-            "the memory is not enough; lower --dataset.workers (each is a process), --training.batch_size and "
-            f"--evaluation.batch_size, or end other programs; {GOES_ON}"
-        )
-    if any(text in said for text in NO_ANSWER):
-        server = uri or "the MLflow server"
-        return f"{server} does not answer any more; {GOES_ON} once it answers again (--doctor looks whether it does)"
-    if "database is locked" in said:
-        return (
-            f"a database of the state folder was locked by another process for longer than {LOCK_SECONDS:.0f} s; "
-            f"--doctor says which; {GOES_ON}"
-        )
-    if any(text in said for text in DAMAGED):
-        return "a database of the state folder is damaged; --doctor says which, and how to mend it"
+        return f"a folder has become read-only; make it writable again, or set another: {places}; {RESUMES}"
     return None
 
 
-def check_stores(settings: Settings) -> None:
-    """Raise UserError where a database is damaged, or locked for long; ZenML and MLflow would try for minutes."""
-    from stack.health import check_stack, check_store
-
-    deadline, said = time.monotonic() + LOCK_SECONDS, False
-    while True:
-        stack, uri = check_stack(settings.state_folder)
-        store = stack if stack.fix or uri.startswith("http") else check_store(uri, settings.tracking.experiment_name)
-        if not store.fix:
-            return
-        if "is locked by another process" not in store.found or time.monotonic() > deadline:
-            raise UserError(f"{store.found}; {store.fix}")
-        if not said:
-            logger.warning("%s; waiting up to %.0f s for it", store.found, LOCK_SECONDS)
-            said = True
-        time.sleep(0.5)
+def _explain_memory(chain: list[BaseException]) -> str | None:
+    numbers = {error.errno for error in chain if isinstance(error, OSError)}
+    types = {type(error).__name__ for error in chain}
+    if types & WORKER_DIED_TYPES:
+        return f"a worker process was killed, probably out of memory; lower --dataset.workers; {RESUMES}"
+    if errno.ENOMEM in numbers or types & NO_MEMORY_TYPES or _says(chain, NO_MEMORY_TEXTS):
+        return (
+            "the memory is not enough; lower --dataset.workers (each is a process), --training.batch_size and "
+            f"--evaluation.batch_size, or end other programs; {RESUMES}"
+        )
+    return None
 
 
-def wait_for_locks() -> None:
-    """Let every connection to an SQLite file wait for a lock as long as ZenML's do; MLflow's give up after 5 s."""
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
+def _explain_stores(chain: list[BaseException]) -> str | None:
+    if (server := _unanswered(chain)) is not None:
+        return _lost(server or "a server")
+    if _database_says(chain, *BUSY):
+        return (
+            f"a database of the state folder was locked by another process for longer than {LOCK_SECONDS:.0f} s; "
+            f"--doctor says which; {RESUMES}"
+        )
+    if _database_says(chain, "SQLITE_CORRUPT", "SQLITE_NOTADB"):
+        return "a database of the state folder is damaged; --doctor says which, and how to fix it"
+    return None
 
-    if not event.contains(Engine, "do_connect", _wait_longer):
-        event.listen(Engine, "do_connect", _wait_longer)
+
+def _lost(server: str) -> str:
+    return f"{server} does not answer any more; {RESUMES} once it answers again (--doctor says whether it does)"
 
 
-def _wait_longer(dialect: Any, record: Any, arguments: Any, named: dict[str, Any]) -> None:
-    if dialect.name == "sqlite":
-        named.setdefault("timeout", LOCK_SECONDS)
+def _unanswered(chain: list[BaseException]) -> str | None:
+    """Return the server that did not answer a web request, "" where the errors do not say which, None without any."""
+    for error in chain:  # errors of `requests`, which --bare runs without, keep the request, and an answer if any came
+        request = getattr(error, "request", None)
+        if isinstance(error, OSError) and request is not None and getattr(error, "response", None) is None:
+            parts = urlsplit(str(request.url))
+            return without_login(f"{parts.scheme}://{parts.netloc}")
+    return "" if any(isinstance(error, NO_CONNECTION) for error in chain) else None
+
+
+def _says(chain: list[BaseException], texts: tuple[str, ...]) -> bool:
+    """Say whether another library's error repeats one of the machine's own texts."""
+    return any(text in str(error) for error in chain for text in texts)
+
+
+def _database_says(chain: list[BaseException], *names: str) -> bool:
+    return any(is_named(error, names) for error in chain)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

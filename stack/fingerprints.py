@@ -1,16 +1,15 @@
-"""Fingerprints: what decides a model besides its data, so that retraining and reproduction know what has changed."""
+"""Fingerprints: what decides a model besides its data, so that a later run knows what has changed."""
 
-import hashlib
-import json
 import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
 from configs.settings import Settings
+from vision.files.hashes import PROJECT, hash_code, hash_facts, hash_file
 from vision.model.weight_files import IMAGENET, weights_hash
 
-PROJECT = Path(__file__).resolve().parents[1]
+LOCK = "requirements.lock"
 LEARNED_FROM = {"seed", "dataset", "preprocessing", "balance", "augmentation", "classifier", "training"}
 SAID_BY_THE_DATA = ("path", "reader", "workers", "kaggle_name")  # where faces come from does not change what is learned
 COMPUTED_WITH = (
@@ -25,7 +24,6 @@ COMPUTED_WITH = (
     "mlflow",
     "zenml",
 )
-CODE = ("vision/**/*.py", "stack/*.py", "steps/*.py", "configs/*.py", "pipelines/training.py", "requirements.lock")
 
 
 def settings_fingerprint(settings: Settings) -> str:
@@ -35,22 +33,18 @@ def settings_fingerprint(settings: Settings) -> str:
         del chosen["dataset"][name]
     weights = settings.classifier.weights
     chosen["classifier"]["weights"] = weights if weights == IMAGENET else weights_hash(weights)
-    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:32]
+    return hash_facts(chosen)
 
 
-def code_fingerprint() -> str:
-    """Hash the code that trains and the versions that it runs with."""
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in CODE for path in PROJECT.glob(pattern)):
-        digest.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:32]
+def code_fingerprint(project: Path = PROJECT) -> str:
+    """Hash the code that decides what a run computes, and the versions that it runs with."""
+    return hash_facts({"code": hash_code(project), "lock": hash_file(project / LOCK)})
 
 
 def surroundings() -> dict[str, str]:
     """Return the tags that say what a training ran on and with: lock, Python, packages, processor and cores."""
-    lock = (PROJECT / "requirements.lock").read_bytes()
     return {
-        "lock_sha256": hashlib.sha256(lock).hexdigest(),
+        "lock_sha256": hash_file(PROJECT / LOCK),
         "python": platform.python_version(),
         "packages": ", ".join(f"{package} {version(package)}" for package in COMPUTED_WITH),
         "machine": f"{platform.system()} {platform.machine()}, {processor_name()}",

@@ -7,22 +7,22 @@ import shlex
 import shutil
 import sys
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from click import get_app_dir
-from filelock import FileLock, Timeout
-
 from configs.environment import without_login
 from configs.errors import UserError
+from stack.error_messages import SHOWN_CHARACTERS, talking_to_mlflow
+from vision.files.locks import InUseError, hold_lock, wait_for_lock
 
 STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_tracker", "face_emotion_artifacts"
-FORMER_TRACKER = "face_emotion_mlflow"  # of stores made before logins stayed in the environment
 SERVER_SECONDS = 20
 OWN_ZENML = "zenml"  # folder in the state folder
 USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", "ZENML_ACTIVE_STACK_ID", "ZENML_ACTIVE_STACK_NAME")
+NO_MIGRATION = "DISABLE_DATABASE_MIGRATION"  # ZenML's switch; without it ZenML migrates a store that it opens
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,12 @@ def keep_login() -> None:
     os.environ["MLFLOW_TRACKING_URI"] = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def has_users_zenml() -> bool:
-    """Say whether the user has a ZenML of their own, by the environment or in the home folder."""
-    return any(map(os.environ.get, USERS_ZENML)) or Path(get_app_dir("zenml"), "config.yaml").is_file()
+def wants_users_zenml(state: Path) -> bool:
+    """Say whether the environment asks for a ZenML of the user's own; one in the home folder is left alone."""
+    given = {name: os.environ.get(name) for name in USERS_ZENML}
+    if given["ZENML_CONFIG_PATH"] == str(state / OWN_ZENML):  # set by us
+        given["ZENML_CONFIG_PATH"] = None
+    return any(given.values())
 
 
 def quiet_libraries(debug: bool) -> None:
@@ -118,19 +121,16 @@ def temporary_folder(state: Path) -> Path:
     root = state / "temporary"
     root.mkdir(exist_ok=True)
     for lock in root.glob("*.lock"):
-        with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+        with contextlib.suppress(InUseError), hold_lock(lock):
             shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
             lock.unlink(missing_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))
-    held = FileLock(f"{folder}.lock")
-    held.acquire()
-
-    def remove() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        Path(held.lock_file).unlink(missing_ok=True)
-        held.release()
-
-    atexit.register(remove)
+    lock = Path(f"{folder}.lock")
+    ending = contextlib.ExitStack()
+    ending.enter_context(hold_lock(lock))
+    ending.callback(lock.unlink, missing_ok=True)
+    ending.callback(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(ending.close)
     return folder
 
 
@@ -144,25 +144,27 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
         "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
     }
     quiet_libraries(debug)
-    if not has_users_zenml():
-        # already on import ZenML makes its store there
+    if wants_users_zenml(state):
+        os.environ[NO_MIGRATION] = "true"
+    else:
         os.environ["ZENML_CONFIG_PATH"] = str(state / OWN_ZENML)
 
 
-def start_lock(state: Path) -> FileLock:
+def start_lock(state: Path) -> AbstractContextManager[None]:
     """Return the lock under which a run imports ZenML and prepares the stack.
 
     Runs that start together wait for each other, so that one of them makes the stores that are missing.
     """
-    return FileLock(state / "start.lock")
+    return wait_for_lock(state / "start.lock")
 
 
 def prepare_stack(state: Path, experiment: str) -> Tracking:
-    """Activate the user's ZenML stack if it has an MLflow tracker, or else our own, made at the first run."""
-    users_tracker = _users_tracker(state / OWN_ZENML)
-    if users_tracker:
-        return users_tracker
-    _use_own_zenml(state / OWN_ZENML)
+    """Activate our own ZenML stack, made at the first run, or use the user's where the environment asks for it.
+
+    The environment must be as `prepare_environment` sets it before anything imports ZenML.
+    """
+    if wants_users_zenml(state):
+        return _users_tracking()
     from zenml.client import Client
 
     uri = tracking_uri(state)
@@ -178,34 +180,36 @@ def prepare_stack(state: Path, experiment: str) -> Tracking:
     return Tracking(uri, STACK)
 
 
-def _users_tracker(own: Path) -> Tracking | None:
-    """Return the tracking of the user's own active stack, or None where it has no experiment tracker."""
-    if os.environ.get("ZENML_CONFIG_PATH") == str(own):
-        return None
+def find_tracking_uri(state: Path) -> str:
+    """Return where a run would track to; only the user's own ZenML must be opened to know."""
+    if not wants_users_zenml(state):
+        return tracking_uri(state)
+    os.environ[NO_MIGRATION] = "true"
+    return _users_tracking().uri
+
+
+def _users_tracking() -> Tracking:
+    """Return the tracking of the user's active stack. Raises UserError where it does not track with MLflow."""
+    from sqlalchemy.exc import SQLAlchemyError
     from zenml.client import Client
 
-    tracker: Any = Client().active_stack.experiment_tracker
-    if tracker is None:
-        return None
-    if tracker.flavor != "mlflow":
+    asking = " and ".join(name for name in USERS_ZENML if os.environ.get(name))
+    try:
+        stack = Client().active_stack
+    except (SQLAlchemyError, KeyError) as error:  # KeyError: of a stack that is not there
+        reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
         raise UserError(
-            f"the active ZenML stack {Client().active_stack.name} tracks with {tracker.flavor}; this pipeline needs "
-            "MLflow: activate another stack, or none, and this project sets up its own"
+            f"the ZenML of yours that {asking} asks for cannot be used ({reason}); it is never migrated from here: "
+            f"bring it to this version with ZenML's own commands, or unset {asking}"
+        ) from error
+    tracker: Any = stack.experiment_tracker
+    if tracker is None or tracker.flavor != "mlflow":
+        kind = "without an experiment tracker" if tracker is None else f"with {tracker.flavor}"
+        raise UserError(
+            f"the ZenML of yours that {asking} asks for has the active stack {stack.name}, which tracks {kind}; this "
+            f"pipeline needs MLflow: activate another stack, or unset {asking}, and this project sets up its own"
         )
-    return Tracking(tracker.get_tracking_uri(), Client().active_stack.name)
-
-
-def _use_own_zenml(folder: Path) -> None:
-    """Keep ZenML's own store inside the state folder, even if it was opened elsewhere in this process."""
-    from zenml.client import Client
-    from zenml.config.global_config import GlobalConfiguration
-
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["ZENML_CONFIG_PATH"] = str(folder)
-    for name in USERS_ZENML[1:]:
-        os.environ.pop(name, None)
-    GlobalConfiguration._reset_instance()
-    Client._reset_instance()
+    return Tracking(tracker.get_tracking_uri(), stack.name)
 
 
 def _activate_stack(client: Any, uri: str, artifacts: Path) -> None:
@@ -215,17 +219,14 @@ def _activate_stack(client: Any, uri: str, artifacts: Path) -> None:
     """
     from zenml.enums import StackComponentType as Kind
 
-    from stack.tracker import FLAVOR, EnvironmentTracker, EnvironmentTrackerFlavor
+    from stack.tracker import ADDRESS, FLAVOR, EnvironmentTrackerFlavor
 
-    EnvironmentTracker.address = uri
+    os.environ[ADDRESS] = uri
     if not client.list_flavors(name=FLAVOR, type=Kind.EXPERIMENT_TRACKER).items:
         source = f"{EnvironmentTrackerFlavor.__module__}.{EnvironmentTrackerFlavor.__name__}"
         client.create_flavor(source, Kind.EXPERIMENT_TRACKER)
     _ensure_component(client, ARTIFACTS, Kind.ARTIFACT_STORE, "local", {"path": str(artifacts)})
     _ensure_component(client, TRACKER, Kind.EXPERIMENT_TRACKER, FLAVOR, {"tracking_uri": shown_address(uri)})
-    if client.list_stack_components(name=FORMER_TRACKER, type=Kind.EXPERIMENT_TRACKER).items:
-        client.update_stack(STACK, component_updates={Kind.EXPERIMENT_TRACKER: TRACKER})
-        client.delete_stack_component(FORMER_TRACKER, Kind.EXPERIMENT_TRACKER)
     if not client.list_stacks(name=STACK).items:
         parts = {Kind.ARTIFACT_STORE: ARTIFACTS, Kind.EXPERIMENT_TRACKER: TRACKER, Kind.ORCHESTRATOR: "default"}
         client.create_stack(STACK, parts)
@@ -258,13 +259,14 @@ def _ensure_experiment(uri: str, name: str, artifacts: Path) -> None:
 
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    client = mlflow.MlflowClient(uri)
-    found = client.get_experiment_by_name(name)
-    if found is not None and found.lifecycle_stage == "deleted":
-        raise UserError(
-            f"the MLflow experiment {name} was deleted; restore it with `mlflow experiments restore "
-            f"--experiment-id {found.experiment_id}`, or set tracking.experiment_name to another name"
-        )
-    if found is None:
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on training runs, not on chats
-        client.create_experiment(name, artifact_location=artifacts.as_uri(), tags=kind)
+    with talking_to_mlflow(uri):
+        client = mlflow.MlflowClient(uri)
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on chats, not on runs
+            client.create_experiment(name, artifact_location=artifacts.as_uri(), tags=kind)
+        elif found.lifecycle_stage == "deleted":
+            raise UserError(
+                f"the MLflow experiment {name} was deleted; restore it with `mlflow experiments restore "
+                f"--experiment-id {found.experiment_id}`, or set tracking.experiment_name to another name"
+            )

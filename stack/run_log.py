@@ -1,4 +1,4 @@
-"""What the steps share: writing to the MLflow run that they are in, and noting what they used."""
+"""The MLflow run that a step is in: what the steps write to it, and what they note of their own work."""
 
 import json
 import logging
@@ -15,19 +15,14 @@ from zenml import log_metadata
 from zenml.steps import get_step_context
 
 from configs.environment import changed_environment, without_login
-from configs.errors import UserError
+from stack.error_messages import SHOWN_CHARACTERS, StoreError, talking_to_mlflow
 from vision.files.usage import measure
 from vision.reporting.reports import Report
 
 logger = logging.getLogger(__name__)
 
 SEND_SECONDS = 60.0  # how long the end of a training waits for a store that does not answer
-SHOWN_CHARACTERS = 200  # of MLflow's reason, which may be an SQL statement with all its values
 BRIEFLY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
-
-
-class StoreGoneError(UserError):
-    """The MLflow store did not take the metrics of a training, which is kept."""
 
 
 class EpochLog:
@@ -55,7 +50,7 @@ class EpochLog:
                 except MlflowException as error:
                     if not self.missing:
                         reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
-                        logger.warning("MLflow does not take the metrics (%s); training goes on, they are kept", reason)
+                        logger.warning("MLflow does not take the metrics (%s); they are kept and sent later", reason)
                     self.missing = True
                     return error
                 self.waiting.pop(0)
@@ -65,15 +60,15 @@ class EpochLog:
         return None
 
     def finish(self) -> None:
-        """Send what still waits. Raises StoreGoneError where the store does not answer for SEND_SECONDS."""
+        """Send what still waits. Raises StoreError where the store does not answer for SEND_SECONDS."""
         deadline = time.monotonic() + SEND_SECONDS
         while error := self.send():
             if time.monotonic() > deadline:
                 store = without_login(mlflow.get_tracking_uri())
-                raise StoreGoneError(
+                raise StoreError(
                     f"{store} did not take the metrics of {len(self.waiting)} epochs within {SEND_SECONDS:.0f} s of "
-                    "the training's end; the training is kept, and the same command goes on from there without "
-                    "training again, once the store answers"
+                    "the training's end; the training is kept, and the same command resumes there without training "
+                    "again, once the store answers"
                 ) from error
             time.sleep(1.0)
 
@@ -113,8 +108,8 @@ def report_folder(reports_folder: str) -> Path:
 
 def log_report(report: Report, folder: str, facts: str = "report.json") -> None:
     """Log a report's numbers as metrics, and its facts, figures and page as artifacts under `folder`."""
-    mlflow.log_metrics(report.numbers())
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, talking_to_mlflow():
+        mlflow.log_metrics(report.numbers())
         Path(temporary, facts).write_text(json.dumps(report.facts(), indent=1), encoding="utf-8")
         Path(temporary, "page.html").write_text(report.page(), encoding="utf-8")
         for name, png in report.figures.items():

@@ -1,13 +1,17 @@
 """The experiment tracker of our own ZenML stack: MLflow without a login that would be stored."""
 
-from typing import ClassVar
+import os
 
 import mlflow
+from zenml.config.step_run_info import StepRunInfo
 from zenml.experiment_trackers.base_experiment_tracker import BaseExperimentTrackerConfig, BaseExperimentTrackerFlavor
 from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracker
 from zenml.integrations.mlflow.flavors.mlflow_experiment_tracker_flavor import MLFlowExperimentTrackerSettings
 
+from stack.error_messages import talking_to_mlflow
+
 FLAVOR = "mlflow_by_environment"
+ADDRESS = "FACE_EMOTION_TRACKING_URI"  # not MLFLOW_TRACKING_URI, which ZenML empties after each step
 
 
 class EnvironmentTrackerConfig(BaseExperimentTrackerConfig, MLFlowExperimentTrackerSettings):
@@ -17,21 +21,24 @@ class EnvironmentTrackerConfig(BaseExperimentTrackerConfig, MLFlowExperimentTrac
 
 
 class EnvironmentTracker(MLFlowExperimentTracker):
-    """Tracks to the address, and leaves to MLflow to find user, password or token in the environment.
+    """Tracks to the address in the environment, and leaves user, password and token there for MLflow to find.
 
-    ZenML's own tracker wants them in its configuration, which its store keeps in base64, and puts them over the
-    environment's when a step starts.
+    ZenML's own tracker wants them in its configuration, which its store keeps, and writes that over the environment
+    when a step starts.
     """
-
-    address: ClassVar[str] = ""  # with a database's login; set for this process, for MLflow empties the environment's
 
     def get_tracking_uri(self, as_plain_text: bool = True) -> str:
         """Return the address that MLflow uses, or the one that may be shown."""
-        return self.address if as_plain_text else str(self.config.tracking_uri)
+        return os.environ[ADDRESS] if as_plain_text else str(self.config.tracking_uri)
 
     def configure_mlflow(self) -> None:
         """Point MLflow to the address."""
         mlflow.set_tracking_uri(self.get_tracking_uri())
+
+    def prepare_step_run(self, info: StepRunInfo) -> None:
+        """Enter the MLflow run of the step's pipeline run. Raises StoreError where MLflow does not answer."""
+        with talking_to_mlflow(self.get_tracking_uri()):
+            super().prepare_step_run(info)
 
 
 class EnvironmentTrackerFlavor(BaseExperimentTrackerFlavor):

@@ -9,7 +9,7 @@ from zenml import step
 
 from configs.settings import MonitoringSettings
 from materializers.report_materializer import ReportMaterializer
-from stack import registry
+from stack import model_store, registry
 from stack.run_log import log_report, report_folder
 from vision.lifecycle.drift import PROPERTIES, DriftReport, measure_drift
 
@@ -19,7 +19,7 @@ def compare_faces(
     predictions_folder: str, model_uri: str, monitoring: MonitoringSettings, reports_folder: str
 ) -> tuple[Annotated[DriftReport, "drift_report"], Annotated[str, "page"]]:
     """Compare the predicted faces with what the model was trained on."""
-    reference = registry.load_reference(registry.find_version(model_uri))
+    reference = model_store.load_reference(registry.find_version(model_uri))
     predictions = pd.read_parquet(Path(predictions_folder, "predictions.parquet"))
     faces = predictions[predictions["face"] >= 0].drop(columns="emotion").rename(columns={"most_likely": "emotion"})
     report = measure_drift(reference, faces[list(PROPERTIES)], monitoring)

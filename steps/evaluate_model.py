@@ -11,7 +11,7 @@ from zenml import step
 
 from configs.settings import EvaluationSettings
 from materializers.report_materializer import ReportMaterializer
-from stack.registry import load_model
+from stack.model_store import load_model
 from stack.run_log import log_report, measured
 from vision.data.faces import TEST, FaceSet
 from vision.evaluation.evaluation import EvaluationReport, evaluate_classifier

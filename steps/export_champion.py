@@ -9,7 +9,7 @@ from typing import Annotated
 import mlflow
 from zenml import step
 
-from stack import registry
+from stack import model_store, registry
 from vision.lifecycle.bundles import (
     CARDS,
     DECISION,
@@ -34,7 +34,7 @@ def export_champion(
 ) -> Annotated[dict[str, str], "summary"]:
     """Write the champion with all that belongs to it as one file, and read it back as an import would."""
     champion = registry.champion_of(model_name)
-    model = registry.load_model(champion.uri)
+    model = model_store.load_model(champion.uri)
     run = mlflow.get_run(champion.run_id)
     path = Path(bundle_path)
     with tempfile.TemporaryDirectory() as temporary, tempfile.TemporaryDirectory() as again:
@@ -42,10 +42,10 @@ def export_champion(
         shutil.copyfile(model.file, folder / MODEL)
         write_json(folder / LABELS, list(model.class_names))
         write_json(folder / METRICS, run.data.metrics)
-        registry.load_reference(champion).to_parquet(folder / REFERENCE, index=False)
-        for name, artifact in {DECISION: registry.DECISION, **{card: card for card in CARDS}}.items():
-            shutil.copyfile(registry.fetch(champion, artifact), folder / name)
-        registry.fetch_onnx(champion, folder)
+        model_store.load_reference(champion).to_parquet(folder / REFERENCE, index=False)
+        for name, artifact in {DECISION: model_store.DECISION, **{card: card for card in CARDS}}.items():
+            shutil.copyfile(model_store.fetch(champion, artifact), folder / name)
+        model_store.fetch_onnx(champion, folder)
         about = About(
             format=FORMAT,
             name=model_name,

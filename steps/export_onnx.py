@@ -11,7 +11,7 @@ from zenml import step
 
 from configs.settings import OnnxSettings
 from materializers.report_materializer import ReportMaterializer
-from stack import registry
+from stack import model_store
 from stack.run_log import log_report, measured
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle.onnx_export import OnnxReport, export_classifier, reason_to_skip
@@ -27,7 +27,7 @@ def export_onnx(
     if reason := reason_to_skip(onnx):
         logger.info("no ONNX files: %s", reason)
         return OnnxReport(skipped=reason, runtimes=[], figures={})
-    model = registry.load_model(model_uri)
+    model = model_store.load_model(model_uri)
     training, validation = prepared.rows(TRAIN), prepared.rows(VALIDATION)
     chosen = np.sort(np.random.default_rng(seed).permutation(training)[: onnx.calibration_faces])
     with measured(), tempfile.TemporaryDirectory() as temporary:
@@ -40,8 +40,8 @@ def export_onnx(
             onnx,
             Path(temporary),
         )
-        mlflow.log_artifacts(temporary, registry.ONNX)
-    log_report(report, registry.ONNX)
+        mlflow.log_artifacts(temporary, model_store.ONNX)
+    log_report(report, model_store.ONNX)
     for runtime in report.runtimes:
         logger.info("%s: %s", runtime.runtime, runtime)
     if report.rejected:

@@ -9,7 +9,7 @@ import mlflow
 from zenml import step
 
 from configs.settings import ClassName
-from stack import registry
+from stack import model_store, registry
 from vision.lifecycle.bundles import (
     CARDS,
     DECISION,
@@ -57,20 +57,20 @@ def import_champion(
             raise registry.ModelError(
                 f"bundle.path {path} has {len(class_names)} class names for {classifier.output_shape[-1]} outputs"
             )
-        reference = registry.read_reference(folder / REFERENCE)
+        reference = model_store.read_reference(folder / REFERENCE)
         metrics = read_json(folder / METRICS, dict[str, float])
         mlflow.set_tags({**about.tags, **tags, **origin})
         mlflow.log_metrics(metrics)
-        registry.log_reference(reference)
-        mlflow.log_artifact(str(folder / DECISION), Path(registry.DECISION).parent.as_posix())
+        model_store.log_reference(reference)
+        mlflow.log_artifact(str(folder / DECISION), Path(model_store.DECISION).parent.as_posix())
         description = (folder / CARDS[0]).read_text(encoding="utf-8", errors="replace")
         page = card_page(origin["imported_from"], description)  # of the bundle's own page nobody knows what it does
         (folder / CARDS[1]).write_text(page, encoding="utf-8")
         for card in CARDS:
             mlflow.log_artifact(str(folder / card))
         for name in optional_files(folder):
-            mlflow.log_artifact(str(folder / name), registry.ONNX)
-        uri = registry.log_classifier(classifier, class_names, model_name)
+            mlflow.log_artifact(str(folder / name), model_store.ONNX)
+        uri = model_store.log_classifier(classifier, class_names, model_name)
     version = uri.rsplit("/", 1)[-1]
     mlflow.MlflowClient().update_model_version(model_name, version, description=description)
     promoted = {**about.tags, **origin, registry.PREVIOUS: "none"}

@@ -7,7 +7,7 @@ from zenml import step
 
 from configs.settings import InferenceSettings
 from materializers.report_materializer import ReportMaterializer
-from stack import registry
+from stack import model_store, registry
 from stack.run_log import log_report
 from vision.inference.inputs import open_pictures
 from vision.inference.job import job_folder
@@ -27,8 +27,8 @@ def predict_pictures(
     uri = inference.model
     if uri == registry.CHAMPION:
         uri = registry.champion_of(model_name).uri
-    model = registry.load_model(uri)
-    predictor = registry.load_predictor(model, uri, inference.runtime)
+    model = model_store.load_model(uri)
+    predictor = model_store.load_predictor(model, uri, inference.runtime)
     used_model = UsedModel(model.version, model.class_names, weights_hash(str(model.file)))
     folder = job_folder(inference, pictures, used_model)
     used = {"model": uri, "runtime": inference.runtime, "input": pictures.name, "predictions": str(folder)}

@@ -9,7 +9,7 @@ from zenml import step
 
 from configs.settings import EvaluationSettings, PromotionSettings
 from materializers.report_materializer import ReportMaterializer
-from stack import registry
+from stack import model_store, registry
 from stack.run_log import log_report, report_folder
 from vision.data.faces import TEST, FaceSet
 from vision.lifecycle.drift import learnt_faces
@@ -32,7 +32,7 @@ def promote_model(
     """Score champion and challenger on the same test faces; move the alias if the challenger is better."""
     name, version = model_uri.removeprefix("models:/").split("/")
     test = prepared.take(prepared.rows(TEST))
-    challenger = measure_model(registry.load_model(model_uri), test, promotion, evaluation)
+    challenger = measure_model(model_store.load_model(model_uri), test, promotion, evaluation)
     while True:
         decision = judge(registry.find_version(model_uri), challenger, test, promotion, evaluation, seed)
         tags = {"decision": decision.outcome, "decision_reason": "; ".join(decision.reasons)}
@@ -53,7 +53,7 @@ def promote_model(
 
 
 def measure_model(
-    model: registry.LoadedModel, test: FaceSet, promotion: PromotionSettings, evaluation: EvaluationSettings
+    model: model_store.LoadedModel, test: FaceSet, promotion: PromotionSettings, evaluation: EvaluationSettings
 ) -> Contender:
     """Predict the test faces and measure what the floors ask for, in the order of the test set's classes."""
     if set(model.class_names) != set(test.class_names):
@@ -79,17 +79,17 @@ def judge(
 ) -> Decision:
     """Compare with whichever version is the champion now. Raises ModelError where that cannot be loaded."""
     holder = registry.find_alias(version.name, registry.CHAMPION)
-    learnt = learnt_faces(registry.load_reference(version))
+    learnt = learnt_faces(model_store.load_reference(version))
     champion = None
     if holder:
         try:
-            model = registry.load_model(holder.uri)
+            model = model_store.load_model(holder.uri)
             champion = measure_model(model, test, promotion, evaluation)
         except registry.ModelError as error:
             raise registry.ModelError(
                 f"the champion is needed for the comparison, so nothing was promoted: {error}. Restore it, or go back "
                 "with --pipeline rollback --rollback.version N"
             ) from error
-        learnt |= learnt_faces(registry.load_reference(holder))
+        learnt |= learnt_faces(model_store.load_reference(holder))
     seen = test.table["exact_hash"].isin(learnt).to_numpy()
     return decide(challenger, champion, test, seen, promotion, evaluation, seed)

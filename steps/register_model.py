@@ -7,7 +7,8 @@ import keras
 import pandas as pd
 from zenml import step
 
-from stack.registry import log_classifier, log_reference, set_challenger, tag_version
+from stack.model_store import log_classifier, log_reference
+from stack.registry import set_challenger, tag_version
 from stack.run_log import run_checkpoint
 from vision.data.faces import FaceSet
 

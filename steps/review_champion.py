@@ -10,7 +10,7 @@ import pandas as pd
 from zenml import step
 
 from configs.settings import MonitoringSettings, RetrainingSettings
-from stack import registry
+from stack import model_store, registry
 from stack.run_log import log_report
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle.drift import DriftReport, face_properties, measure_drift
@@ -47,14 +47,14 @@ def review_champion(
         verdict, outcome = NOTHING_TO_DO, challenger.tags["decision"]
         reason = f"data, settings and code are those of version {challenger.number}, which the gate has {outcome}"
     elif changed == ["data"] and retraining.only_if_drifted:
-        reference = registry.load_reference(champion)
+        reference = model_store.load_reference(champion)
         rows = find_new_faces(prepared, reference)
         verdict, reason = NOTHING_TO_DO, f"{len(rows)} faces are new to champion version {champion.number}"
         if len(rows) < monitoring.min_faces:
             reason = f"{reason}, fewer than monitoring.min_faces, which is {monitoring.min_faces}"
         else:
             chosen = np.sort(np.random.default_rng(seed).permutation(rows)[: retraining.compared_faces])
-            model = registry.load_model(champion.uri)
+            model = model_store.load_model(champion.uri)
             drift = measure_new_faces(model, reference, prepared.take(chosen), monitoring, batch_size)
             log_report(drift, "drift")
             verdict = TRAIN_NOW if drift.drifted else NOTHING_TO_DO
@@ -83,7 +83,7 @@ def find_new_faces(prepared: FaceSet, reference: pd.DataFrame) -> Array:
 
 
 def measure_new_faces(
-    champion: registry.LoadedModel,
+    champion: model_store.LoadedModel,
     reference: pd.DataFrame,
     faces: FaceSet,
     monitoring: MonitoringSettings,

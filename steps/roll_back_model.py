@@ -7,7 +7,7 @@ import mlflow
 from zenml import step
 
 from configs.settings import RollbackSettings
-from stack import registry
+from stack import model_store, registry
 
 logger = logging.getLogger(__name__)
 
@@ -51,4 +51,4 @@ def check_target(model_name: str, version: str, current: str | None) -> None:
             f"rollback.version {version} of {model_name} never was champion; only the gate of --pipeline training "
             "promotes"
         )
-    registry.load_model(found.uri)
+    model_store.load_model(found.uri)

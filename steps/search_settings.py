@@ -13,7 +13,7 @@ from configs.errors import UserError
 from configs.loading import flatten
 from configs.settings import Settings
 from materializers.report_materializer import ReportMaterializer
-from stack.registry import find_teacher
+from stack.model_store import find_teacher
 from stack.run_log import log_report, measured, report_folder
 from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet

@@ -11,7 +11,7 @@ from zenml import step
 from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
-from stack.registry import find_teacher
+from stack.model_store import find_teacher
 from stack.run_log import EpochLog, log_report, measured, run_checkpoint
 from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet

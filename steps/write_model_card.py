@@ -7,7 +7,7 @@ from zenml import step
 from zenml.types import HTMLString, MarkdownString
 
 from configs.settings import CardSettings
-from stack.registry import CARD
+from stack.model_store import CARD
 from stack.run_log import run_id
 from vision.data.balance import BalanceReport
 from vision.data.preprocessing import PreprocessingReport

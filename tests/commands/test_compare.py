@@ -226,7 +226,7 @@ def test_the_link_opens_mlflows_own_comparison_of_these_runs(comparison: Compari
 def test_the_link_goes_to_the_server_that_tracks_without_its_password(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stack.health import Finding
+    from stack.findings import Finding
 
     monkeypatch.setattr(reading, "check_store", lambda uri, name: Finding("MLflow store", "a server"))
     monkeypatch.setattr(mlflow, "MlflowClient", lambda uri: store.client)

@@ -84,18 +84,6 @@ def test_a_changed_setting_and_changed_code_are_named_with_then_and_now(former: 
     assert table[3].split() == ["training.label_smoothing", "0.1", "0.2"]
 
 
-def test_an_edit_in_vision_changes_the_code_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stack import fingerprints
-
-    (tmp_path / "vision").mkdir()
-    (tmp_path / "vision" / "losses.py").write_text("a = 1")
-    monkeypatch.setattr(fingerprints, "PROJECT", tmp_path)
-    before = fingerprints.code_fingerprint()
-    (tmp_path / "vision" / "losses.py").write_text("a = 2")
-
-    assert fingerprints.code_fingerprint() != before
-
-
 def test_metrics_stand_side_by_side_and_times_are_not_compared(former: Former) -> None:
     lines = reproduction.compare_metrics(
         former.metrics, {"test/accuracy": 0.5, "temperature": 1.5, "data_seconds": 9.0}

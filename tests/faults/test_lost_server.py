@@ -40,7 +40,7 @@ def test_without_the_server_the_training_is_kept_and_the_same_command_does_not_t
 
     assert run.end() == 2, run.output
     assert f"error: {server.uri} did not take the metrics" in run.output
-    assert "the training is kept, and the same command goes on from there without training again" in run.output
+    assert "the training is kept, and the same command resumes there without training again" in run.output
     assert "Traceback" not in run.output
     assert len(run.output.splitlines()) < 60
     server.start()

@@ -13,7 +13,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.settings import Settings
-from stack import registry
+from stack import model_store, registry
 from vision.model.backbones import vgg19
 from vision.model.classifier import load_classifier
 
@@ -184,14 +184,14 @@ def test_an_mlflow_model_of_pickled_code_is_refused_and_not_opened(tmp_path: Pat
     )
 
     with pytest.raises(registry.ModelError, match=r"has 0 \.keras files, expected one; no other form is loaded"):
-        registry.load_model(str(folder))
+        model_store.load_model(str(folder))
 
     assert not (tmp_path / "opened").exists()
 
 
 def test_a_reference_of_more_rows_than_it_can_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pd.DataFrame({"split": [0] * 1000}).to_parquet(tmp_path / "reference.parquet")
-    monkeypatch.setattr(registry, "REFERENCE_ROWS", 999)
+    monkeypatch.setattr(model_store, "REFERENCE_ROWS", 999)
 
     with pytest.raises(registry.ModelError, match=r"reference\.parquet has 1000 rows, allowed: 999"):
-        registry.read_reference(tmp_path / "reference.parquet")
+        model_store.read_reference(tmp_path / "reference.parquet")

@@ -16,7 +16,7 @@ import mlflow
 import pytest
 
 from configs.settings import Settings
-from stack import registry
+from stack import model_store, registry
 from steps.promote_model import promote_model
 from steps.roll_back_model import roll_back_model
 from tests.conftest import PROJECT
@@ -34,7 +34,7 @@ READ = """
 import json, sys, time
 from pathlib import Path
 import mlflow
-from stack import registry
+from stack import model_store, registry
 uri, name, stop = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 reads, loads, gaps, seen, longest = 0, 0, [], {}, 0.0
@@ -48,7 +48,7 @@ while not Path(stop).exists():
         seen[found.number] = seen.get(found.number, 0) + 1
         longest = max(longest, time.monotonic() - began)
         if reads % 5 == 0:
-            registry.load_model(f"models:/{name}@{registry.CHAMPION}" if reads % 2 else found.uri)
+            model_store.load_model(f"models:/{name}@{registry.CHAMPION}" if reads % 2 else found.uri)
             loads += 1
     except Exception as error:
         gaps.append(f"{type(error).__name__}: {error}")
@@ -86,8 +86,8 @@ def test_at_every_instant_of_many_promotions_and_rollbacks_there_is_one_champion
         with mlflow.start_run():
             classifier = know(prepared, share)
             validation = predict(classifier, prepared.images[prepared.rows(VALIDATION)], batch_size=32)
-            registry.log_reference(reference_table(prepared, validation))
-            return registry.log_classifier(classifier, prepared.class_names, NAME)
+            model_store.log_reference(reference_table(prepared, validation))
+            return model_store.log_classifier(classifier, prepared.class_names, NAME)
 
     def promote(uri: str) -> Any:
         with mlflow.start_run():

@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from stack import registry
+from stack import model_store, registry
 from tests.conftest import PROJECT, command
 
 pytestmark = pytest.mark.load
@@ -47,7 +47,7 @@ def test_trainings_at_once_on_one_store_all_end_well_and_leave_one_champion(tmp_
         assert outcomes.count("promoted") == codes.count(0) >= 1
         champion = registry.champion_of(NAME)
         assert champion.tags["decision"] == "promoted"
-        registry.load_model(champion.uri)
+        model_store.load_model(champion.uri)
         # each promoted version names the champion that it was compared with: one chain, from none to the last
         before = {version.tags["previous_champion"]: str(version.version) for version in versions
                   if version.tags["decision"] == "promoted"}  # fmt: skip

@@ -21,7 +21,7 @@ from stack.doctor import (
     examine,
     render,
 )
-from stack.health import Finding
+from stack.findings import Finding
 from stack.local_stack import USERS_ZENML
 from tests.conftest import PROJECT
 from vision.model.weight_files import VGG19_FILE
@@ -60,7 +60,7 @@ def test_before_the_first_run_everything_is_looked_at_and_nothing_is_made(tmp_pa
     subjects = ["Python", "packages", "device", "data set", "weights", "state folder", "reports folder", "disk",
                 "ZenML stack", "MLflow store", "MLflow artifacts"]  # fmt: skip
     assert [finding.subject for finding in findings] == subjects
-    wrong = {finding.subject for finding in findings if finding.fix} - {"disk"}  # that one is up to the machine
+    wrong = {finding.subject for finding in findings if not finding.is_ok} - {"disk"}  # that one is up to the machine
     assert wrong == {"data set", "weights"}, render(findings)
     assert f"no data set in {project / 'data'}: training would run the demo on drawn faces" in render(findings)
     assert (sorted(tmp_path.iterdir()), sorted(project.iterdir())) == before
@@ -83,12 +83,12 @@ def test_a_damaged_store_and_an_unwritable_folder_stop_no_other_check(
 
     assert "is damaged" in findings["MLflow store"].found
     assert "--tracking.reports_folder" in findings["reports folder"].fix
-    assert findings["MLflow artifacts"].fix == ""
+    assert findings["MLflow artifacts"].is_ok
     assert len(findings) == 11
 
 
 def test_what_is_wrong_starts_with_wrong_and_has_its_fix_below() -> None:
-    text = render([Finding("disk", "70 GB\nfree"), Finding("data set", "none\x1b[31m", "put one\nthere")])
+    text = render([Finding("disk", "70 GB\nfree"), Finding.wrong("data set", "none\x1b[31m", "put one\nthere")])
 
     assert text.splitlines() == [
         "ok    disk      70 GB free",
@@ -104,7 +104,7 @@ def test_packages_are_compared_with_the_lock(tmp_path: Path) -> None:
 
     good, wrong = check_packages(PROJECT), check_packages(tmp_path)
 
-    assert good.fix == ""
+    assert good.is_ok
     assert [part.split()[0] for part in good.found.split(", ")] == list(doctor.PACKAGES)
     assert "instead of 9." in wrong.found
     assert "instead of none" in wrong.found
@@ -115,7 +115,7 @@ def test_packages_are_compared_with_the_lock(tmp_path: Path) -> None:
 def test_a_python_that_the_project_is_not_made_for_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nrequires-python = ">=3.8,<3.10"')
 
-    assert check_python(PROJECT).fix == ""
+    assert check_python(PROJECT).is_ok
     assert check_python(tmp_path).fix == "make --always-make setup PYTHON=/path/to/python3.8"
     assert "pyproject.toml" in check_python(tmp_path / "nowhere").fix
 
@@ -144,7 +144,7 @@ def test_a_data_set_in_the_data_folder_is_found_with_its_form_and_size(
 
     finding = check_dataset(settings_for(path=str(tmp_path / "data")), dataset_named=False)
 
-    assert finding.fix == ""
+    assert finding.is_ok
     assert finding.found == f"folder {tmp_path / 'data'}: 3 images, 0.0 MB"
 
 
@@ -181,8 +181,8 @@ def test_imagenet_weights_are_good_once_they_are_here(home: Path, monkeypatch: p
 
     assert "no server answers" in offline.found
     assert "classifier.weights" in offline.fix
-    assert (online.fix, online.found) == ("", "imagenet, which the first training downloads (80 MB)")
-    assert here.fix == ""
+    assert (online.is_ok, online.found) == (True, "imagenet, which the first training downloads (80 MB)")
+    assert here.is_ok
     assert here.found.startswith(f"imagenet, SHA-256 {hashlib.sha256(b'weights').hexdigest()[:12]}")
 
 
@@ -191,9 +191,9 @@ def test_a_weights_file_is_named_by_its_hash_or_refused(tmp_path: Path) -> None:
     good.write_bytes(b"\x89HDF\r\n\x1a\n")
     text.write_text("version https://git-lfs.github.com/spec/v1")
 
-    assert check_weights_file("none").fix == ""
+    assert check_weights_file("none").is_ok
     assert check_weights_file(str(good)).found.startswith(f"{good}, SHA-256 ")
-    assert check_weights_file(str(text)).found == f"{text} is no HDF5 file"
+    assert check_weights_file(str(text)).found == f"{text} is not an HDF5 file"
     assert check_weights_file("nowhere.h5").found == "classifier.weights nowhere.h5 is not a file"
 
 
@@ -203,5 +203,5 @@ def test_too_little_space_names_what_is_missing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=6 * 10**9))
 
     assert full.fix.startswith("free 3.0 GB there")
-    assert check_disk(tmp_path / "state").fix == ""
+    assert check_disk(tmp_path / "state").is_ok
     assert not os.path.exists(tmp_path / "state")

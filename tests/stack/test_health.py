@@ -1,9 +1,7 @@
-import base64
 import json
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,22 +12,12 @@ from threading import Thread
 import mlflow
 import pytest
 
-from stack import health as stores
-from stack.health import check_artifacts, check_folder, check_stack, check_store
+from stack import databases, health
+from stack.findings import Finding, Status
+from stack.health import check_artifacts, check_folder, check_store, check_zenml, look_at_store
 from stack.local_stack import OWN_ZENML, USERS_ZENML
-from tests.conftest import PROJECT
 
 EXPERIMENT = "face-emotion"
-USERS_STACK = """
-from zenml.client import Client
-from zenml.enums import StackComponentType as kind
-client = Client()
-server = {"tracking_uri": "http://me:secret@127.0.0.1:5999", "tracking_token": "x"}
-client.create_stack_component("mine", "mlflow", kind.EXPERIMENT_TRACKER, server)
-parts = {kind.ORCHESTRATOR: "default", kind.ARTIFACT_STORE: "default", kind.EXPERIMENT_TRACKER: "mine"}
-client.create_stack("mine", parts)
-client.activate_stack("mine")
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +27,7 @@ def _nothing_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(stores, "DATABASE_SECONDS", 0.3)
+    monkeypatch.setattr(databases, "DATABASE_SECONDS", 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +46,10 @@ def store(made: Path, tmp_path: Path) -> Path:
     path.parent.mkdir()
     shutil.copyfile(made, path)
     return path
+
+
+def artifacts_of(path: Path) -> Finding:
+    return check_artifacts(uri_of(path), look_at_store(uri_of(path), EXPERIMENT), EXPERIMENT, path.parent)
 
 
 def uri_of(path: Path) -> str:
@@ -79,8 +71,8 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 def test_a_good_store_is_described(store: Path) -> None:
     finding = check_store(uri_of(store), EXPERIMENT)
 
-    assert finding.fix == ""
-    assert "; 1 runs in the experiment face-emotion" in finding.found
+    assert finding.is_ok
+    assert "which has the experiment face-emotion" in finding.found
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
@@ -89,16 +81,16 @@ def test_looking_at_a_store_changes_no_file(journal: str, store: Path) -> None:
     before = snapshot(store.parent)
 
     finding = check_store(uri_of(store), EXPERIMENT)
-    check_artifacts(uri_of(store), EXPERIMENT, store.parent)
+    artifacts_of(store)
 
-    assert finding.fix == ""
+    assert finding.is_ok
     assert snapshot(store.parent) == before
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     finding = check_store(uri_of(tmp_path / "state" / "mlflow" / "mlflow.db"), EXPERIMENT)
 
-    assert finding.fix == ""
+    assert finding.is_ok
     assert "which the first run makes" in finding.found
     assert not (tmp_path / "state").exists()
 
@@ -128,10 +120,11 @@ def test_a_damaged_store_has_a_way_out(damage: Callable[[Path], object], store: 
 
     finding = check_store(uri_of(store), EXPERIMENT)
 
+    assert finding.status is Status.WRONG
     assert "is damaged" in finding.found
     for way in ("restore a backup", f"mv {store} {store}.damaged", "--pipeline export", "--pipeline import"):
         assert way in finding.fix
-    assert check_artifacts(uri_of(store), EXPERIMENT, store.parent).subject == "MLflow artifacts"
+    assert artifacts_of(store).subject == "MLflow artifacts"
 
 
 @pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
@@ -143,6 +136,7 @@ def test_a_store_that_another_process_holds_is_locked(lock: str, store: Path) ->
     finally:
         other.close()
 
+    assert finding.status is Status.LOCKED
     assert finding.found == f"{store} is locked by another process"
     assert f"fuser {store}" in finding.fix
 
@@ -153,26 +147,48 @@ def test_a_store_that_cannot_be_written_is_wrong(store: Path, monkeypatch: pytes
     assert check_store(uri_of(store), EXPERIMENT).fix == f"chmod u+rw {store}"
 
 
-def test_an_older_schema_is_upgraded_and_a_newer_one_is_not(store: Path) -> None:
-    from alembic.script import ScriptDirectory
-
-    script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    older = list(script.walk_revisions())[5].revision
-    change(store, f"UPDATE alembic_version SET version_num = '{older}'")
-    behind = check_store(uri_of(store), EXPERIMENT)
+def test_a_store_of_another_schema_is_wrong_and_stays_as_it_is(store: Path) -> None:
     change(store, "UPDATE alembic_version SET version_num = 'feedfeedfeed'")
-    ahead = check_store(uri_of(store), EXPERIMENT)
+    before = snapshot(store.parent)
 
-    assert f"schema {older}" in behind.found
-    assert behind.fix.endswith(f"mlflow db upgrade {uri_of(store)}")
-    assert "schema feedfeedfeed, which MLflow" in ahead.found
-    assert "db upgrade" not in ahead.fix
+    finding = check_store(uri_of(store), EXPERIMENT)
+
+    assert finding.status is Status.WRONG
+    assert "found version feedfeedfeed" in finding.found
+    assert f"after a backup of it: {sys.executable} -m mlflow db upgrade {uri_of(store)}" in finding.fix
+    assert "use the MLflow that wrote it" in finding.fix
+    assert snapshot(store.parent) == before
 
 
-def test_a_database_of_another_program_is_no_store(tmp_path: Path) -> None:
+def test_a_database_that_mlflow_would_change_is_wrong_and_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     change(tmp_path / "other.db", "CREATE TABLE books (title TEXT)")
+    before = snapshot(tmp_path)
 
-    assert "has schema none" in check_store(uri_of(tmp_path / "other.db"), EXPERIMENT).found
+    class Client:  # MLflow's own takes many seconds to make its tables
+        def __init__(self, uri: str) -> None:
+            change(Path(uri.removeprefix("sqlite:///")), "CREATE TABLE experiments (name TEXT)")
+
+        def get_experiment_by_name(self, name: str) -> None:
+            return None
+
+    monkeypatch.setattr(mlflow, "MlflowClient", Client)
+    finding = check_store(uri_of(tmp_path / "other.db"), EXPERIMENT)
+
+    assert finding.status is Status.WRONG
+    assert "is not a store of MLflow" in finding.found
+    assert snapshot(tmp_path) == before
+
+
+def test_an_empty_store_is_left_to_the_first_run(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+
+    finding = check_store(uri_of(tmp_path / "mlflow.db"), EXPERIMENT)
+
+    assert finding.is_ok
+    assert "which is empty" in finding.found
+    assert (tmp_path / "mlflow.db").stat().st_size == 0
 
 
 def test_a_deleted_experiment_is_restored_by_the_command_that_is_named(store: Path) -> None:
@@ -221,7 +237,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
 
 
 def test_a_server_is_asked_for_the_experiment(serve: Callable[..., str]) -> None:
-    assert check_store(serve("active"), EXPERIMENT).fix == ""
+    assert check_store(serve("active"), EXPERIMENT).is_ok
     assert "restore --experiment-id 7" in check_store(serve("deleted"), EXPERIMENT).fix
     assert "MLFLOW_TRACKING_USERNAME" in check_store(serve("", status=401), EXPERIMENT).fix
 
@@ -229,7 +245,7 @@ def test_a_server_is_asked_for_the_experiment(serve: Callable[..., str]) -> None
 def test_a_silent_server_is_found_out_soon_and_its_password_stays_unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
     started = time.monotonic()
     with HTTPServer(("127.0.0.1", 0), Server) as never_serving:
-        monkeypatch.setattr(stores, "NETWORK_SECONDS", 0.5)
+        monkeypatch.setattr(health, "NETWORK_SECONDS", 0.5)
         finding = check_store(f"http://me:secret@127.0.0.1:{never_serving.server_port}", EXPERIMENT)
 
     assert "no server answers at http://127.0.0.1" in finding.found
@@ -240,116 +256,100 @@ def test_a_silent_server_is_found_out_soon_and_its_password_stays_unsaid(monkeyp
 def test_artifacts_of_a_project_that_was_moved_are_missed(store: Path) -> None:
     change(store, f"UPDATE experiments SET artifact_location = 'file:///moved%20away' WHERE name = '{EXPERIMENT}'")
 
-    finding = check_artifacts(uri_of(store), EXPERIMENT, store.parent)
+    finding = artifacts_of(store)
 
+    assert finding.status is Status.WRONG
     assert finding.found.startswith("/moved away, where the experiment face-emotion keeps them, is gone")
 
 
 def test_a_folder_is_judged_by_the_nearest_that_exists(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
 
-    assert check_folder("it", tmp_path / "a" / "b", "mend").fix == ""
-    assert check_folder("it", tmp_path / "file" / "b", "mend").fix == "mend"
+    assert check_folder("it", tmp_path / "a" / "b", "fix it").is_ok
+    assert check_folder("it", tmp_path / "file" / "b", "fix it").fix == "fix it"
     assert not (tmp_path / "a").exists()
 
 
-@pytest.fixture(scope="module")
-def users_zenml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ZenML folder of the user's own, whose active stack tracks to an MLflow server."""
-    folder = tmp_path_factory.mktemp("users-zenml")
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "ZENML_CONFIG_PATH": str(folder / "config")}
-    done = subprocess.run(
-        [sys.executable, "-c", USERS_STACK], cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False,
-        env={**environment, "ZENML_ANALYTICS_OPT_IN": "false", "ZENML_CUSTOM_SOURCE_ROOT": str(PROJECT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder / "config"
-
-
 @pytest.fixture
-def zenml(users_zenml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, which is the active one; returns its database."""
-    folder = tmp_path / "zenml"
-    shutil.copytree(users_zenml, folder)
-    config = folder / "config.yaml"
-    config.write_text(config.read_text().replace(str(users_zenml), str(folder)))
-    monkeypatch.setenv("ZENML_CONFIG_PATH", str(folder))
-    return folder / "local_stores" / "default_zen_store" / "zenml.db"
+def zenml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the database of a ZenML of the user's, which the environment asks for; what it holds is never read."""
+    file = tmp_path / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"
+    file.parent.mkdir(parents=True)
+    change(file, "CREATE TABLE stack (name TEXT)")
+    monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "zenml"))
+    return file
 
 
 def test_before_the_first_run_the_stack_will_be_made(tmp_path: Path) -> None:
-    finding, uri = check_stack(tmp_path / "state")
+    finding = check_zenml(tmp_path / "state")
 
-    assert finding.fix == ""
-    assert "which the first run makes" in finding.found
-    assert uri == f"sqlite:///{tmp_path / 'state' / 'mlflow' / 'mlflow.db'}"
+    assert finding.is_ok
+    assert f"which the first run makes in {tmp_path / 'state' / OWN_ZENML}" in finding.found
     assert not (tmp_path / "state").exists()
 
 
-def test_the_users_active_stack_says_where_runs_are_tracked(zenml: Path, tmp_path: Path) -> None:
+def test_a_zenml_that_the_environment_asks_for_is_found_and_not_changed(zenml: Path, tmp_path: Path) -> None:
     before = snapshot(tmp_path)
 
-    finding, uri = check_stack(tmp_path / "state")
+    finding = check_zenml(tmp_path / "state")
 
-    assert finding.found == "your active stack mine, which tracks to http://127.0.0.1:5999"
-    assert uri == "http://me:secret@127.0.0.1:5999"
+    assert finding.is_ok
+    assert finding.found == f"your active stack, in {zenml}"
     assert snapshot(tmp_path) == before
 
 
-def test_a_users_stack_without_a_tracker_is_passed_over(zenml: Path, tmp_path: Path) -> None:
-    change(
-        zenml,
-        "DELETE FROM stack_composition WHERE component_id IN (SELECT id FROM stack_component WHERE name = 'mine')",
-    )
+def test_a_zenml_in_the_home_folder_that_nobody_asks_for_is_not_looked_at(
+    zenml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ZENML_CONFIG_PATH")
+    shutil.copytree(tmp_path / "zenml", tmp_path / "home" / ".config" / "zenml")
+    (tmp_path / "home" / ".config" / "zenml" / "config.yaml").write_text("store: [")  # damaged
 
-    finding, uri = check_stack(tmp_path / "state")
+    finding = check_zenml(tmp_path / "state")
 
-    assert finding.found == "face_emotion; your active stack mine has no experiment tracker"
-    assert uri.endswith("/state/mlflow/mlflow.db")
+    assert finding.is_ok
+    assert "which the first run makes" in finding.found
 
 
-def test_a_users_tracker_of_another_kind_is_wrong(zenml: Path, tmp_path: Path) -> None:
-    change(zenml, "UPDATE stack_component SET flavor = 'wandb' WHERE name = 'mine'")
+def test_a_zenml_that_the_environment_asks_for_and_is_not_there_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "nowhere"))
 
-    assert "tracks with wandb" in check_stack(tmp_path / "state")[0].found
+    finding = check_zenml(tmp_path / "state")
+
+    assert finding.status is Status.WRONG
+    assert "unset ZENML_CONFIG_PATH" in finding.fix
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_our_own_stack_is_found_in_the_state_folder(
     zenml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("ZENML_CONFIG_PATH")
     own = tmp_path / "state" / OWN_ZENML
     own.parent.mkdir()
-    shutil.move(zenml.parents[2], own)
-    (own / "config.yaml").unlink()
-    database = own / "local_stores" / "default_zen_store" / "zenml.db"
-    told = base64.b64encode(b'{"tracking_uri": "http://elsewhere"}').decode()
-    change(
-        database,
-        "UPDATE stack SET name = 'face_emotion' WHERE name = 'mine'",
-        f"UPDATE stack_component SET configuration = '{told}' WHERE name = 'mine'",
-    )
+    shutil.move(tmp_path / "zenml", own)
+    monkeypatch.setenv("ZENML_CONFIG_PATH", str(own))  # as a run sets it
 
-    finding, uri = check_stack(tmp_path / "state")
+    finding = check_zenml(tmp_path / "state")
 
-    assert finding.found == f"face_emotion, in {database}"
-    assert uri.endswith("/state/mlflow/mlflow.db")  # where the next run points the tracker
+    assert finding.found == f"face_emotion, in {own / 'local_stores' / 'default_zen_store' / 'zenml.db'}"
 
 
 def test_a_damaged_zenml_store_loses_no_runs(zenml: Path, tmp_path: Path) -> None:
     zenml.write_text("this is no database" * 100)
 
-    finding, _ = check_stack(tmp_path / "state")
+    finding = check_zenml(tmp_path / "state")
 
     assert f"mv {zenml} {zenml}.damaged" in finding.fix
     assert "MLflow keeps runs and models" in finding.fix
 
 
 def test_a_damaged_zenml_configuration_is_named(zenml: Path, tmp_path: Path) -> None:
-    config = zenml.parents[2] / "config.yaml"
+    config = tmp_path / "zenml" / "config.yaml"
     config.write_text("store: [")
 
-    assert f"mv {config} {config}.damaged" in check_stack(tmp_path / "state")[0].fix
+    assert f"mv {config} {config}.damaged" in check_zenml(tmp_path / "state").fix
 
 
 def test_a_zenml_server_that_is_silent_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,10 +357,10 @@ def test_a_zenml_server_that_is_silent_is_wrong(tmp_path: Path, monkeypatch: pyt
         url = f"http://127.0.0.1:{closed.server_port}"
     monkeypatch.setenv("ZENML_STORE_URL", url)
 
-    finding, uri = check_stack(tmp_path / "state")
+    finding = check_zenml(tmp_path / "state")
 
+    assert finding.status is Status.WRONG
     assert finding.found == f"no server answers at {url}"
-    assert uri == ""
 
 
 def test_looking_at_a_server_leaves_mlflows_patience_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,34 +1,55 @@
-"""Each test opens ZenML in a process of its own: its client is one of a kind in a process."""
+"""ZenML is opened in processes of their own: its client is one of a kind in a process."""
 
+import contextlib
+import json
 import os
+import shutil
+import socket
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
+import pytest
+
+from configs.errors import UserError
+from stack.local_stack import USERS_ZENML, find_tracking_uri, keep_login, wants_users_zenml
 from tests.conftest import PROJECT, command
 
+# prepares the stack in the state folder once for each environment of a list, and prints what each came to
 OPEN = """
-import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import json, os, sys
 from pathlib import Path
-from threading import Thread
 from configs.errors import UserError
-from stack.local_stack import prepare_environment, prepare_stack
+from stack.local_stack import find_tracking_uri, prepare_environment, prepare_stack
 state = Path(sys.argv[1])
 state.mkdir(exist_ok=True)
 prepare_environment(Path.cwd(), state, debug=False)
-try:
-    tracking = prepare_stack(state, "face-emotion")
-    again = prepare_stack(state, "face-emotion")
-except UserError as error:
-    sys.exit(f"error: {error}")
-assert tracking == again
-from zenml.client import Client
-print(tracking.uri, tracking.stack, len(Client().list_stacks().items), Client().active_stack.experiment_tracker.name)
+for environment in json.loads(sys.argv[2]):
+    os.environ |= environment
+    try:
+        tracking = prepare_stack(state, "face-emotion")
+    except UserError as error:
+        print(json.dumps([f"error: {error}"]))
+        continue
+    from zenml.client import Client
+    assert find_tracking_uri(state) == tracking.uri
+    tracker = Client().active_stack.experiment_tracker.name
+    print(json.dumps([tracking.uri, tracking.stack, len(Client().list_stacks().items), tracker]))
 """
+# registers a stack of the user's where the environment says, and uses it
 USERS_STACK = """
+import json, sys
+from pathlib import Path
+from stack.local_stack import prepare_environment, prepare_stack
+state = Path(sys.argv[1])
+state.mkdir()
+prepare_environment(Path.cwd(), state, debug=False)
 from zenml.client import Client
 from zenml.enums import StackComponentType as kind
 client = Client()
@@ -37,6 +58,8 @@ client.create_stack_component("mine", "mlflow", kind.EXPERIMENT_TRACKER, server)
 parts = {kind.ORCHESTRATOR: "default", kind.ARTIFACT_STORE: "default", kind.EXPERIMENT_TRACKER: "mine"}
 client.create_stack("mine", parts)
 client.activate_stack("mine")
+tracking = prepare_stack(state, "face-emotion")
+print(json.dumps([tracking.uri, tracking.stack]))
 """
 
 
@@ -50,48 +73,145 @@ def python(code: str, home: Path, *arguments: str, **environment: str) -> subpro
     )  # fmt: skip
 
 
-def test_the_first_run_makes_a_stack_inside_the_state_folder_and_the_second_uses_it(tmp_path: Path) -> None:
-    done = python(OPEN, tmp_path / "home", str(tmp_path / "state"))
-
-    uri = f"sqlite:///{tmp_path / 'state' / 'mlflow' / 'mlflow.db'}"
-    assert done.stdout.split() == [uri, "face_emotion", "2", "face_emotion_tracker"], done.stderr
-    assert not list((tmp_path / "home").rglob("*.db"))
-
-
-def test_the_tracking_server_of_the_environment_is_used(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'elsewhere.db'}"
-
-    done = python(OPEN, tmp_path / "home", str(tmp_path / "state"), MLFLOW_TRACKING_URI=uri)
-
-    assert done.stdout.split()[0] == uri, done.stderr
-    assert (tmp_path / "elsewhere.db").is_file()
+def opened(home: Path, state: Path, *environments: dict[str, str], **environment: str) -> list[list[object]]:
+    """Return what `OPEN` printed for each environment that followed the one that the process started with."""
+    done = python(OPEN, home, str(state), json.dumps(environments), **environment)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_a_tracking_server_needs_no_login_but_must_answer(tmp_path: Path) -> None:
-    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        uri = f"http://127.0.0.1:{server.server_port}"
-        answered = python(OPEN, tmp_path / "home", str(tmp_path / "state"), MLFLOW_TRACKING_URI=uri)
-        server.shutdown()
-    silent = python(OPEN, tmp_path / "home", str(tmp_path / "state"), MLFLOW_TRACKING_URI=uri)
+@dataclass(frozen=True)
+class Opened:
+    """What came of a state folder that was opened several times, by name, and whether the home stayed as it was."""
 
-    assert answered.stdout.split()[0] == uri, answered.stderr
-    assert f"error: MLFLOW_TRACKING_URI {uri}: no server answers" in silent.stderr
+    folder: Path
+    results: dict[str, list[object]]
+    home_unchanged: bool
 
 
-def test_a_tracking_uri_of_no_known_kind_is_named(tmp_path: Path) -> None:
-    done = python(OPEN, tmp_path / "home", str(tmp_path / "state"), MLFLOW_TRACKING_URI="nowhere")
-
-    assert "error: MLFLOW_TRACKING_URI nowhere is refused" in done.stderr
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_the_users_active_stack_is_used_if_it_has_a_tracker(tmp_path: Path) -> None:
-    made = python(USERS_STACK, tmp_path / "home")
-    assert made.returncode == 0, made.stderr
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
 
-    done = python(OPEN, tmp_path / "home", str(tmp_path / "state"))
 
-    assert done.stdout.split() == ["http://127.0.0.1:5999", "mine", "2", "mine"], done.stderr
+@pytest.fixture(scope="module")
+def silent() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def ours(server: str, silent: str, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """Open a stack of ours with each tracking URI, in a home folder where a ZenML of the user's lies."""
+    folder = tmp_path_factory.mktemp("ours")
+    uris = {"unknown": "nowhere", "first": "", "second": "", "elsewhere": f"sqlite:///{folder / 'elsewhere.db'}",
+            "server": server, "silent": silent}  # fmt: skip
+    users = folder / "home" / ".config" / "zenml"
+    (users / "local_stores" / "default_zen_store").mkdir(parents=True)
+    (users / "config.yaml").write_text("active_stack_id: 7d3a1c1e-0000-4000-8000-000000000000\nversion: 0.70.0\n")
+    with contextlib.closing(sqlite3.connect(users / "local_stores" / "default_zen_store" / "zenml.db")) as database:
+        database.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    before = content(folder / "home")
+    results = opened(folder / "home", folder / "state", *({"MLFLOW_TRACKING_URI": uri} for uri in uris.values()))
+    return Opened(folder, dict(zip(uris, results, strict=True)), content(folder / "home") == before)
+
+
+def test_the_first_run_makes_a_stack_inside_the_state_folder_and_the_second_uses_it(ours: Opened) -> None:
+    uri = f"sqlite:///{ours.folder / 'state' / 'mlflow' / 'mlflow.db'}"
+
+    assert ours.results["first"] == ours.results["second"] == [uri, "face_emotion", 2, "face_emotion_tracker"]
+
+
+def test_a_zenml_in_the_home_folder_that_nobody_asks_for_stays_as_it_is(ours: Opened) -> None:
+    assert ours.home_unchanged
+
+
+def test_the_tracking_uri_of_the_environment_is_used(ours: Opened, server: str) -> None:
+    assert ours.results["elsewhere"][0] == f"sqlite:///{ours.folder / 'elsewhere.db'}"
+    assert (ours.folder / "elsewhere.db").is_file()
+    assert ours.results["server"][0] == server
+
+
+def test_a_tracking_server_must_answer(ours: Opened, silent: str) -> None:
+    assert f"error: MLFLOW_TRACKING_URI {silent}: no server answers" in str(ours.results["silent"])
+
+
+def test_a_tracking_uri_of_no_known_kind_is_named(ours: Opened) -> None:
+    assert "error: MLFLOW_TRACKING_URI nowhere is refused" in str(ours.results["unknown"])
+
+
+def test_a_zenml_of_the_user_is_used_if_the_environment_asks_for_it_and_is_never_migrated(
+    ours: Opened, tmp_path: Path
+) -> None:
+    users = tmp_path / "zenml"
+    shutil.copytree(ours.folder / "state" / "zenml", users)
+    config = users / "config.yaml"
+    config.write_text(config.read_text().replace(str(ours.folder / "state" / "zenml"), str(users)))
+    (database,) = users.rglob("zenml.db")
+    with contextlib.closing(sqlite3.connect(database)) as changed, changed:
+        changed.execute("UPDATE alembic_version SET version_num = 'of another ZenML'")
+
+    done = python(USERS_STACK, tmp_path / "home", str(tmp_path / "state"), ZENML_CONFIG_PATH=str(users))
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["http://127.0.0.1:5999", "mine"]
+    with contextlib.closing(sqlite3.connect(database)) as after:
+        assert after.execute("SELECT version_num FROM alembic_version").fetchone() == ("of another ZenML",)
+    assert not (tmp_path / "state" / "zenml").exists()
+
+
+@pytest.mark.parametrize(("flavor", "tracks"), [(None, "without an experiment tracker"), ("wandb", "with wandb")])
+def test_a_stack_of_the_user_that_does_not_track_with_mlflow_has_a_way_out(
+    flavor: str | None, tracks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in USERS_ZENML:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ZENML_ACTIVE_STACK_NAME", "theirs")
+    monkeypatch.setenv("DISABLE_DATABASE_MIGRATION", "true")  # is set from here on, so put it back
+    tracker = SimpleNamespace(flavor=flavor) if flavor else None
+    client = SimpleNamespace(active_stack=SimpleNamespace(name="theirs", experiment_tracker=tracker))
+    monkeypatch.setattr("zenml.client.Client", lambda: client)
+
+    with pytest.raises(UserError, match=rf"ZENML_ACTIVE_STACK_NAME asks for .* theirs, which tracks {tracks}"):
+        find_tracking_uri(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ZENML_CONFIG_PATH", "ZENML_STORE_URL", "ZENML_ACTIVE_STACK_ID"])
+def test_a_zenml_of_the_user_is_wanted_only_where_the_environment_names_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "zenml"))  # as we set it for a state folder of ours
+    before = wants_users_zenml(tmp_path)
+    monkeypatch.setenv(name, "of the user")
+
+    assert not before
+    assert wants_users_zenml(tmp_path)
+
+
+def test_a_login_in_the_tracking_uri_moves_to_where_mlflow_looks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:pass%2Fword@mlflow.example/base")
+
+    keep_login()
+
+    assert os.environ["MLFLOW_TRACKING_URI"] == "https://mlflow.example/base"
+    assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == ("me", "pass/word")
+
+
+def test_a_user_without_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me@mlflow.example")
+
+    with pytest.raises(UserError, match=r"https://mlflow\.example names a user without a password"):
+        keep_login()
 
 
 def test_runs_that_start_together_on_an_empty_store_do_not_hinder_each_other(tmp_path: Path) -> None:

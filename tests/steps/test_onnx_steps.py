@@ -16,7 +16,7 @@ import pytest
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
-from stack import registry
+from stack import model_store, registry
 from steps.export_champion import export_champion
 from steps.export_onnx import export_onnx
 from steps.import_champion import import_champion
@@ -54,12 +54,12 @@ def champion(store: Path, classifier: keras.Model, prepared: FaceSet, small_sett
     onnx = small_settings.onnx.model_copy(update={"enabled": True, "max_accuracy_loss": 1.0})
     with mlflow.start_run():
         validation = predict(classifier, prepared.images[prepared.rows(VALIDATION)], 32)
-        registry.log_reference(reference_table(prepared, validation))
-        mlflow.log_text("{}", registry.DECISION)
-        mlflow.log_text("card", f"{registry.CARD}.md")
-        mlflow.log_text("card", f"{registry.CARD}.html")
+        model_store.log_reference(reference_table(prepared, validation))
+        mlflow.log_text("{}", model_store.DECISION)
+        mlflow.log_text("card", f"{model_store.CARD}.md")
+        mlflow.log_text("card", f"{model_store.CARD}.html")
         mlflow.log_metric("temperature", 1.0)
-        uri = registry.log_classifier(classifier, prepared.class_names, NAME)
+        uri = model_store.log_classifier(classifier, prepared.class_names, NAME)
         export_onnx.entrypoint(prepared, uri, onnx, 1)
     registry.move_champion(NAME, uri.rsplit("/", 1)[-1], None, {}, str(store))
     return uri
@@ -83,7 +83,7 @@ def infer(pictures: Path, name: str = NAME, **changes: Any) -> pd.DataFrame:
 
 
 def artifacts(version: registry.RegisteredVersion) -> set[str]:
-    return {Path(file.path).name for file in mlflow.MlflowClient().list_artifacts(version.run_id, registry.ONNX)}
+    return {Path(file.path).name for file in mlflow.MlflowClient().list_artifacts(version.run_id, model_store.ONNX)}
 
 
 def test_files_report_and_figure_are_in_the_run_of_the_model(champion: str) -> None:
@@ -137,7 +137,7 @@ def test_a_version_without_the_files_is_refused_with_a_way_out(
     store: Path, classifier: keras.Model, prepared: FaceSet, pictures: Path
 ) -> None:
     with mlflow.start_run():
-        uri = registry.log_classifier(classifier, prepared.class_names, "without")
+        uri = model_store.log_classifier(classifier, prepared.class_names, "without")
 
     with pytest.raises(registry.ModelError, match=r"inference\.runtime onnx: without version 1 has no .*such as keras"):
         infer(pictures, model=uri, runtime="onnx")

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from configs.settings import Settings
-from stack import registry
+from stack import model_store, registry
 from steps.promote_model import promote_model
 from steps.review_champion import review_champion
 from steps.roll_back_model import roll_back_model
@@ -66,8 +66,8 @@ def register(store: Path, prepared: FaceSet) -> Callable[..., str]:
             classifier = know(prepared, share)
             validation = predict(classifier, prepared.images[prepared.rows(VALIDATION)], batch_size=32)
             reference = reference_table(prepared, validation)
-            registry.log_reference(reference if teacher is None else add_taught(reference, teacher))
-            return registry.log_classifier(classifier, prepared.class_names, NAME)
+            model_store.log_reference(reference if teacher is None else add_taught(reference, teacher))
+            return model_store.log_classifier(classifier, prepared.class_names, NAME)
 
     return run
 
@@ -127,7 +127,11 @@ def test_a_model_lives_through_promotion_holding_rejection_and_rollback(
     stages = {found.name: str(found.stage) for found in Client().list_model_versions(NAME).items}
     assert stages == {"mlflow-3": "production", "mlflow-5": "archived"}
 
-    for version_number, problem in [(3, "is the champion already"), (4, "never was champion"), (99, "no registered")]:
+    for version_number, problem in [
+        (3, "is the champion already"),
+        (4, "never was champion"),
+        (99, "a registered"),
+    ]:
         with pytest.raises(registry.ModelError, match=problem):
             roll_back(version=version_number)
     with pytest.raises(registry.ModelError, match="had no champion before it"):
@@ -173,7 +177,7 @@ def test_a_champion_that_cannot_be_loaded_stops_the_gate(
     register: Callable[[float], str], gate: Callable[..., Any], store: Path
 ) -> None:
     holder = registry.champion_of(NAME)
-    file = registry.load_model(holder.uri).file
+    file = model_store.load_model(holder.uri).file
     content = file.read_bytes()
     challenger = register(1.0)
     try:
@@ -274,7 +278,7 @@ def test_changed_data_is_not_enough_where_retraining_asks_for_drift(
 
 MOVE = """
 import itertools, sys, mlflow
-from stack import registry
+from stack import model_store, registry
 uri, name, folder, *numbers = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 for count, number in enumerate(itertools.cycle(numbers)):
@@ -330,4 +334,4 @@ def test_promotions_at_once_and_a_kill_at_any_moment_leave_exactly_one_champion(
         found = registry.champion_of(NAME)
         assert found.number in ("3", "5")
         assert {registry.PROMOTED_AT, registry.PREVIOUS} <= set(found.tags)
-    registry.load_model(registry.champion_of(NAME).uri)
+    model_store.load_model(registry.champion_of(NAME).uri)

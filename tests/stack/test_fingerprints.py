@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from configs.loading import load_settings
+from configs.settings import Settings
+from stack.fingerprints import code_fingerprint, settings_fingerprint, surroundings
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("vision/model/losses.py", "tests/test_losses.py", "requirements.lock"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("a = 1")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["vision/model/losses.py", "vision/model/added.py", "requirements.lock"])
+def test_an_edit_of_code_or_versions_changes_the_code_fingerprint(name: str, project: Path) -> None:
+    before = code_fingerprint(project)
+
+    (project / name).write_text("a = 2")
+
+    assert code_fingerprint(project) != before
+
+
+def test_an_edit_of_a_test_does_not_change_the_code_fingerprint(project: Path) -> None:
+    before = code_fingerprint(project)
+
+    (project / "tests/test_losses.py").write_text("b = 2")
+
+    assert code_fingerprint(project) == before
+
+
+def fingerprint_with(**sections: object) -> str:
+    changed: Settings = load_settings([], {"classifier": {"weights": "imagenet"}, **sections})
+    return settings_fingerprint(changed)
+
+
+@pytest.fixture(autouse=True)
+def _weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stack.fingerprints.weights_hash", lambda weights: f"hash of {weights}")
+
+
+def test_what_a_model_learns_from_changes_the_settings_fingerprint() -> None:
+    assert fingerprint_with(training={"label_smoothing": 0.2}) != fingerprint_with()
+    assert fingerprint_with(classifier={"weights": "none"}) != fingerprint_with()
+
+
+def test_where_the_faces_come_from_and_what_is_done_later_does_not_change_the_settings_fingerprint() -> None:
+    elsewhere = {"path": "elsewhere", "reader": "folder", "workers": 3}
+
+    assert fingerprint_with(dataset=elsewhere) == fingerprint_with()
+    assert fingerprint_with(promotion={"min_accuracy": 0.9}) == fingerprint_with()
+
+
+def test_the_surroundings_are_tags_of_one_line() -> None:
+    tags = surroundings()
+
+    assert set(tags) == {"lock_sha256", "python", "packages", "machine", "cores"}
+    assert len(tags["lock_sha256"]) == 64
+    assert "keras 3." in tags["packages"]
+    assert all(value and "\n" not in value for value in tags.values())
