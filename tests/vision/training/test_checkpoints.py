@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from configs.settings import Settings
 from vision.data.faces import FaceSet
-from vision.training.checkpoints import KEPT, STATE, WEIGHTS, forget_state
+from vision.training.checkpoints import STATE, WEIGHTS, forget_state
 from vision.training.history import TrainingHistory, TrainingStoppedError
 from vision.training.loop import train_classifier
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
@@ -66,7 +66,7 @@ def on_kept_features(settings: Settings) -> Settings:
     two = phases(
         settings,
         {"epochs": 2, "schedule": "cosine", "warmup_epochs": 0.5, "patience": 2},
-        {"epochs": 5, "schedule": "plateau", "patience": 4, "trainable": ("head", "block2"), "learning_rate": 1e-6},
+        {"epochs": 4, "schedule": "plateau", "patience": 4, "trainable": ("head", "block2"), "learning_rate": 1e-6},
     )
     training = settings.training.model_copy(update={"phases": two, "plateau_patience": 1})
     return settings.model_copy(update={"training": training})
@@ -85,9 +85,10 @@ def on_faces(settings: Settings) -> Settings:
     return settings.model_copy(update={"training": training, "augmentation": augmentation})
 
 
-def short(settings: Settings) -> Settings:
-    """One phase of three epochs."""
-    training = settings.training.model_copy(update={"phases": phases(settings, {"epochs": 3, "patience": 3})})
+def short(settings: Settings, epochs: int = 2) -> Settings:
+    """One phase of so many epochs."""
+    phase = {"epochs": epochs, "patience": epochs}
+    training = settings.training.model_copy(update={"phases": phases(settings, phase)})
     return settings.model_copy(update={"training": training})
 
 
@@ -130,7 +131,7 @@ def test_a_training_that_was_stopped_twice_ends_as_if_it_had_not_been(
 
 
 def test_only_the_newest_state_is_kept(few_faces: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
-    kept = stopped(few_faces, short(toy_settings), tmp_path, stop_in=3)
+    kept = stopped(few_faces, short(toy_settings, epochs=3), tmp_path, stop_in=3)
 
     names = sorted(path.name for path in kept.iterdir())
     assert len(names) == 2
@@ -149,9 +150,9 @@ def test_a_finished_training_is_not_trained_again_until_it_is_forgotten(
         again, second, reported = train(few_faces, settings, tmp_path)
     forget_state(tmp_path / "states", second.state)
 
-    assert "the training was finished before (3 epochs): nothing is trained again" in caplog.text
+    assert "the training was finished before (2 epochs): nothing is trained again" in caplog.text
     assert second.epochs == first.epochs  # the very seconds too
-    assert reported == [1, 2, 3]
+    assert reported == [1, 2]
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
     keras.saving.load_model(tmp_path / "run" / "best.keras", safe_mode=True)
     assert not list((tmp_path / "states").iterdir())
@@ -163,8 +164,8 @@ def test_the_log_says_where_a_training_resumes(
     with caplog.at_level(logging.INFO, "vision"):
         train(few_faces, short(toy_settings), tmp_path)
 
-    assert "the training resumes from epoch 2 of 3" in caplog.text
-    assert re.search(r"the rest of this training takes about .* \(2 epochs of 2 batches, measured on", caplog.text)
+    assert "the training resumes from epoch 2 of 2" in caplog.text
+    assert re.search(r"the rest of this training takes about .* \(1 epochs of 2 batches, measured on", caplog.text)
 
 
 @pytest.mark.parametrize("what", ["data", "settings", "code"])
@@ -184,7 +185,7 @@ def test_the_state_of_another_training_is_not_taken(
     with caplog.at_level(logging.INFO, "vision"):
         _, history, _ = train(faces, settings, tmp_path, seed=seed)
 
-    line = f"1 of 3 epochs of another training are kept in {kept} (other {what}); this one does not resume from them"
+    line = f"1 of 2 epochs of another training are kept in {kept} (other {what}); this one does not resume from them"
     assert line in caplog.text
     assert "resumes from epoch" not in caplog.text
     assert history.state != kept.name
@@ -237,7 +238,7 @@ def test_a_damaged_state_is_not_used_and_the_log_says_why(
     _, history, _ = train(few_faces, settings, tmp_path)
 
     assert f"the state in {kept} is not used, the training starts from the beginning: {said}" in caplog.text
-    assert len(history.epochs) == 3
+    assert len(history.epochs) == 2
 
 
 def test_what_was_half_written_beside_a_whole_state_goes(
@@ -261,10 +262,13 @@ def test_two_runs_of_the_same_training_do_not_share_a_state(
     assert sorted(path.name for path in kept.iterdir()) == ["best-1.npz", "epoch-1"]
 
 
-def test_the_oldest_states_go(few_faces: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
+def test_the_oldest_states_go(
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vision.training.checkpoints.KEPT", 2)
     settings = short(toy_settings)
-    for seed in range(KEPT + 2):
+    for seed in range(3):
         with pytest.raises(TrainingStoppedError):
             train(few_faces, settings, tmp_path, stop_in=2, seed=seed)
 
-    assert len([path for path in (tmp_path / "states").iterdir() if path.is_dir()]) == KEPT
+    assert len([path for path in (tmp_path / "states").iterdir() if path.is_dir()]) == 2

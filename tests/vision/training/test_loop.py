@@ -40,26 +40,26 @@ def curve(history: TrainingHistory) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def trained(
-    with_toy_backbone: None, prepared: FaceSet, toy_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+    with_toy_backbone: None, few_faces: FaceSet, toy_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "best.keras"
-    return (*train(prepared, toy_settings, checkpoint), checkpoint)
+    return (*train(few_faces, toy_settings, checkpoint), checkpoint)
 
 
 def test_two_runs_with_one_seed_give_the_same_curve(
-    trained: Any, prepared: FaceSet, toy_settings: Settings, tmp_path: Path
+    trained: Any, few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
-    _, history = train(prepared, toy_settings, tmp_path / "best.keras")
+    _, history = train(few_faces, toy_settings, tmp_path / "best.keras")
 
     assert curve(history) == curve(trained[1])
 
 
-def test_the_returned_model_and_the_checkpoint_are_the_best_epoch(trained: Any, prepared: FaceSet) -> None:
+def test_the_returned_model_and_the_checkpoint_are_the_best_epoch(trained: Any, few_faces: FaceSet) -> None:
     model, history, checkpoint = trained
-    rows = prepared.rows(VALIDATION)
+    rows = few_faces.rows(VALIDATION)
 
     for candidate in (model, keras.saving.load_model(checkpoint, safe_mode=True)):
-        accuracy = (predict(candidate, prepared.images[rows], 32).argmax(axis=1) == prepared.labels[rows]).mean()
+        accuracy = (predict(candidate, few_faces.images[rows], 32).argmax(axis=1) == few_faces.labels[rows]).mean()
 
         assert accuracy == pytest.approx(history.best["val_accuracy"])
     assert history.best["val_accuracy"] == max(epoch["val_accuracy"] for epoch in history.epochs)
@@ -67,13 +67,13 @@ def test_the_returned_model_and_the_checkpoint_are_the_best_epoch(trained: Any, 
 
 @pytest.mark.usefixtures("eagerly")
 def test_ctrl_c_keeps_the_best_checkpoint_and_names_it(
-    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
     def interrupt(epoch: int, metrics: Mapping[str, float]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(TrainingStoppedError, match=r"after 1 of 2 epochs; the best epoch so far \(1, .*best\.keras"):
-        train(prepared, toy_settings, tmp_path / "best.keras", interrupt)
+        train(few_faces, toy_settings, tmp_path / "best.keras", interrupt)
 
     keras.saving.load_model(tmp_path / "best.keras", safe_mode=True)
 
@@ -89,17 +89,17 @@ def test_the_log_says_how_long_a_training_takes(
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_a_diverging_loss_names_the_learning_rate(prepared: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
+def test_a_diverging_loss_names_the_learning_rate(few_faces: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
     wild = toy_settings.training.phases[0].model_copy(update={"learning_rate": 10.0, "epochs": 6, "patience": 6})
     everything = wild.model_copy(update={"trainable": ("all",)})
 
     with pytest.raises(UserError, match=r"training diverged in epoch .*learning_rate"):
-        train(prepared, toy_settings, tmp_path / "b.keras", phases=(everything,), optimizer="sgd", weight_decay=0.0)
+        train(few_faces, toy_settings, tmp_path / "b.keras", phases=(everything,), optimizer="sgd", weight_decay=0.0)
 
 
 @pytest.mark.usefixtures("eagerly")
 def test_a_plateau_lowers_the_learning_rate_and_then_ends_the_phase(
-    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
     # with a learning rate near 0, and no statistics that follow the batches, nothing improves after the first epoch
     head = toy_settings.classifier.model_copy(update={"head_batch_norm": False})
@@ -107,34 +107,34 @@ def test_a_plateau_lowers_the_learning_rate_and_then_ends_the_phase(
     update = {"learning_rate": 1e-9, "schedule": "plateau", "epochs": 9, "patience": 2}
     still = toy_settings.training.phases[0].model_copy(update=update)
 
-    _, history = train(prepared, settings, tmp_path / "b.keras", phases=(still,), plateau_patience=1)
+    _, history = train(few_faces, settings, tmp_path / "b.keras", phases=(still,), plateau_patience=1)
 
     assert len(history.epochs) == 3
     assert [epoch["learning_rate"] for epoch in history.epochs] == pytest.approx([1e-9, 1e-9, 5e-10])
 
 
-def test_calibration_lowers_the_negative_log_likelihood_on_validation(trained: Any, prepared: FaceSet) -> None:
-    rows = prepared.rows(VALIDATION)
+def test_calibration_lowers_the_negative_log_likelihood_on_validation(trained: Any, few_faces: FaceSet) -> None:
+    rows = few_faces.rows(VALIDATION)
 
-    calibrated, temperature, probabilities = calibrate_classifier(trained[0], prepared, batch_size=32)
+    calibrated, temperature, probabilities = calibrate_classifier(trained[0], few_faces, batch_size=32)
 
-    logits = predict(trained[0], prepared.images[rows], 32).astype(np.float64)
-    probabilities = predict(calibrated, prepared.images[rows], 32)
-    chosen = np.arange(len(rows)), prepared.labels[rows]
+    logits = predict(trained[0], few_faces.images[rows], 32).astype(np.float64)
+    probabilities = predict(calibrated, few_faces.images[rows], 32)
+    chosen = np.arange(len(rows)), few_faces.labels[rows]
     before = -(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))[chosen].mean()
     assert -np.log(probabilities[chosen]).mean() <= before + 1e-6
     assert math.isfinite(temperature)
 
 
-def test_a_phase_on_kept_features_scores_as_the_whole_classifier_does(trained: Any, prepared: FaceSet) -> None:
+def test_a_phase_on_kept_features_scores_as_the_whole_classifier_does(trained: Any, few_faces: FaceSet) -> None:
     model, history, checkpoint = trained
-    rows = prepared.rows(VALIDATION)
+    rows = few_faces.rows(VALIDATION)
 
-    logits = predict(model, prepared.images[rows], 32)
+    logits = predict(model, few_faces.images[rows], 32)
 
     kept = checkpoint.with_name("features")
     assert len(list(kept.iterdir())) == 2  # of the head's phase and of the one that trains block 2
-    accuracy = (logits.argmax(axis=1) == prepared.labels[rows]).mean()
+    accuracy = (logits.argmax(axis=1) == few_faces.labels[rows]).mean()
     assert accuracy == pytest.approx(history.best["val_accuracy"])
 
 
@@ -147,13 +147,13 @@ def all_at_once(settings: Settings, **changes: Any) -> Settings:
 
 @pytest.mark.usefixtures("eagerly")
 def test_the_moving_average_of_the_weights_is_what_is_kept(
-    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
     plain = all_at_once(toy_settings)
     averaged = all_at_once(toy_settings, ema_momentum=0.9)
 
     kept = {
-        name: train(prepared, settings, tmp_path / name / "b.keras")[0].get_layer("block1_conv1").get_weights()[0]
+        name: train(few_faces, settings, tmp_path / name / "b.keras")[0].get_layer("block1_conv1").get_weights()[0]
         for name, settings in (("plain", plain), ("averaged", averaged), ("again", averaged))
     }
 
@@ -163,14 +163,14 @@ def test_the_moving_average_of_the_weights_is_what_is_kept(
 
 @pytest.mark.usefixtures("eagerly")
 def test_without_phases_the_given_weights_are_scored_and_kept(
-    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
 ) -> None:
     settings = all_at_once(toy_settings)
-    first, history = train(prepared, settings, tmp_path / "first" / "b.keras")
+    first, history = train(few_faces, settings, tmp_path / "first" / "b.keras")
     weights = settings.classifier.model_copy(update={"weights": str(tmp_path / "first" / "b.keras")})
 
     again, scored = train(
-        prepared, settings.model_copy(update={"classifier": weights}), tmp_path / "again" / "b.keras", phases=()
+        few_faces, settings.model_copy(update={"classifier": weights}), tmp_path / "again" / "b.keras", phases=()
     )
 
     assert scored.phases == ["as given"]
