@@ -9,7 +9,7 @@ PORT ?= 5000
 BENCHMARKS := loading growth streaming throughput overhead inference imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare doctor test faults fuzz load bench check audit ui clean lock
+.PHONY: help setup train compare doctor test faults fuzz load bench check docs audit ui clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ $(INSTALLED):
 	@touch $(INSTALLED)
 
 train: setup ## train on data/, or on drawn faces if that is empty (ARGS="--dataset.path PATH")
-	@$(RUN) run.py --pipeline training $(ARGS) || { code=$$?; [ $$code -eq 3 ] || exit $$code; echo "(exit code 3: held; see the README)"; }
+	@$(RUN) run.py --pipeline training $(ARGS) || { code=$$?; [ $$code -eq 3 ] || exit $$code; echo "(exit code 3: held; see docs/lifecycle.md)"; }
 
 compare: setup ## champion, challenger and the last runs as a table
 	@$(RUN) run.py --compare $(ARGS)
@@ -53,6 +53,9 @@ check: setup ## ruff, mypy and import-linter
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+docs: setup ## build the pages of docs/ into site/
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 audit: ## look the locked packages up in a database of known vulnerabilities (network; else it says that it skipped)
 	@PYTHON=$(PYTHON) .ci/audit
