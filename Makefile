@@ -66,8 +66,8 @@ ui: setup ## open the MLflow UI on this project's runs (PORT=5000)
 		*) mkdir -p .state/mlflow && $(VENV)/bin/mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(PORT);; \
 	esac
 
-clean: ## remove the environment, all runs and reports (not data/)
-	rm -rf $(VENV) .state reports
+clean: ## remove the environment, all runs, reports and built pages (not data/)
+	rm -rf $(VENV) .state reports site
 
 lock: setup ## resolve pyproject.toml into requirements.lock
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --extra docs --extra kaggle --extra onnx --universal --python-version 3.11 --generate-hashes \
