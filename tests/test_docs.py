@@ -267,6 +267,7 @@ def small_environment(home: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "LANG") if name in os.environ}
     changed = {
         "dataset": {"image_size": 32},
+        "augmentation": {**SMALL["augmentation"], "mixup": 0},
         "classifier": {**SMALL["classifier"], "width": 0.25},
         "tuning": {"trials": 1, "epochs": 1, "startup_trials": 1},
         "monitoring": {"min_faces": 2},
