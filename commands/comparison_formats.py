@@ -8,8 +8,8 @@ from typing import Any
 from tabulate import tabulate
 
 from commands.comparison import COLUMNS, IDENTITY, METRICS, TAGS, Comparison
-from stack.findings import one_line
-from vision.reporting.reports import render_page
+from vision.reporting.markdown import escape_markdown
+from vision.reporting.pages import render_page
 
 HEADER_WIDTH = 13  # of text; longer names are broken after / and _
 ALIGNMENT = ["right" if name in {metric.name for metric in METRICS} else "left" for name in COLUMNS]
@@ -29,11 +29,11 @@ def _render_text(comparison: Comparison) -> str:
 
 
 def _render_markdown(comparison: Comparison) -> str:
-    cells = comparison.cells(lambda number: f"**{number}**", _escape_markdown)
+    cells = comparison.cells(lambda number: f"**{number}**", escape_markdown)
     table = tabulate(cells, COLUMNS, "pipe", disable_numparse=True, colalign=ALIGNMENT)
     remark = f" ({comparison.remark})" if comparison.remark else ""
     link = f"[Compare in the MLflow UI]({comparison.ui}){remark}"
-    return f"{table}\n\n**Bold**: {_escape_markdown(comparison.legend)}. Times are UTC. {link}"
+    return f"{table}\n\n**Bold**: {escape_markdown(comparison.legend)}. Times are UTC. {link}"
 
 
 def _render_json(comparison: Comparison) -> str:
@@ -73,9 +73,3 @@ def _broken(name: str) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)
-
-
-def _escape_markdown(text: str) -> str:
-    """Escape what Markdown would read as a table's border, a tag, a link or emphasis."""
-    escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*\[\]|])", r"\\\1", escaped)

@@ -15,7 +15,7 @@ from vision.data.preprocessing import PreprocessingReport
 from vision.data.validation import ValidationReport
 from vision.evaluation.evaluation import EvaluationReport
 from vision.lifecycle.gate import Decision
-from vision.reporting.reports import render_page
+from vision.reporting.pages import render_page
 from vision.training.augmentation import AugmentationReport
 from vision.training.history import TrainingHistory
 

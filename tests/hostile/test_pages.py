@@ -14,7 +14,7 @@ from vision.data.ingestion import ingest_faces
 from vision.data.validation import validate_faces
 from vision.inference.summary import InferenceReport
 from vision.lifecycle.model_card import card_page
-from vision.reporting.reports import TEMPLATES, render_page
+from vision.reporting.pages import TEMPLATES, render_page
 
 NAMES = [
     "<script>alert(1)</script>.png",

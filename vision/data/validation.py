@@ -9,7 +9,8 @@ from vision.data import plots
 from vision.data.checks import CheckResult
 from vision.data.duplicates import audit_copies
 from vision.data.faces import SPLITS, TEST, UNASSIGNED, VALIDATION, FaceSet
-from vision.reporting.reports import Report, render_page
+from vision.reporting.pages import render_page
+from vision.reporting.reports import Report
 
 EXAMPLE_FILES = 8  # named for each check that failed
 

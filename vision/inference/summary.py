@@ -15,7 +15,8 @@ from vision.inference import plots
 from vision.inference.inputs import Pictures
 from vision.inference.result_table import UNCERTAIN, Totals
 from vision.reporting.figures import labelled_faces
-from vision.reporting.reports import Report, render_page
+from vision.reporting.pages import render_page
+from vision.reporting.reports import Report
 
 SAMPLES = 32  # faces that the summary shows
 

@@ -13,7 +13,8 @@ from configs.settings import MonitoringSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.data.ingestion import measure_levels
 from vision.lifecycle import plots
-from vision.reporting.reports import Report, render_page
+from vision.reporting.pages import render_page
+from vision.reporting.reports import Report
 
 Array = np.ndarray[Any, Any]
 PROPERTIES = {  # of a face, and in what it is measured

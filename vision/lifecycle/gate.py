@@ -16,7 +16,8 @@ from vision.lifecycle import plots
 from vision.model.classifier import predict
 from vision.model.runtimes import time_predictions
 from vision.reporting.figures import labelled_faces
-from vision.reporting.reports import Report, render_page
+from vision.reporting.pages import render_page
+from vision.reporting.reports import Report
 
 Array = np.ndarray[Any, Any]
 PROMOTED, HELD, REJECTED = "promoted", "held", "rejected"

@@ -1,13 +1,10 @@
 """Model cards: what was measured of a registered model, and what the settings say of its use."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from configs.settings import CardSettings
@@ -16,13 +13,11 @@ from vision.data.faces import SPLITS, UNASSIGNED
 from vision.data.preprocessing import PreprocessingReport
 from vision.data.validation import ValidationReport
 from vision.evaluation.evaluation import OFFICIAL, EvaluationReport
-from vision.reporting.reports import TEMPLATES, render_page
+from vision.reporting.markdown import render_markdown
+from vision.reporting.pages import render_page
 from vision.training.history import TrainingHistory
 
 CALIBRATION = ("expected_calibration_error", "negative_log_likelihood")
-INLINE = re.compile(r"[\\`*_\[\]|~$]|:(?=//)|(?<=\bwww)\.")  # emphasis, code, links, cells, formulas, addresses
-BLOCK = re.compile(r"^([#>+=-]|\d{1,9}(?=[.)](\s|$)))")  # headings, quotes, lists, rules
-ENTITY = re.compile(r"&(?=#?\w+;)")
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,8 @@ def write_card(
     `about` is shown as it comes: model name and version, run, data set, git commit, weights, device.
     """
     used = {*preprocessing.before, *(split for rule in preprocessing.rules for split in rule.remaining)}
-    markdown = _environment().get_template("model_card.md.j2").render(
+    markdown = render_page(
+        "model_card.md.j2",
         title=title,
         about=about,
         validation=validation,
@@ -100,34 +96,3 @@ def find_weakest_class(evaluation: EvaluationReport) -> WeakestClass:
     confused = int(confusions.max())
     taken_for = tuple(name for name, count in zip(names, confusions, strict=True) if count == confused > 0)
     return WeakestClass(names[weakest], int(faces[weakest]), int(recognised[weakest]), taken_for, confused)
-
-
-def escape_markdown(value: object) -> str:
-    """Return text that Markdown shows as it is, in a paragraph, a list or a table's cell: no markup, links or HTML.
-
-    White space and characters that cannot be printed become single spaces.
-    """
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
-    text = ENTITY.sub("&amp;", text)
-    text = INLINE.sub(r"\\\g<0>", text).replace("<", "&lt;")
-    return BLOCK.sub(lambda found: f"\\{found[0]}" if not found[0].isdigit() else f"{found[0]}\\", text)
-
-
-def render_markdown(text: str) -> str:
-    """Return CommonMark with tables as HTML; HTML in it is shown as text, and links and images stay text too."""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    return str(parser.disable(["link", "image", "autolink", "reference"]).render(text))
-
-
-def _environment() -> Environment:
-    """Escape whatever a template prints, without being asked to; `count` and `percent` write numbers."""
-    environment = Environment(  # noqa: S701 - it writes Markdown, and `finalize` escapes that
-        loader=FileSystemLoader(TEMPLATES),
-        finalize=escape_markdown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda share: f"{share:.2%}"
-    environment.filters["count"] = lambda number: f"{number:,}"
-    return environment

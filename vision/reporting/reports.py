@@ -1,15 +1,12 @@
 """Report: facts and figures that a step hands on, and how they are written as JSON and HTML."""
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from pydantic import TypeAdapter
 
-TEMPLATES = Path(__file__).parent / "templates"
+from vision.reporting.pages import render_page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +32,3 @@ class Report:
     def page(self) -> str:
         """Return the report as a self-contained HTML page: numbers first, then the figures."""
         return render_page("figures.html.j2", title=type(self).__name__, report=self)
-
-
-def render_page(template: str, **values: Any) -> str:
-    """Fill a template of vision/templates; in HTML every value is escaped, pictures are put in as data."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(["html.j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["picture"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
-    environment.filters["percent"] = lambda share: f"{100 * share:.2f}%"
-    return environment.get_template(template).render(**values)

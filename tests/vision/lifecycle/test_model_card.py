@@ -1,17 +1,17 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from configs.settings import CardSettings, Settings
+from tests.vision.reporting.tags import Tags
 from vision.data.balance import BalanceReport
 from vision.data.preprocessing import PreprocessingReport, RuleCount
 from vision.data.validation import CheckResult, ValidationReport
 from vision.evaluation.evaluation import EvaluationReport
-from vision.lifecycle.model_card import ModelCard, escape_markdown, find_weakest_class, render_markdown, write_card
+from vision.lifecycle.model_card import ModelCard, find_weakest_class, write_card
 from vision.reporting.reports import Report
 from vision.training.history import TrainingHistory
 
@@ -248,28 +248,6 @@ def test_a_model_without_mistakes_takes_no_class_for_another(reports: dict[str, 
     assert "| most often taken for | no other class |" in write_card(**{**reports, "evaluation": evaluation}).markdown
 
 
-class Tags(HTMLParser):
-    """Notes the elements of a page, and whether each is closed in its turn."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.seen: dict[str, int] = {}
-        self.open: list[str] = []
-        self.well_formed = True
-        self.links: list[str] = []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.seen[tag] = self.seen.get(tag, 0) + 1
-        self.links += [value or "" for name, value in attributes if name in {"href", "src", "action", "srcset"}]
-        if tag not in {"meta", "br", "hr", "img", "link"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        self.well_formed &= bool(self.open) and self.open.pop() == tag
-
-
 def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(card: ModelCard) -> None:
     tags = Tags(card.html)
 
@@ -298,33 +276,3 @@ def test_hostile_names_are_shown_and_do_nothing(reports: dict[str, Any], card: M
         "&lt;script&gt;alert(1)&lt;/script&gt; | `code` [link](http://evil.example) "
         "![](http://evil.example/a.png) # heading\\</td>" in written.html
     )
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<b>bold</b>", "a | b", r"a\|b", "a\\", "`code`", "``", "*a* _b_ **c** ~~d~~", "[a](b)", "![a](b)", "[a]: b",
-        "# a", "- a", "+ a", "1. a", "1) a", "> a", "---", "===", "~~~", "```", "&lt;", "&#60;", "<http://a.example>",
-        "a & b", "http://a.example", "www.a.example", "$a$", "snake_case_name", "64.5% (FER+), 3.5 of 5; a > b", "-5",
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("frame", ["{}", "- {}", "| a |\n| --- |\n| {} |"], ids=["paragraph", "list", "table"])
-def test_escaped_text_is_shown_as_it_is(frame: str, text: str) -> None:
-    shown = render_markdown(frame.format(escape_markdown(text)))
-
-    tags = Tags(shown)
-    assert set(tags.seen) <= {"p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
-    assert tags.seen.get("td", 1) == 1
-    expected = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    assert f">{expected}<" in shown
-
-
-@pytest.mark.parametrize("text", ["a\nb", "a\r\n\r\nb", "a\u2028b", "a\x00b", "a\t \u202eb", " a b "])
-def test_what_cannot_be_printed_becomes_one_space(text: str) -> None:
-    assert escape_markdown(text) == "a b"
-
-
-def test_markup_that_was_not_escaped_becomes_neither_html_nor_a_link() -> None:
-    shown = render_markdown("<b>a</b> [b](http://c) ![d](http://e) <http://f>\n\n[g]: http://h\n\n<script>i</script>")
-
-    assert set(Tags(shown).seen) == {"p"}

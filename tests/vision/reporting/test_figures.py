@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from vision.reporting.figures import image_grid, labelled_faces
+from vision.reporting.figures import DPI, image_grid, labelled_faces, new_figure, to_png
 
 
 def opened(png: bytes) -> np.ndarray:
@@ -37,3 +37,13 @@ def test_titles_and_row_labels_are_drawn_beside_the_images() -> None:
 
 def test_without_faces_the_sentence_is_drawn() -> None:
     assert (opened(labelled_faces([], [], "nothing was found")) < 100).any()
+
+
+def test_a_figure_has_the_size_in_inches_that_was_asked_for() -> None:
+    figure, _ = new_figure(3, 2)
+
+    assert opened(to_png(figure)).shape == (2 * DPI, 3 * DPI, 3)
+
+
+def test_a_title_with_dollar_signs_is_not_read_as_a_formula() -> None:
+    assert opened(image_grid([np.zeros((8, 8), np.uint8)], [r"$\no_such_command$"], 1)).size > 0
