@@ -1,4 +1,4 @@
-"""Explanation: which part of a face a prediction came from."""
+"""Grad-CAM: which part of a face a prediction came from."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def explained_layer(classifier: keras.Model, side: int) -> str:
     """Return the name of the deepest activation whose map of a `side`-pixel face is still large enough."""
     faces = np.zeros((1, side, side, 1), dtype=np.float32)
     activations = [layer for layer in classifier.layers if isinstance(layer, keras.layers.ReLU)]
-    maps = keras.Model(classifier.input, [layer.output for layer in activations])(faces)
+    maps = keras.Model(classifier.input, [layer.output for layer in activations])(faces, training=False)
     large = [layer.name for layer, found in zip(activations, maps, strict=True) if found.shape[1] >= SMALLEST_MAP]
     return str(large[-1])
 

@@ -1,14 +1,20 @@
 import keras
 import numpy as np
 
-from configs.settings import Settings
+from configs.settings import ClassifierSettings, Settings
+from vision.data.faces import FaceSet
 from vision.evaluation.grad_cam import explained_layer, grad_cam
-from vision.model.classifier import build_classifier, with_temperature
+from vision.model.classifier import build_classifier, predict, with_temperature
+
+
+def narrow(settings: Settings) -> ClassifierSettings:
+    """A VGG-19 of a sixteenth of the channels."""
+    return settings.classifier.model_copy(update={"width": 0.0625})
 
 
 def test_heat_lies_on_the_face_between_zero_and_one(small_settings: Settings) -> None:
     keras.utils.set_random_seed(0)
-    classifier = with_temperature(build_classifier(small_settings.classifier, side=32, classes=7), 1.0)
+    classifier = with_temperature(build_classifier(narrow(small_settings), side=32, classes=7), 1.0)
     faces = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
 
     heat = grad_cam(classifier, faces, np.array([0, 3, 6]))
@@ -36,6 +42,15 @@ def test_the_heat_is_where_the_evidence_is() -> None:
 
 
 def test_the_explained_map_is_large_enough_to_point_at_something(small_settings: Settings) -> None:
-    classifier = build_classifier(small_settings.classifier, side=48, classes=7)
+    classifier = build_classifier(narrow(small_settings), side=48, classes=7)
 
     assert explained_layer(classifier, 48) == "block4_conv4_relu"
+
+
+def test_a_classifier_answers_after_an_explanation_as_it_did_before(small_settings: Settings, drawn: FaceSet) -> None:
+    model = with_temperature(build_classifier(narrow(small_settings), 32, 7), 1.3)
+    before = predict(model, drawn.images[:4], 4)
+
+    grad_cam(model, drawn.images[:4], np.zeros(4, dtype=int))
+
+    np.testing.assert_array_equal(predict(model, drawn.images[:4], 4), before)
