@@ -14,9 +14,10 @@ from stack.doctor import examine, render
 from steps.accept_data import accept_data
 from steps.ingest_data import ingest_data
 from steps.preprocess_data import preprocess_data
-from steps.review_champion import NOTHING_TO_DO, review_champion
+from steps.review_champion import review_champion
 from steps.validate_data import validate_data
 from vision.data.readers import source_fingerprint
+from vision.lifecycle.review import NOTHING_TO_DO, ReviewRules
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +33,13 @@ def retraining(settings: Settings, tags: dict[str, str], fingerprint: str) -> No
     shown = settings.model_dump(mode="json", include=SECTIONS)
     accept_data(faces, validation, shown, tags, str(tracking.reports_folder))
     prepared, _ = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")
-    review_champion(
-        prepared,
-        tracking.model_name,
-        tags,
-        settings.retraining,
-        settings.monitoring,
-        settings.evaluation.batch_size,
-        seed,
+    rules = ReviewRules(
+        retraining=settings.retraining,
+        monitoring=settings.monitoring,
+        batch_size=settings.evaluation.batch_size,
+        seed=seed,
     )
+    review_champion(prepared, tracking.model_name, tags, rules)
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:

@@ -24,6 +24,8 @@ from steps.train_model import train_model
 from steps.validate_data import validate_data
 from steps.write_model_card import write_model_card
 from vision.data.readers import source_fingerprint
+from vision.lifecycle.gate import GateRules
+from vision.lifecycle.run_report import RunRequest
 from vision.training.checkpoints import forget_state
 
 SECTIONS = {
@@ -64,9 +66,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
     decision = promote_model(
         prepared,
         model_uri,
-        settings.promotion,
-        settings.evaluation,
-        seed,
+        GateRules(promotion=settings.promotion, evaluation=settings.evaluation, seed=seed),
         state_folder,
         reports_folder,
         after="write_model_card",
@@ -80,9 +80,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
         evaluation,
         decision,
         model_uri,
-        everything,
-        tags,
-        reports_folder,
+        RunRequest(settings=everything, tags=tags),
         after="preview_augmentation",
     )
     # last, so that a failure there takes away neither a promotion nor the report

@@ -1,4 +1,4 @@
-"""Step accept_data."""
+"""Step accept_data: open the MLflow run, and stop it where the data failed a critical check."""
 
 import logging
 from typing import Any
@@ -43,5 +43,5 @@ def accept_data(
         raise InvalidDataError(
             f"{validation.dataset} failed {len(validation.critical)} critical data checks, so nothing was trained:\n"
             f"{validation.table(validation.critical)}\n"
-            f"Mend the data, or set validation.<check>.severity to warning. The whole report: {page}"
+            f"Fix the data, or set validation.<check>.severity to warning. The whole report: {page}"
         )

@@ -1,4 +1,4 @@
-"""Step analyze_balance."""
+"""Step analyze_balance: count the classes and weigh them."""
 
 from typing import Annotated
 

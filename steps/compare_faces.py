@@ -1,4 +1,4 @@
-"""Step compare_faces."""
+"""Step compare_faces: measure how far predicted faces are from those that the model was trained on."""
 
 from pathlib import Path
 from typing import Annotated

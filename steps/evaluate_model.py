@@ -1,4 +1,4 @@
-"""Step evaluate_model."""
+"""Step evaluate_model: score the registered model on the test split."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Step export_champion."""
+"""Step export_champion: write the champion and all that belongs to it as one file."""
 
 import logging
 import shutil

@@ -1,4 +1,4 @@
-"""Step export_onnx."""
+"""Step export_onnx: write the registered model as ONNX files and measure them."""
 
 import logging
 import tempfile
@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import mlflow
-import numpy as np
 from zenml import step
 
 from configs.settings import OnnxSettings
 from materializers.report_materializer import ReportMaterializer
 from stack import model_store
 from stack.run_log import log_report, measured
-from vision.data.faces import TRAIN, VALIDATION, FaceSet
-from vision.lifecycle.onnx_export import OnnxReport, export_classifier, reason_to_skip
+from vision.data.faces import FaceSet
+from vision.lifecycle.onnx_export import OnnxReport, choose_faces, export_classifier, reason_to_skip
 
 logger = logging.getLogger(__name__)
 
@@ -28,18 +27,9 @@ def export_onnx(
         logger.info("no ONNX files: %s", reason)
         return OnnxReport(skipped=reason, runtimes=[], figures={})
     model = model_store.load_model(model_uri)
-    training, validation = prepared.rows(TRAIN), prepared.rows(VALIDATION)
-    chosen = np.sort(np.random.default_rng(seed).permutation(training)[: onnx.calibration_faces])
+    faces = choose_faces(prepared, onnx.calibration_faces, seed)
     with measured(), tempfile.TemporaryDirectory() as temporary:
-        report = export_classifier(
-            model.classifier,
-            model.megabytes,
-            prepared.images[chosen],
-            prepared.images[validation],
-            prepared.labels[validation],
-            onnx,
-            Path(temporary),
-        )
+        report = export_classifier(model.classifier, model.megabytes, faces, onnx, Path(temporary))
         mlflow.log_artifacts(temporary, model_store.ONNX)
     log_report(report, model_store.ONNX)
     for runtime in report.runtimes:

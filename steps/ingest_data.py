@@ -1,4 +1,4 @@
-"""Step ingest_data."""
+"""Step ingest_data: read and decode the data set."""
 
 from typing import Annotated
 

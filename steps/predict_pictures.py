@@ -1,4 +1,4 @@
-"""Step predict_pictures."""
+"""Step predict_pictures: find and predict the faces of every picture."""
 
 from typing import Annotated
 

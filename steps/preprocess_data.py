@@ -1,4 +1,4 @@
-"""Step preprocess_data."""
+"""Step preprocess_data: drop unusable faces, split and resize."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Step preview_augmentation."""
+"""Step preview_augmentation: show faces before and after augmentation."""
 
 from typing import Annotated
 

@@ -1,50 +1,44 @@
-"""Step promote_model."""
+"""Step promote_model: let the gate decide whether the challenger becomes the champion."""
 
 import logging
 from typing import Annotated
 
 import mlflow
-import numpy as np
 from zenml import step
 
-from configs.settings import EvaluationSettings, PromotionSettings
+from configs.errors import UserError
 from materializers.report_materializer import ReportMaterializer
 from stack import model_store, registry
 from stack.run_log import log_report, report_folder
 from vision.data.faces import TEST, FaceSet
+from vision.lifecycle.decision import Decision
 from vision.lifecycle.drift import learnt_faces
-from vision.lifecycle.gate import PROMOTED, Contender, Decision, decide, measure_latency
-from vision.model.classifier import predict
+from vision.lifecycle.gate import PROMOTED, Contender, GateRules, decide, measure_contender
 
 logger = logging.getLogger(__name__)
 
 
 @step(experiment_tracker=True, enable_cache=False, output_materializers={"decision": ReportMaterializer})
 def promote_model(
-    prepared: FaceSet,
-    model_uri: str,
-    promotion: PromotionSettings,
-    evaluation: EvaluationSettings,
-    seed: int,
-    state_folder: str,
-    reports_folder: str,
+    prepared: FaceSet, model_uri: str, rules: GateRules, state_folder: str, reports_folder: str
 ) -> Annotated[Decision, "decision"]:
     """Score champion and challenger on the same test faces; move the alias if the challenger is better."""
-    name, version = model_uri.removeprefix("models:/").split("/")
+    version = registry.find_version(model_uri)
     test = prepared.take(prepared.rows(TEST))
-    challenger = measure_model(model_store.load_model(model_uri), test, promotion, evaluation)
+    challenger = measure_contender(model_store.load_model(model_uri), test, rules)
     while True:
-        decision = judge(registry.find_version(model_uri), challenger, test, promotion, evaluation, seed)
-        tags = {"decision": decision.outcome, "decision_reason": "; ".join(decision.reasons)}
-        logger.info("version %s is %s: %s", version, decision.outcome, tags["decision_reason"])
-        mlflow.set_tags(tags)
+        decision = _compare_with_champion(version, challenger, test, rules)
+        logger.info("version %s is %s: %s", version.number, decision.outcome, decision.reason)
+        mlflow.set_tags(decision.tags)
         log_report(decision, "promotion", facts="decision.json")
         if decision.outcome != PROMOTED:
-            registry.tag_version(name, version, tags)
+            registry.tag_version(version.name, version.number, decision.tags)
             break
-        promoted = {**tags, registry.PROMOTED_AT: registry.now(), registry.PREVIOUS: decision.champion or "none"}
+        tags = {registry.PROMOTED_AT: registry.now(), registry.PREVIOUS: decision.champion or "none"}
         try:
-            registry.move_champion(name, version, decision.champion, promoted, state_folder)
+            registry.move_champion(
+                version.name, version.number, decision.champion, {**decision.tags, **tags}, state_folder
+            )
             break
         except registry.ChampionMovedError:
             logger.warning("another run changed the champion meanwhile; comparing with the new one")
@@ -52,44 +46,20 @@ def promote_model(
     return decision
 
 
-def measure_model(
-    model: model_store.LoadedModel, test: FaceSet, promotion: PromotionSettings, evaluation: EvaluationSettings
-) -> Contender:
-    """Predict the test faces and measure what the floors ask for, in the order of the test set's classes."""
-    if set(model.class_names) != set(test.class_names):
-        raise registry.ModelError(
-            f"version {model.version} knows {', '.join(model.class_names)}, the test faces are "
-            f"{', '.join(test.class_names)}: the two cannot be compared; set tracking.model_name to another name"
-        )
-    order = [model.class_names.index(name) for name in test.class_names]
-    probabilities = predict(model.classifier, test.images, evaluation.batch_size)[:, order]
-    if not np.isfinite(probabilities).all():
-        raise registry.ModelError(f"version {model.version} gives probabilities that are no numbers")
-    latency = measure_latency(model.classifier, test.images[0], promotion.latency_samples)
-    return Contender(model.version, probabilities, model.megabytes, latency)
-
-
-def judge(
-    version: registry.RegisteredVersion,
-    challenger: Contender,
-    test: FaceSet,
-    promotion: PromotionSettings,
-    evaluation: EvaluationSettings,
-    seed: int,
+def _compare_with_champion(
+    version: registry.RegisteredVersion, challenger: Contender, test: FaceSet, rules: GateRules
 ) -> Decision:
     """Compare with whichever version is the champion now. Raises ModelError where that cannot be loaded."""
-    holder = registry.find_alias(version.name, registry.CHAMPION)
+    holder, champion = registry.find_alias(version.name, registry.CHAMPION), None
     learnt = learnt_faces(model_store.load_reference(version))
-    champion = None
     if holder:
         try:
-            model = model_store.load_model(holder.uri)
-            champion = measure_model(model, test, promotion, evaluation)
-        except registry.ModelError as error:
+            champion = measure_contender(model_store.load_model(holder.uri), test, rules)
+        except UserError as error:
             raise registry.ModelError(
                 f"the champion is needed for the comparison, so nothing was promoted: {error}. Restore it, or go back "
                 "with --pipeline rollback --rollback.version N"
             ) from error
         learnt |= learnt_faces(model_store.load_reference(holder))
-    seen = test.table["exact_hash"].isin(learnt).to_numpy()
-    return decide(challenger, champion, test, seen, promotion, evaluation, seed)
+    learned = test.table["exact_hash"].isin(learnt).to_numpy()
+    return decide(challenger, champion, test, learned, rules)

@@ -1,4 +1,4 @@
-"""Step register_model."""
+"""Step register_model: register the trained model as the challenger."""
 
 import shutil
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Step search_settings."""
+"""Step search_settings: search for better settings, each trial a nested MLflow run."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

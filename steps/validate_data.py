@@ -1,4 +1,4 @@
-"""Step validate_data."""
+"""Step validate_data: check the data set with Great Expectations."""
 
 from typing import Annotated
 

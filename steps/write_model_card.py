@@ -1,4 +1,4 @@
-"""Step write_model_card."""
+"""Step write_model_card: describe the registered version."""
 
 from typing import Annotated
 
@@ -13,10 +13,9 @@ from vision.data.balance import BalanceReport
 from vision.data.preprocessing import PreprocessingReport
 from vision.data.validation import ValidationReport
 from vision.evaluation.evaluation import EvaluationReport
-from vision.lifecycle.model_card import write_card
+from vision.lifecycle.model_card import describe_version, write_card
+from vision.lifecycle.training_facts import TrainingFacts
 from vision.training.history import TrainingHistory
-
-DESCRIBED = ("dataset", "data_fingerprint", "git_commit", "weights", "weights_sha256", "precision", "device")
 
 
 @step(experiment_tracker=True, enable_cache=False)
@@ -32,19 +31,10 @@ def write_model_card(
     """Write the card of the registered version to its run, and as the version's description."""
     run = mlflow.get_run(run_id())
     name, version = model_uri.removeprefix("models:/").split("/")
-    about = {"model": name, "version": version, "run": run.info.run_id}
-    about |= {tag: run.data.tags[tag] for tag in DESCRIBED if tag in run.data.tags}
-    written = write_card(
-        title=f"{name}, version {version}",
-        about=about,
-        validation=validation,
-        balance=balance,
-        preprocessing=preprocessing,
-        history=history,
-        evaluation=evaluation,
-        temperature=run.data.metrics["temperature"],
-        card=card,
-    )
+    about = describe_version(name, version, run.info.run_id, run.data.tags)
+    temperature = run.data.metrics["temperature"]
+    facts = TrainingFacts(validation, balance, preprocessing, history, evaluation, temperature)
+    written = write_card(f"{name}, version {version}", about, facts, card)
     mlflow.log_text(written.markdown, f"{CARD}.md")
     mlflow.log_text(written.html, f"{CARD}.html")
     mlflow.MlflowClient().update_model_version(name, version, description=written.markdown)

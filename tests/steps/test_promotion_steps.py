@@ -15,7 +15,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 
+from configs.errors import UserError
 from configs.settings import Settings
 from stack import model_store, registry
 from steps.promote_model import promote_model
@@ -24,9 +26,9 @@ from steps.roll_back_model import roll_back_model
 from tests.conftest import PROJECT
 from vision.data.faces import TEST, TRAIN, VALIDATION, FaceSet
 from vision.lifecycle.drift import add_taught, reference_table
+from vision.lifecycle.gate import GateRules
+from vision.lifecycle.review import ReviewRules
 from vision.model.classifier import predict
-
-NAME = "emotions"
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +59,42 @@ def know(faces: FaceSet, share: float) -> keras.Model:
     return model
 
 
+@pytest.fixture(scope="module")
+def logged(store: Path, prepared: FaceSet) -> Callable[..., ModelVersion]:
+    """Return a function that logs a toy model with its reference once; each test registers it under its own name."""
+    kept: dict[tuple[float, str], ModelVersion] = {}
+
+    def run(share: float, teacher: pd.DataFrame | None) -> ModelVersion:
+        key = (share, "" if teacher is None else teacher.to_json())
+        if key not in kept:
+            with mlflow.start_run():
+                classifier = know(prepared, share)
+                validation = predict(classifier, prepared.images[prepared.rows(VALIDATION)], batch_size=32)
+                reference = reference_table(prepared, validation)
+                model_store.log_reference(reference if teacher is None else add_taught(reference, teacher))
+                uri = model_store.log_classifier(classifier, prepared.class_names, "logged")
+            kept[key] = mlflow.MlflowClient().get_model_version("logged", uri.rsplit("/", 1)[-1])
+        return kept[key]
+
+    return run
+
+
 @pytest.fixture
-def register(store: Path, prepared: FaceSet) -> Callable[..., str]:
+def name(request: pytest.FixtureRequest) -> str:
+    """The registered model of this test alone."""
+    return str(request.node.name)
+
+
+@pytest.fixture
+def register(logged: Callable[..., ModelVersion], name: str) -> Callable[..., str]:
     """Return a function that registers a toy model, with a teacher's reference or none, and gives the version's URI."""
+    client = mlflow.MlflowClient()
+    client.create_registered_model(name)
 
     def run(share: float, teacher: pd.DataFrame | None = None) -> str:
-        with mlflow.start_run():
-            classifier = know(prepared, share)
-            validation = predict(classifier, prepared.images[prepared.rows(VALIDATION)], batch_size=32)
-            reference = reference_table(prepared, validation)
-            model_store.log_reference(reference if teacher is None else add_taught(reference, teacher))
-            return model_store.log_classifier(classifier, prepared.class_names, NAME)
+        found = logged(share, teacher)
+        made = client.create_model_version(name, found.source, found.run_id, model_id=found.model_id)
+        return f"models:/{name}/{made.version}"
 
     return run
 
@@ -78,72 +105,91 @@ def gate(store: Path, prepared: FaceSet, small_settings: Settings) -> Callable[.
 
     def run(uri: str, **changes: Any) -> Any:
         promotion = small_settings.promotion.model_copy(update={"allow_drawn": True, **changes})
+        rules = GateRules(promotion=promotion, evaluation=small_settings.evaluation, seed=1)
         with mlflow.start_run():
-            return promote_model.entrypoint(
-                prepared, uri, promotion, small_settings.evaluation, 1, str(store), str(store / "reports")
-            )
+            return promote_model.entrypoint(prepared, uri, rules, str(store), str(store / "reports"))
 
     return run
 
 
-def champion() -> str | None:
-    found = registry.find_alias(NAME, registry.CHAMPION)
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no figures of the comparison, which take seconds."""
+    monkeypatch.setattr("vision.lifecycle.gate._draw", lambda *_: {})
+
+
+def number(uri: str) -> str:
+    return uri.rsplit("/", 1)[-1]
+
+
+def champion(name: str) -> str | None:
+    found = registry.find_alias(name, registry.CHAMPION)
     return found.number if found else None
 
 
+def crown(name: str, uri: str) -> None:
+    """Make a version the champion without a gate."""
+    mlflow.MlflowClient().set_registered_model_alias(name, registry.CHAMPION, number(uri))
+
+
 def test_a_model_lives_through_promotion_holding_rejection_and_rollback(
-    register: Callable[[float], str], gate: Callable[..., Any], store: Path, small_settings: Settings
+    undrawn: None,
+    register: Callable[[float], str],
+    gate: Callable[..., Any],
+    store: Path,
+    small_settings: Settings,
+    name: str,
 ) -> None:
-    assert registry.find_alias(NAME, registry.CHAMPION) is None
+    assert champion(name) is None
 
     assert gate(register(0.4), allow_drawn=False).outcome == "held"
-    assert champion() is None
+    assert champion(name) is None
     assert gate(register(0.5), min_accuracy=0.6).outcome == "rejected"
-    assert champion() is None
-    assert gate(register(0.5)).outcome == "promoted"
-    assert champion() == "3"
-    assert gate(register(0.4)).outcome == "held"
-    assert champion() == "3"
-    assert gate(register(1.0)).outcome == "promoted"
-    assert champion() == "5"
+    assert champion(name) is None
+    first = register(0.5)
+    assert gate(first).outcome == "promoted"
+    assert champion(name) == number(first)
+    weaker = register(0.4)
+    assert gate(weaker).outcome == "held"
+    assert champion(name) == number(first)
+    second = register(1.0)
+    assert gate(second).outcome == "promoted"
+    assert champion(name) == number(second)
 
-    version = registry.find_version(f"models:/{NAME}/5")
-    assert version.tags["previous_champion"] == "3"
+    version = registry.find_version(second)
+    assert version.tags["previous_champion"] == number(first)
     assert version.tags["decision"] == "promoted"
     assert version.tags["promoted_at"].endswith("+00:00")
 
     def roll_back(**asked: Any) -> Any:
         with mlflow.start_run():
-            return roll_back_model.entrypoint(NAME, small_settings.rollback.model_copy(update=asked), {}, str(store))
+            return roll_back_model.entrypoint(name, small_settings.rollback.model_copy(update=asked), {}, str(store))
 
     said = roll_back(reason="happy faces look sad")
-    assert champion() == "3"
-    assert said["champion now"] == "version 3"
+    assert champion(name) == number(first)
+    assert said["champion now"] == f"version {number(first)}"
     assert mlflow.last_active_run().data.tags["restored_reason"] == "happy faces look sad"
-    assert registry.find_version(f"models:/{NAME}/5").tags["rolled_back_reason"] == "happy faces look sad"
+    assert registry.find_version(second).tags["rolled_back_reason"] == "happy faces look sad"
 
     from zenml.client import Client
 
-    stages = {found.name: str(found.stage) for found in Client().list_model_versions(NAME).items}
-    assert stages == {"mlflow-3": "production", "mlflow-5": "archived"}
+    stages = {found.name: str(found.stage) for found in Client().list_model_versions(name).items}
+    assert stages == {f"mlflow-{number(first)}": "production", f"mlflow-{number(second)}": "archived"}
 
-    for version_number, problem in [
-        (3, "is the champion already"),
-        (4, "never was champion"),
-        (99, "a registered"),
-    ]:
-        with pytest.raises(registry.ModelError, match=problem):
-            roll_back(version=version_number)
-    with pytest.raises(registry.ModelError, match="had no champion before it"):
+    refused = {number(first): "is the champion already", number(weaker): "never was champion", "99": "no registered"}
+    for asked, problem in refused.items():
+        with pytest.raises(UserError, match=problem):
+            roll_back(version=int(asked))
+    with pytest.raises(UserError, match="had no champion before it"):
         roll_back()
-    roll_back(version=5)
-    assert champion() == "5"
+    roll_back(version=int(number(second)))
+    assert champion(name) == number(second)
 
 
 def test_faces_that_a_teacher_was_trained_on_do_not_count_for_the_gain(
-    register: Callable[..., str], gate: Callable[..., Any], prepared: FaceSet
+    undrawn: None, register: Callable[..., str], gate: Callable[..., Any], prepared: FaceSet, name: str
 ) -> None:
-    gate(register(0.5))
+    crown(name, register(0.5))
     rows = prepared.rows(TEST)
     teacher = pd.DataFrame({"split": TRAIN, "exact_hash": prepared.table["exact_hash"].iloc[rows[:10]]})
     pupil = add_taught(pd.DataFrame({"split": [], "exact_hash": []}), teacher)
@@ -155,9 +201,11 @@ def test_faces_that_a_teacher_was_trained_on_do_not_count_for_the_gain(
 
 
 def test_the_decision_is_in_mlflow_and_in_the_reports(
-    register: Callable[[float], str], gate: Callable[..., Any], store: Path
+    register: Callable[[float], str], gate: Callable[..., Any], store: Path, name: str
 ) -> None:
-    decision = gate(register(0.3))
+    crown(name, register(0.5))
+
+    decision = gate(register(0.4))
 
     (run,) = mlflow.search_runs(max_results=1, output_format="list")
     assert decision.outcome == run.data.tags["decision"] == "held"
@@ -174,33 +222,36 @@ def test_the_decision_is_in_mlflow_and_in_the_reports(
 
 
 def test_a_champion_that_cannot_be_loaded_stops_the_gate(
-    register: Callable[[float], str], gate: Callable[..., Any], store: Path
+    register: Callable[[float], str], gate: Callable[..., Any], name: str
 ) -> None:
-    holder = registry.champion_of(NAME)
-    file = model_store.load_model(holder.uri).file
+    holder, challenger = register(0.5), register(1.0)
+    crown(name, holder)
+    file = model_store.load_model(holder).file
     content = file.read_bytes()
-    challenger = register(1.0)
     try:
         file.write_bytes(content[: len(content) // 2])
-        with pytest.raises(registry.ModelError, match=r"nothing was promoted.*cannot be loaded.*--pipeline rollback"):
+        with pytest.raises(UserError, match=r"nothing was promoted.*cannot be loaded.*--pipeline rollback"):
             gate(challenger)
     finally:
         file.write_bytes(content)
 
-    assert champion() == holder.number
+    assert champion(name) == number(holder)
 
 
 def test_a_champion_that_another_run_made_meanwhile_is_compared_with_too(
-    register: Callable[[float], str], gate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    undrawn: None,
+    register: Callable[[float], str],
+    gate: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
     first, second = register(0.9), register(1.0)
-    number = first.rsplit("/", 1)[-1]
-    mlflow.MlflowClient().set_registered_model_alias(NAME, registry.CHAMPION, "3")  # half of the faces known
+    crown(name, register(0.5))
     move = registry.move_champion
 
     def move_after_another(*arguments: Any) -> None:
         monkeypatch.setattr(registry, "move_champion", move)
-        mlflow.MlflowClient().set_registered_model_alias(NAME, registry.CHAMPION, second.rsplit("/", 1)[-1])
+        crown(name, second)
         move(*arguments)
 
     monkeypatch.setattr(registry, "move_champion", move_after_another)
@@ -208,56 +259,56 @@ def test_a_champion_that_another_run_made_meanwhile_is_compared_with_too(
     decision = gate(first)
 
     assert decision.outcome == "held"
-    assert decision.champion == second.rsplit("/", 1)[-1] == champion()
-    assert registry.find_version(f"models:/{NAME}/{number}").tags["decision"] == "held"
+    assert decision.champion == number(second) == champion(name)
+    assert registry.find_version(first).tags["decision"] == "held"
 
 
 FINGERPRINTS = {"settings_fingerprint": "s", "code_fingerprint": "c"}
 
 
 @pytest.fixture
-def review(store: Path, prepared: FaceSet, small_settings: Settings) -> Callable[..., tuple[str, str]]:
+def review(
+    register: Callable[[float], str], prepared: FaceSet, small_settings: Settings, name: str
+) -> Callable[..., tuple[str, str]]:
     """Return a function that reviews the champion, which was trained on `prepared`, against other data."""
-    holder = registry.champion_of(NAME)
-    registry.tag_version(NAME, holder.number, {**FINGERPRINTS, "data_fingerprint": prepared.fingerprint})
+    holder = register(0.5)
+    crown(name, holder)
+    registry.tag_version(name, number(holder), {**FINGERPRINTS, "data_fingerprint": prepared.fingerprint})
 
-    def run(faces: FaceSet, name: str = NAME, drifted: bool = False, **tags: str) -> tuple[str, str]:
+    def run(faces: FaceSet, model: str = name, drifted: bool = False, **tags: str) -> tuple[str, str]:
         retraining = small_settings.retraining.model_copy(update={"only_if_drifted": drifted})
+        rules = ReviewRules(retraining=retraining, monitoring=small_settings.monitoring, batch_size=32, seed=1)
         with mlflow.start_run():
-            verdict: tuple[str, str] = review_champion.entrypoint(
-                faces, name, {**FINGERPRINTS, **tags}, retraining, small_settings.monitoring, 32, 1
-            )
+            verdict: tuple[str, str] = review_champion.entrypoint(faces, model, {**FINGERPRINTS, **tags}, rules)
         return verdict
 
     return run
 
 
 def test_retraining_has_nothing_to_do_while_data_settings_and_code_are_the_champions(
-    review: Callable[..., tuple[str, str]], prepared: FaceSet
+    review: Callable[..., tuple[str, str]], prepared: FaceSet, name: str
 ) -> None:
     assert review(prepared)[0] == "nothing to do"
-    reason = f"settings changed since champion version {champion()}"
+    reason = f"settings changed since champion version {champion(name)}"
     assert review(prepared, settings_fingerprint="other") == ("train", reason)
     assert review(prepared.take(np.arange(100)), code_fingerprint="x")[1].startswith("data and code changed")
-    assert review(prepared, name="nobody") == ("train", "nobody has no champion")
+    assert review(prepared, model="nobody") == ("train", "nobody has no champion")
 
 
 def test_a_challenger_that_was_held_is_not_trained_again(
-    register: Callable[[float], str], review: Callable[..., tuple[str, str]], prepared: FaceSet
+    register: Callable[[float], str], review: Callable[..., tuple[str, str]], prepared: FaceSet, name: str
 ) -> None:
-    number = register(0.2).rsplit("/", 1)[-1]
-    client = mlflow.MlflowClient()
-    client.set_registered_model_alias(NAME, registry.CHALLENGER, number)
+    held = number(register(0.4))
+    mlflow.MlflowClient().set_registered_model_alias(name, registry.CHALLENGER, held)
     tags = {**FINGERPRINTS, "code_fingerprint": "newer", "data_fingerprint": prepared.fingerprint}
-    registry.tag_version(NAME, number, tags)
+    registry.tag_version(name, held, tags)
 
     assert review(prepared, code_fingerprint="newer")[0] == "train"  # the gate has not seen it yet
-    registry.tag_version(NAME, number, {"decision": "held"})
+    registry.tag_version(name, held, {"decision": "held"})
     verdict, reason = review(prepared, code_fingerprint="newer")
 
     assert verdict == "nothing to do"
-    assert f"those of version {number}, which the gate has held" in reason
-    client.delete_registered_model_alias(NAME, registry.CHALLENGER)
+    assert f"those of version {held}, which the gate has held" in reason
 
 
 def test_changed_data_is_not_enough_where_retraining_asks_for_drift(
@@ -278,7 +329,6 @@ def test_changed_data_is_not_enough_where_retraining_asks_for_drift(
 
 MOVE = """
 import itertools, sys, mlflow
-from stack import model_store, registry
 uri, name, folder, *numbers = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 for count, number in enumerate(itertools.cycle(numbers)):
@@ -294,10 +344,17 @@ for count, number in enumerate(itertools.cycle(numbers)):
 
 
 @pytest.fixture
-def movers(store: Path) -> Iterator[list[subprocess.Popen[str]]]:
+def rivals(register: Callable[[float], str], name: str) -> tuple[str, str]:
+    """Two versions, of which one is the champion."""
+    first, second = register(0.5), register(1.0)
+    crown(name, first)
+    return number(first), number(second)
+
+
+@pytest.fixture
+def movers(store: Path, rivals: tuple[str, str], name: str) -> Iterator[list[subprocess.Popen[str]]]:
     """Two processes that take the alias from each other as fast as they can, both in full swing."""
-    mlflow.MlflowClient().set_registered_model_alias(NAME, registry.CHAMPION, "3")
-    line = [sys.executable, "-c", MOVE, mlflow.get_tracking_uri(), NAME, str(store), "3", "5"]
+    line = [sys.executable, "-c", MOVE, mlflow.get_tracking_uri(), name, str(store), *rivals]
     started = [
         subprocess.Popen(
             line, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, stdout=subprocess.PIPE,
@@ -318,20 +375,20 @@ def movers(store: Path) -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def test_promotions_at_once_and_a_kill_at_any_moment_leave_exactly_one_champion(
-    movers: list[subprocess.Popen[str]],
+    movers: list[subprocess.Popen[str]], rivals: tuple[str, str], name: str
 ) -> None:
     random = np.random.default_rng(0)
     for process in movers:
         for _ in range(10):
             time.sleep(random.uniform(0.02, 0.1))
-            found = registry.champion_of(NAME)  # a reader never sees none
-            assert found.number in ("3", "5")
+            found = registry.champion_of(name)  # a reader never sees none
+            assert found.number in rivals
             assert registry.PREVIOUS in found.tags
         assert process.poll() is None, "it gave up"
         process.send_signal(signal.SIGKILL)
         process.wait()
 
-        found = registry.champion_of(NAME)
-        assert found.number in ("3", "5")
+        found = registry.champion_of(name)
+        assert found.number in rivals
         assert {registry.PROMOTED_AT, registry.PREVIOUS} <= set(found.tags)
-    model_store.load_model(registry.champion_of(NAME).uri)
+    model_store.load_model(registry.champion_of(name).uri)

@@ -1,8 +1,6 @@
 """Bundles: a champion with everything that belongs to it as one file, which another store can take in."""
 
-import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from configs.errors import UserError
 from vision.data.synthetic import EXPRESSIONS, draw_face
 from vision.files.archives import DAMAGED_ARCHIVE, UNPACKED, open_zip
+from vision.files.atomic import write_file
+from vision.files.hashes import hash_file
 from vision.files.paths import printable
 from vision.model.classifier import input_side, predict
 from vision.model.runtimes import ONNX_FILES
@@ -62,29 +62,29 @@ def write_bundle(path: Path, folder: Path, about: About) -> None:
     """
     (folder / ABOUT).write_text(json.dumps(asdict(about), indent=1), encoding="utf-8")
     (folder / CHECKSUMS).write_text(_checksums(folder), encoding="utf-8")
-    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
-            for name in (*CONTENT, *optional_files(folder), CHECKSUMS):
-                archive.write(folder / name, name)
-        unfinished.replace(path)
+        write_file(path, lambda unfinished: _pack(folder, unfinished))
     except OSError as error:
         raise UserError(f"bundle.path {path} cannot be written: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+
+
+def _pack(folder: Path, path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in (*CONTENT, *optional_files(folder), CHECKSUMS):
+            archive.write(folder / name, name)
 
 
 def read_bundle(path: Path, folder: Path, max_bytes: int) -> About:
     """Unpack a bundle into an empty folder and verify every file of it.
 
-    Raises UserError where a file is missing, unknown, altered or too large, and where `path` is no bundle.
+    Raises UserError where a file is missing, unknown, altered or too large, and where `path` is not a bundle.
     """
     try:
-        with open_zip(path, len((*CONTENT, *OPTIONAL, CHECKSUMS)), "it is no bundle of this pipeline") as archive:
+        with open_zip(path, len((*CONTENT, *OPTIONAL, CHECKSUMS)), "it is not a bundle of this pipeline") as archive:
             _unpack(archive, path, folder, max_bytes)
     except DAMAGED_ARCHIVE as error:
         reason = printable(str(error))
-        raise UserError(f"bundle.path {path} is no whole bundle: {reason}; export or download it again") from error
+        raise UserError(f"bundle.path {path} is not a whole bundle: {reason}; export or download it again") from error
     except OSError as error:
         raise UserError(f"bundle.path {path} cannot be read: {error.strerror}") from error
     if (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace") != _checksums(folder):
@@ -110,7 +110,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) 
     names = sorted(member.filename for member in members)
     if len({*names}) < len(names) or {*names} - {*OPTIONAL} != {*CONTENT, CHECKSUMS}:
         raise UserError(
-            f"bundle.path {path} is no bundle of this pipeline: it holds "
+            f"bundle.path {path} is not a bundle of this pipeline: it holds "
             f"{printable(', '.join(names))[:200] or 'nothing'}, expected {', '.join((*CONTENT, CHECKSUMS))}"
         )
     if any(member.compress_type not in UNPACKED for member in members):
@@ -134,17 +134,12 @@ def optional_files(folder: Path) -> list[str]:
 
 
 def _checksums(folder: Path) -> str:
-    return "".join(f"{_digest(folder / name)}  {name}\n" for name in (*CONTENT, *optional_files(folder)))
+    return "".join(f"{hash_file(folder / name)}  {name}\n" for name in (*CONTENT, *optional_files(folder)))
 
 
 def _first(error: ValidationError) -> str:
     problem = error.errors()[0]
     return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path, expected: type[Any]) -> Any:

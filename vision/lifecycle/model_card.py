@@ -2,22 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 from markupsafe import Markup
 
 from configs.settings import CardSettings
-from vision.data.balance import BalanceReport
-from vision.data.faces import SPLITS, UNASSIGNED
-from vision.data.preprocessing import PreprocessingReport
-from vision.data.validation import ValidationReport
 from vision.evaluation.evaluation import OFFICIAL, EvaluationReport
+from vision.lifecycle.training_facts import TrainingFacts
 from vision.reporting.markdown import render_markdown
 from vision.reporting.pages import render_page
-from vision.training.history import TrainingHistory
 
-CALIBRATION = ("expected_calibration_error", "negative_log_likelihood")
+DESCRIBED = ("dataset", "data_fingerprint", "git_commit", "weights", "weights_sha256", "precision", "device")
 
 
 @dataclass(frozen=True)
@@ -43,39 +38,25 @@ class WeakestClass:
         return self.recognised / self.faces
 
 
-def write_card(
-    *,
-    title: str,
-    about: Mapping[str, str],
-    validation: ValidationReport,
-    balance: BalanceReport,
-    preprocessing: PreprocessingReport,
-    history: TrainingHistory,
-    evaluation: EvaluationReport,
-    temperature: float,
-    card: CardSettings,
-) -> ModelCard:
+def describe_version(name: str, version: str, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """Return what identifies a registered version, by name; `tags` are those of its run."""
+    described = {tag: tags[tag] for tag in DESCRIBED if tag in tags}
+    return {"model": name, "version": version, "run": run_id, **described}
+
+
+def write_card(title: str, about: Mapping[str, str], facts: TrainingFacts, card: CardSettings) -> ModelCard:
     """Write a model's card, in the order of Mitchell et al. (2019); every value is escaped.
 
     `about` is shown as it comes: model name and version, run, data set, git commit, weights, device.
     """
-    used = {*preprocessing.before, *(split for rule in preprocessing.rules for split in rule.remaining)}
     markdown = render_page(
         "model_card.md.j2",
         title=title,
         about=about,
-        validation=validation,
-        balance=balance,
-        preprocessing=preprocessing,
-        splits=[split for split in (*SPLITS, UNASSIGNED) if split in used],
-        history=history,
-        phases=[(name, len(list(epochs))) for name, epochs in groupby(history.phases)],
-        evaluation=evaluation,
-        weakest=find_weakest_class(evaluation),
-        calibration=CALIBRATION,
-        temperature=temperature,
+        facts=facts,
+        weakest=find_weakest_class(facts.evaluation),
         card=card,
-    )  # fmt: skip
+    )
     return ModelCard(markdown, card_page(title, markdown))
 
 

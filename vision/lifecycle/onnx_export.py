@@ -2,13 +2,9 @@
 
 import importlib.util
 import logging
-import math
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -17,7 +13,9 @@ import pandas as pd
 
 from configs.errors import UserError
 from configs.settings import OnnxSettings
+from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle import plots
+from vision.lifecycle.onnx_files import write_float32, write_int8
 from vision.model.classifier import input_side
 from vision.model.runtimes import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor, time_predictions
 from vision.reporting.reports import Report
@@ -27,11 +25,29 @@ logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 FLOAT32, INT8 = ONNX_FILES
-FACES, PROBABILITIES = "faces", "probabilities"  # input and output of the ONNX files
-OPSET = 17
-QUANTIZED = ("Conv", "Relu", "MaxPool")  # nearly all of the work
-CALIBRATION_BATCH, CHECK_BATCH = 32, 256
+CHECK_BATCH = 256
 FLOAT_SHARES = (0.0, 0.1, 0.25, 0.5)  # of the convolutions, the last, that stay float32; the first that loses little
+
+
+@dataclass(frozen=True)
+class ExportFaces:
+    """(n, side, side) uint8 faces to calibrate int8 with, and faces with their (n,) labels to check all files on."""
+
+    calibration: Array
+    validation: Array
+    labels: Array
+
+
+@dataclass(frozen=True)
+class _Check:
+    """What a runtime answers on the validation faces: (n, classes) probabilities, and the share that is right."""
+
+    predictor: Predictor
+    answers: Array
+    accuracy: float
+
+    def largest_difference(self, other: "_Check") -> float:
+        return float(np.abs(self.answers - other.answers).max())
 
 
 @dataclass(frozen=True)
@@ -88,125 +104,75 @@ def reason_to_skip(settings: OnnxSettings) -> str:
     return ""
 
 
+def choose_faces(prepared: FaceSet, calibration_faces: int, seed: int) -> ExportFaces:
+    """Return a sample of the training faces for calibration, and all validation faces for the checks."""
+    training, validation = prepared.rows(TRAIN), prepared.rows(VALIDATION)
+    chosen = np.sort(np.random.default_rng(seed).permutation(training)[:calibration_faces])
+    return ExportFaces(prepared.images[chosen], prepared.images[validation], prepared.labels[validation])
+
+
 def export_classifier(
-    classifier: keras.Model,
-    megabytes: float,
-    calibration: Array,
-    validation: Array,
-    labels: Array,
-    settings: OnnxSettings,
-    folder: Path,
+    classifier: keras.Model, megabytes: float, faces: ExportFaces, settings: OnnxSettings, folder: Path
 ) -> OnnxReport:
     """Write the files of ONNX_FILES to `folder`, check them on the validation faces and measure all runtimes.
 
-    `classifier` gives probabilities and takes `megabytes` on disk; `calibration` and `validation` are
-    (n, side, side) uint8, `labels` the (n,) classes of the latter. Where int8 loses too much, more and more of the last
+    `classifier` gives probabilities and takes `megabytes` on disk. Where int8 loses too much, more and more of the last
     convolutions stay float32; an int8 file that still loses too much is removed again.
-    Raises UserError where float32 answers otherwise than Keras.
+    Raises UserError where float32 does not answer as Keras does.
     """
     side, classes = input_side(classifier), classifier.output_shape[-1]
     files = {runtime: folder / name for runtime, name in ONNX_FILES.items()}
     write_float32(classifier, files[FLOAT32])
-    predictors = {KERAS: keras_predictor(classifier), FLOAT32: onnx_predictor(files[FLOAT32], side, classes)}
-    answers = {runtime: predictor.predict(validation, CHECK_BATCH) for runtime, predictor in predictors.items()}
-    accuracies = {runtime: float((found.argmax(axis=1) == labels).mean()) for runtime, found in answers.items()}
-    rejected = ""
-    for share in FLOAT_SHARES:
-        in_float = write_int8(files[FLOAT32], files[INT8], calibration, share)
-        predictors[INT8] = onnx_predictor(files[INT8], side, classes)
-        answers[INT8] = predictors[INT8].predict(validation, CHECK_BATCH)
-        accuracies[INT8] = float((answers[INT8].argmax(axis=1) == labels).mean())
-        rejected = why_rejected(accuracies[FLOAT32], accuracies[INT8], settings.max_accuracy_loss)
-        if not rejected:
-            break
-        logger.info("int8 with %d convolutions in float32: %s", in_float, rejected)
+    checks = {
+        KERAS: _check(keras_predictor(classifier), faces),
+        FLOAT32: _check(onnx_predictor(files[FLOAT32], side, classes), faces),
+    }
+    _compare_with_keras(checks, settings)
+    checks[INT8], rejected = _quantise(files, checks[FLOAT32], faces, settings)
     sizes = {KERAS: megabytes} | {runtime: file.stat().st_size / 1e6 for runtime, file in files.items()}
-    differences = {runtime: float(np.abs(found - answers[KERAS]).max()) for runtime, found in answers.items()}
-    if not differences[FLOAT32] <= settings.max_probability_difference:
-        raise UserError(
-            f"the ONNX file's probabilities are up to {differences[FLOAT32]:.2g} from Keras's, allowed is "
-            f"onnx.max_probability_difference {settings.max_probability_difference:g}; onnx.enabled false leaves it out"
-        )
     if rejected:
         files[INT8].unlink()
     runtimes = [
         RuntimeMeasurement(
-            runtime,
-            sizes[runtime],
-            accuracies[runtime],
-            differences[runtime],
-            time_batches(predictor, validation, settings),
+            runtime=runtime,
+            megabytes=sizes[runtime],
+            accuracy=check.accuracy,
+            largest_difference=check.largest_difference(checks[KERAS]),
+            latencies=time_batches(check.predictor, faces.validation, settings),
         )
-        for runtime, predictor in predictors.items()
+        for runtime, check in checks.items()
     ]
     times = pd.DataFrame([{"runtime": found.runtime, **vars(item)} for found in runtimes for item in found.latencies])
     figures = {"latencies.png": plots.latencies(times)}
-    return OnnxReport(rejected=rejected, faces=len(validation), runtimes=runtimes, figures=figures)
+    return OnnxReport(rejected=rejected, faces=len(faces.validation), runtimes=runtimes, figures=figures)
 
 
-def write_float32(classifier: keras.Model, file: Path) -> None:
-    """Write what follows the layer `resize`: (n, side, side, 1) float32 grey levels of 0-255 to probabilities.
+def _check(predictor: Predictor, faces: ExportFaces) -> _Check:
+    answers = predictor.predict(faces.validation, CHECK_BATCH)
+    return _Check(predictor, answers, float((answers.argmax(axis=1) == faces.labels).mean()))
 
-    Callers resize: ONNX knows no resizing that averages as Keras's does.
-    """
-    import onnx
-    import tensorflow as tf
-    import tf2onnx
 
-    side = input_side(classifier)
-    network = keras.Model(classifier.get_layer("resize").output, classifier.output)
-    traced = tf.function(lambda faces: network(faces, training=False)).get_concrete_function(
-        tf.TensorSpec((None, side, side, 1), tf.float32, name=FACES)
-    )
-    # not Keras's export(format="onnx"): the constants of preprocess_input become inputs there
-    source, target = traced.inputs[0].name, traced.outputs[0].name
-    with _quiet("tensorflow", "tf2onnx"):
-        graph = tf2onnx.tf_loader.from_function(traced, [source], [target])
-        converted, _ = tf2onnx.convert.from_graph_def(
-            graph,
-            input_names=[source],
-            output_names=[target],
-            opset=OPSET,
-            tensors_to_rename={source: FACES, target: PROBABILITIES},
+def _compare_with_keras(checks: Mapping[str, _Check], settings: OnnxSettings) -> None:
+    difference = checks[FLOAT32].largest_difference(checks[KERAS])
+    if not difference <= settings.max_probability_difference:
+        raise UserError(
+            f"the ONNX file's probabilities are up to {difference:.2g} from Keras's, allowed is "
+            f"onnx.max_probability_difference {settings.max_probability_difference:g}; onnx.enabled false leaves it out"
         )
-    onnx.save(converted, file)
 
 
-def write_int8(source: Path, target: Path, faces: Array, float_share: float) -> int:
-    """Write a float32 file as int8: static quantisation, of weights by channel, of activations by the range that
-    (n, side, side) uint8 faces reach (Jacob et al. 2018). Return how many convolutions stay float32.
-
-    The range is the mean of those of the batches, since the widest one leaves too few steps to all other faces.
-    In float32 stay the first, which is little work and changes many answers, and of the last as many as `float_share`
-    says: the head's batch normalisation magnifies channels that a single range for all of them hardly tells apart.
-    """
-    import onnx
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    batches = (
-        {FACES: faces[start : start + CALIBRATION_BATCH, ..., None].astype(np.float32)}
-        for start in range(0, len(faces), CALIBRATION_BATCH)
-    )
-    with tempfile.TemporaryDirectory() as temporary:
-        folded = Path(temporary, "folded.onnx")  # batch normalisation is in the convolutions' weights then
-        quant_pre_process(source, folded, skip_symbolic_shape=True)
-        convolutions = [node.name for node in onnx.load(folded).graph.node if node.op_type == "Conv"]
-        last = len(convolutions) - math.ceil(float_share * len(convolutions))
-        in_float = [*convolutions[:1], *convolutions[max(1, last) :]]
-        quantization.quantize_static(
-            folded,
-            target,
-            SimpleNamespace(get_next=lambda: next(batches, None)),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTIZED),
-            nodes_to_exclude=in_float,
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            extra_options={"CalibMovingAverage": True},
-        )
-    return len(in_float)
+def _quantise(
+    files: Mapping[str, Path], float32: _Check, faces: ExportFaces, settings: OnnxSettings
+) -> tuple[_Check, str]:
+    """Write the int8 file that loses little; return how it answers, and why the last one tried is not to be kept."""
+    for share in FLOAT_SHARES:
+        in_float = write_int8(files[FLOAT32], files[INT8], faces.calibration, share)
+        check = _check(onnx_predictor(files[INT8], float32.predictor.side, float32.answers.shape[1]), faces)
+        rejected = why_rejected(float32.accuracy, check.accuracy, settings.max_accuracy_loss)
+        if not rejected:
+            break
+        logger.info("int8 with %d convolutions in float32: %s", in_float, rejected)
+    return check, rejected
 
 
 def why_rejected(float32: float, int8: float, max_loss: float) -> str:
@@ -229,17 +195,3 @@ def _time_batch(predictor: Predictor, faces: Array, batch: int, samples: int) ->
     chosen = faces[np.arange(batch) % len(faces)]
     p50, p95 = np.percentile(time_predictions(predictor.predict, chosen, samples), [50, 95])
     return Latency(batch, float(p50), float(p95))
-
-
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Let loggers report errors only."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

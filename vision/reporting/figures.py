@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 Image = np.ndarray[Any, Any]
-matplotlib.rcParams["text.parse_math"] = False  # a folder name with dollar signs is no formula
+matplotlib.rcParams["text.parse_math"] = False  # a folder name with dollar signs is not a formula
 
 DPI = 110
 PALETTE = sns.color_palette("colorblind")

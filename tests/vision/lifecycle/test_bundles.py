@@ -1,3 +1,4 @@
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable
@@ -8,7 +9,6 @@ import pytest
 
 from configs.errors import UserError
 from configs.settings import Settings
-from vision.lifecycle import bundles
 from vision.lifecycle.bundles import (
     ABOUT,
     CHECKSUMS,
@@ -76,7 +76,7 @@ def test_a_bundle_comes_back_whole_and_its_model_answers_as_before(
     assert (about.name, about.version, about.temperature) == ("emotions", "3", 1.5)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted((*CONTENT, CHECKSUMS))
     check_probe(keras.saving.load_model(tmp_path / "out" / MODEL, safe_mode=True), about, bundle)
-    assert not list(bundle.parent.glob(".unfinished*"))
+    assert not list(bundle.parent.glob("*unfinished*"))
 
 
 def test_a_bundle_can_be_checked_without_this_program(bundle: Path, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_bundle_can_be_checked_without_this_program(bundle: Path, tmp_path: Pa
 
     for line in (tmp_path / "out" / CHECKSUMS).read_text().splitlines():
         digest, name = line.split("  ")
-        assert bundles._digest(tmp_path / "out" / name) == digest
+        assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == digest
 
 
 @pytest.mark.parametrize("name", CONTENT)
@@ -121,7 +121,7 @@ def test_a_bundle_with_files_missing_or_added_is_refused_and_nothing_is_written(
 ) -> None:
     path = changed(members)
 
-    with pytest.raises(UserError, match="is no bundle of this pipeline"):
+    with pytest.raises(UserError, match="is not a bundle of this pipeline"):
         read(path, tmp_path / "deep")
 
     assert list((tmp_path / "deep").iterdir()) == []
@@ -134,7 +134,7 @@ def test_half_a_bundle_is_refused(share: float, bundle: Path, tmp_path: Path) ->
     path = tmp_path / "half.zip"
     path.write_bytes(whole[: int(len(whole) * share)])
 
-    with pytest.raises(UserError, match=r"no (whole )?bundle"):
+    with pytest.raises(UserError, match=r"not a (whole )?bundle"):
         read(path, tmp_path / "out")
 
 
@@ -145,7 +145,7 @@ def test_one_flipped_bit_anywhere_in_the_model_is_found(bundle: Path, tmp_path: 
     path = tmp_path / "flipped.zip"
     path.write_bytes(content)
 
-    with pytest.raises(UserError, match=r"no (whole )?bundle|was altered"):
+    with pytest.raises(UserError, match=r"not a (whole )?bundle|was altered"):
         read(path, tmp_path / "out")
 
 
@@ -190,14 +190,14 @@ def test_a_bundle_in_which_a_name_stands_twice_is_refused(bundle: Path, tmp_path
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(OPTIONAL[0], b"another")
 
-    with pytest.raises(UserError, match="is no bundle of this pipeline: it holds"):
+    with pytest.raises(UserError, match="is not a bundle of this pipeline: it holds"):
         read(path, tmp_path / "out")
 
 
 def test_a_bundle_of_many_files_is_refused_before_they_are_listed(bundle: Path, tmp_path: Path) -> None:
     more = {f"{number}\x1b[31m": b"" for number in range(100)}
 
-    with pytest.raises(UserError, match=r"lists more than 11 files; it is no bundle of this pipeline"):
+    with pytest.raises(UserError, match=r"lists more than 11 files; it is not a bundle of this pipeline"):
         read(packed_again(bundle, tmp_path / "many.zip", zipfile.ZIP_STORED, more), tmp_path / "out")
 
 
@@ -209,7 +209,7 @@ def test_a_packed_file_that_is_damaged_is_refused(bundle: Path, tmp_path: Path) 
     content[place : place + 40] = b"\xff" * 40
     path.write_bytes(content)
 
-    with pytest.raises(UserError, match=r"damaged\.zip is no whole bundle: .*; export or download it again"):
+    with pytest.raises(UserError, match=r"damaged\.zip is not a whole bundle: .*; export or download it again"):
         read(path, tmp_path / "out")
 
 
@@ -230,7 +230,8 @@ def test_a_disk_that_cannot_be_written_leaves_the_old_bundle(bundle: Path, tmp_p
 
 
 def test_the_probe_of_a_real_classifier_is_repeatable(small_settings: Settings) -> None:
-    model = with_temperature(build_classifier(small_settings.classifier, 32, 7), 1.3)
+    narrow = small_settings.classifier.model_copy(update={"width": 0.0625})
+    model = with_temperature(build_classifier(narrow, 32, 7), 1.3)
 
     assert probe(model).shape == (7, 7)
     assert (probe(model) == probe(model)).all()

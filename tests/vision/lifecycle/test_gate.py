@@ -1,14 +1,33 @@
+from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
+from configs.errors import UserError
 from configs.settings import PromotionSettings, Settings
 from vision.data.faces import FaceSet
-from vision.lifecycle.gate import Contender, Decision, decide, mcnemar, measure_latency, paired_bootstrap
+from vision.lifecycle.decision import Decision
+from vision.lifecycle.gate import Contender, GateRules, decide, measure_contender, measure_latency
 from vision.reporting.reports import Report
 
 NAMES = 7
+PLOTS = ("class_changes", "confusion_pair")
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no figures, which take seconds, in tests that do not look at them."""
+    if "with_figures" not in request.fixturenames:
+        for name in PLOTS:
+            monkeypatch.setattr(f"vision.lifecycle.plots.{name}", lambda *_: b"")
+        monkeypatch.setattr("vision.lifecycle.gate.labelled_faces", lambda *_: b"")
+
+
+@pytest.fixture
+def with_figures() -> None:
+    """Mark a test that looks at the figures."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +53,8 @@ def judge(drawn: FaceSet, small_settings: Settings) -> Any:
         challenger: Contender, champion: Contender | None, settings: PromotionSettings, learned: Any = None
     ) -> Decision:
         seen = np.zeros(len(drawn), dtype=bool) if learned is None else learned
-        return decide(challenger, champion, drawn, seen, settings, small_settings.evaluation, seed=1)
+        rules = GateRules(promotion=settings, evaluation=small_settings.evaluation, seed=1)
+        return decide(challenger, champion, drawn, seen, rules)
 
     return run
 
@@ -140,28 +160,9 @@ def test_a_gain_must_exceed_the_minimum(judge: Any, drawn: FaceSet, lenient: Pro
     assert decision.outcome == "held"
 
 
-def test_the_paired_interval_is_that_of_a_paired_difference(lenient: PromotionSettings) -> None:
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 4, 3000)
-    old = np.where(random.random(3000) < 0.6, labels, (labels + 1) % 4)
-    new = np.where(random.random(3000) < 0.2, labels, old)  # repairs some of the old one's mistakes, makes none
-    difference = (new == labels).astype(float) - (old == labels)
-
-    gain = paired_bootstrap(old, new, labels, 4, lenient.model_copy(update={"bootstrap_samples": 5000}), seed=1)[0]
-
-    half = 1.96 * difference.std() / np.sqrt(3000)
-    assert gain.gain == pytest.approx(difference.mean())
-    assert gain.low == pytest.approx(difference.mean() - half, abs=0.002)
-    assert gain.high == pytest.approx(difference.mean() + half, abs=0.002)
-
-
-def test_mcnemars_p_is_that_of_a_fair_coin() -> None:
-    assert mcnemar(0, 0) == 1.0
-    assert mcnemar(0, 5) == pytest.approx(2 * 0.5**5)
-    assert mcnemar(5, 0) == mcnemar(0, 5)
-
-
-def test_a_decision_survives_json_and_shows_both_models(judge: Any, drawn: FaceSet, lenient: PromotionSettings) -> None:
+def test_a_decision_survives_json_and_shows_both_models(
+    with_figures: None, judge: Any, drawn: FaceSet, lenient: PromotionSettings
+) -> None:
     decision = judge(contender(drawn, 0.9, "2"), contender(drawn, 0.5, "1", seed=5), lenient)
 
     again = Decision.from_facts(decision.facts(), decision.figures)
@@ -176,11 +177,64 @@ def test_a_decision_survives_json_and_shows_both_models(judge: Any, drawn: FaceS
     summary = decision.markdown()
     assert "| happy |" in summary
     assert f"{decision.gains[0].gain:+.4f}" in summary
+    assert "| kept |" in summary
+
+
+def test_a_broken_floor_is_bold_in_the_summary(judge: Any, drawn: FaceSet, lenient: PromotionSettings) -> None:
+    summary = judge(contender(drawn, 0.5), None, lenient.model_copy(update={"min_accuracy": 0.9})).markdown()
+
+    assert "at least 0.9 | **broken** |" in summary
+
+
+@dataclass
+class Toy:
+    """A loaded version whose classifier answers the same whatever it sees."""
+
+    answer: tuple[float, ...]
+    class_names: tuple[str, ...]
+    version: str = "4"
+    megabytes: float = 1.5
+
+    @property
+    def classifier(self) -> keras.Model:
+        inputs = keras.Input((None, None, 1))
+        pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+        constant = keras.initializers.Constant(np.array(self.answer))
+        return keras.Model(
+            inputs, keras.layers.Dense(NAMES, kernel_initializer="zeros", bias_initializer=constant)(pooled)
+        )
+
+
+@pytest.fixture
+def rules(small_settings: Settings) -> GateRules:
+    return GateRules(promotion=small_settings.promotion, evaluation=small_settings.evaluation, seed=1)
+
+
+def test_probabilities_stand_in_the_order_of_the_test_faces_classes(drawn: FaceSet, rules: GateRules) -> None:
+    shares = tuple(round(0.01 * code, 2) for code in range(NAMES))
+    reordered = Toy(shares[::-1], drawn.class_names[::-1])
+
+    found = measure_contender(reordered, drawn.take(np.arange(3)), rules)
+
+    np.testing.assert_allclose(found.probabilities, [shares] * 3, atol=1e-6)
+    assert (found.version, found.megabytes) == ("4", 1.5)
+
+
+def test_a_model_of_other_classes_cannot_be_compared(drawn: FaceSet, rules: GateRules) -> None:
+    other = Toy((0.1,) * NAMES, (*drawn.class_names[:-1], "contempt"))
+
+    with pytest.raises(UserError, match=r"version 4 knows .*contempt.*set tracking\.model_name to another name"):
+        measure_contender(other, drawn, rules)
+
+
+def test_probabilities_that_are_not_numbers_are_refused(drawn: FaceSet, rules: GateRules) -> None:
+    broken = Toy((float("nan"),) * NAMES, drawn.class_names)
+
+    with pytest.raises(UserError, match="version 4 gives probabilities that are not numbers"):
+        measure_contender(broken, drawn.take(np.arange(3)), rules)
 
 
 def test_latency_is_measured_in_milliseconds(drawn: FaceSet) -> None:
-    import keras
-
     inputs = keras.Input((None, None, 1))
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
 

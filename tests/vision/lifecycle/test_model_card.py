@@ -6,91 +6,22 @@ from typing import Any
 import pytest
 
 from configs.settings import CardSettings, Settings
+from tests.vision.lifecycle.training_facts import invented_facts
 from tests.vision.reporting.tags import Tags
-from vision.data.balance import BalanceReport
-from vision.data.preprocessing import PreprocessingReport, RuleCount
-from vision.data.validation import CheckResult, ValidationReport
-from vision.evaluation.evaluation import EvaluationReport
-from vision.lifecycle.model_card import ModelCard, find_weakest_class, write_card
+from vision.lifecycle.model_card import ModelCard, describe_version, find_weakest_class, write_card
+from vision.lifecycle.training_facts import TrainingFacts
 from vision.reporting.reports import Report
-from vision.training.history import TrainingHistory
 
 HOSTILE = "<script>alert(1)</script> | `code` [link](http://evil.example) ![](http://evil.example/a.png)\n# heading\\"
 
 
-def scores(accuracy: float, error: float, likelihood: float) -> dict[str, float]:
-    return {
-        "accuracy": accuracy,
-        "macro_f1": 0.5835,
-        "worst_class_recall": 0.25,
-        "negative_log_likelihood": likelihood,
-        "expected_calibration_error": error,
-        "accuracy_low": accuracy - 0.0101,
-        "accuracy_high": accuracy + 0.0202,
-    }
-
-
-def by_class(count: int) -> list[dict[str, Any]]:
-    return [
-        {"class": "happy", "precision": 0.7123, "recall": 0.9, "f1": 0.7952, "count": count},
-        {"class": "sad", "precision": 0.6234, "recall": 0.25, "f1": 0.3569, "count": count + 4},
-        {"class": "angry", "precision": 0.5345, "recall": 0.5, "f1": 0.5167, "count": count + 8},
-    ]
-
-
 @pytest.fixture
 def reports() -> dict[str, Any]:
-    """What a run measured, as write_card takes it; no number stands in it twice."""
+    """What a card is made of; no number stands in it twice."""
     return {
         "title": "Model card: faces, version 7",
         "about": {"MLflow run": "4db94b56", "git commit": "43c5a2b0"},
-        "validation": ValidationReport(
-            figures={},
-            dataset="faces.zip",
-            fingerprint="c9754c0d",
-            images=32_137,
-            checks=(
-                CheckResult(
-                    "leaked", "Is it absent?", "expect", "warning", False, 3579, 279, "at most 0.50%", ("a", "b")
-                ),
-                CheckResult("size", "Is it large?", "expect", "critical", True, 3111, 0, "at most 1.25%", ()),
-            ),
-        ),
-        "balance": BalanceReport(
-            figures={},
-            counts={"train": {"happy": 710, "sad": 320, "angry": 111}, "test": {"happy": 72, "sad": 33, "angry": 12}},
-            imbalance_ratio=6.4,
-            normalized_entropy=0.912,
-            weights={},
-        ),
-        "preprocessing": PreprocessingReport(
-            figures={},
-            before={"train": 1141, "test": 117},
-            rules=(
-                RuleCount("unreadable", {"train": 3, "test": 2}, {"train": 1138, "test": 115}),
-                RuleCount("leaked", {"train": 19}, {"train": 1007, "validation": 112, "test": 115}),
-            ),
-            test_faces_in_training=29,
-        ),
-        "history": TrainingHistory(
-            figures={},
-            epochs=[{"loss": 1.5, "val_accuracy": 0.41}, {"loss": 1.2, "val_accuracy": 0.6489}, {"val_accuracy": 0.6}],
-            phases=["head", "top", "top"],
-            monitor="val_accuracy",
-            best_epoch=2,
-            precision="bfloat16",
-            state="x",
-        ),
-        "evaluation": EvaluationReport(
-            views="none",
-            figures={},
-            faces={"test": 115, "test_clean": 86},
-            scores={"test": scores(0.6412, 0.0441, 1.0123), "test_clean": scores(0.6348, 0.0462, 1.0345)},
-            classes={"test": by_class(40), "test_clean": by_class(35)},
-            confusion=[[36, 3, 1], [20, 11, 13], [10, 14, 24]],
-            confidence_level=0.95,
-        ),
-        "temperature": 1.234,
+        **vars(invented_facts()),
         "card": CardSettings(
             intended_use=("Teaching, where (5.1) a person looks.",),
             off_limits=("At work, Article 5(1)(f).", "For hiring."),
@@ -99,9 +30,13 @@ def reports() -> dict[str, Any]:
     }
 
 
+def write(*, title: str, about: dict[str, str], card: CardSettings, **facts: Any) -> ModelCard:
+    return write_card(title, about, TrainingFacts(**facts), card)
+
+
 @pytest.fixture
 def card(reports: dict[str, Any]) -> ModelCard:
-    return write_card(**reports)
+    return write(**reports)
 
 
 def section(markdown: str, heading: str) -> str:
@@ -199,7 +134,7 @@ def test_no_number_stands_in_the_card_that_did_not_go_in(reports: dict[str, Any]
 def test_a_changed_value_changes_the_card(
     reports: dict[str, Any], card: ModelCard, name: str, change: Callable[[Any], Any], before: str, after: str
 ) -> None:
-    changed = write_card(**{**reports, name: change(reports[name])}).markdown
+    changed = write(**{**reports, name: change(reports[name])}).markdown
 
     assert (before in card.markdown, before in changed) == (True, False)
     assert (after in card.markdown, after in changed) == (False, True)
@@ -208,7 +143,7 @@ def test_a_changed_value_changes_the_card(
 def test_the_sentences_of_the_settings_stand_there_verbatim(reports: dict[str, Any], small_settings: Settings) -> None:
     settings = small_settings.card
 
-    markdown = write_card(**{**reports, "card": settings}).markdown
+    markdown = write(**{**reports, "card": settings}).markdown
 
     assert section(markdown, "## Intended use").strip().splitlines() == [f"- {s}" for s in settings.intended_use]
     assert section(markdown, "## Uses that are off limits").strip().splitlines() == [
@@ -220,7 +155,7 @@ def test_the_sentences_of_the_settings_stand_there_verbatim(reports: dict[str, A
 def test_without_sentences_the_card_says_that_there_are_none(reports: dict[str, Any]) -> None:
     nothing = CardSettings(intended_use=(), off_limits=(), limits=())
 
-    assert write_card(**{**reports, "card": nothing}).markdown.count("Not stated in the settings.") == 3
+    assert write(**{**reports, "card": nothing}).markdown.count("Not stated in the settings.") == 3
 
 
 def test_without_clean_test_faces_there_is_no_column_for_them(reports: dict[str, Any]) -> None:
@@ -229,7 +164,7 @@ def test_without_clean_test_faces_there_is_no_column_for_them(reports: dict[str,
         whole, scores={"test": whole.scores["test"]}, classes={"test": whole.classes["test"]}, faces={"test": 115}
     )
 
-    markdown = write_card(**{**reports, "evaluation": official}).markdown
+    markdown = write(**{**reports, "evaluation": official}).markdown
 
     assert "| expected calibration error | 0.0441 |" in markdown.splitlines()
 
@@ -245,7 +180,7 @@ def test_classes_without_test_faces_are_not_the_weakest(reports: dict[str, Any])
 def test_a_model_without_mistakes_takes_no_class_for_another(reports: dict[str, Any]) -> None:
     evaluation = replace(reports["evaluation"], confusion=[[3, 0, 0], [0, 6, 0], [0, 0, 4]])
 
-    assert "| most often taken for | no other class |" in write_card(**{**reports, "evaluation": evaluation}).markdown
+    assert "| most often taken for | no other class |" in write(**{**reports, "evaluation": evaluation}).markdown
 
 
 def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(card: ModelCard) -> None:
@@ -266,7 +201,7 @@ def test_hostile_names_are_shown_and_do_nothing(reports: dict[str, Any], card: M
         "card": CardSettings(intended_use=(HOSTILE,), off_limits=(HOSTILE, HOSTILE), limits=(HOSTILE,)),
     }
 
-    written = write_card(**{**reports, **hostile})
+    written = write(**{**reports, **hostile})
     tags = Tags(written.html)
 
     assert tags.seen == plain.seen  # as many cells, list items and headings as with harmless names
@@ -276,3 +211,9 @@ def test_hostile_names_are_shown_and_do_nothing(reports: dict[str, Any], card: M
         "&lt;script&gt;alert(1)&lt;/script&gt; | `code` [link](http://evil.example) "
         "![](http://evil.example/a.png) # heading\\</td>" in written.html
     )
+
+
+def test_a_version_is_identified_by_what_its_run_says_of_data_weights_and_code() -> None:
+    about = describe_version("faces", "7", "4db9", {"git_commit": "43c5", "mlflow.user": "me", "dataset": "drawn"})
+
+    assert about == {"model": "faces", "version": "7", "run": "4db9", "dataset": "drawn", "git_commit": "43c5"}

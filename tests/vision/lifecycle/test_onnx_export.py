@@ -10,13 +10,14 @@ from configs.settings import OnnxSettings, Settings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle import onnx_export
 from vision.lifecycle.onnx_export import (
+    ExportFaces,
     OnnxReport,
+    choose_faces,
     export_classifier,
     reason_to_skip,
     why_rejected,
-    write_float32,
-    write_int8,
 )
+from vision.lifecycle.onnx_files import write_float32, write_int8
 from vision.model.classifier import build_classifier, predict, with_temperature
 from vision.model.runtimes import ONNX_FILES, onnx_predictor
 
@@ -61,7 +62,8 @@ def exported(
 
 def export(model: keras.Model, faces: FaceSet, settings: OnnxSettings, folder: Path) -> OnnxReport:
     rows, calibration = faces.rows(VALIDATION), faces.images[faces.rows(TRAIN)[:32]]
-    return export_classifier(model, 1.0, calibration, faces.images[rows], faces.labels[rows], settings, folder)
+    chosen = ExportFaces(calibration, faces.images[rows], faces.labels[rows])
+    return export_classifier(model, 1.0, chosen, settings, folder)
 
 
 def test_float32_and_int8_answer_as_the_trained_network_does(
@@ -78,7 +80,8 @@ def test_float32_and_int8_answer_as_the_trained_network_does(
 
 
 def test_a_vgg19_of_the_settings_converts(small_settings: Settings, prepared: FaceSet, tmp_path: Path) -> None:
-    model = with_temperature(build_classifier(small_settings.classifier, SIDE, 7), 1.3)
+    narrow = small_settings.classifier.model_copy(update={"width": 0.0625})
+    model = with_temperature(build_classifier(narrow, SIDE, 7), 1.3)
 
     write_float32(model, tmp_path / "model.onnx")
 
@@ -143,6 +146,15 @@ def test_an_int8_file_that_loses_too_much_is_not_kept(
 
     assert report.rejected.startswith("int8 loses ")
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_faces_for_calibration_are_a_sample_of_the_training_faces(prepared: FaceSet) -> None:
+    faces = choose_faces(prepared, 20, seed=1)
+
+    training = {image.tobytes() for image in prepared.images[prepared.rows(TRAIN)]}
+    assert len(faces.calibration) == 20
+    assert {image.tobytes() for image in faces.calibration} <= training
+    assert faces.labels.tolist() == prepared.labels[prepared.rows(VALIDATION)].tolist()
 
 
 @pytest.mark.parametrize(

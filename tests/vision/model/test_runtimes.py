@@ -8,7 +8,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.settings import InferenceSettings
-from vision.lifecycle.onnx_export import write_float32
+from vision.lifecycle.onnx_files import write_float32
 from vision.model.classifier import predict
 from vision.model.runtimes import KERAS, ONNX_FILES, keras_predictor, onnx_predictor
 
