@@ -195,7 +195,6 @@ class EvaluationSettings(Section):
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     bootstrap_samples: Annotated[int, Field(ge=10, le=100_000)]
     confidence_level: Annotated[float, Field(gt=0.5, lt=1.0)]
-    worst_mistakes: Annotated[int, Field(ge=1, le=100)]
     explained_per_class: Annotated[int, Field(ge=1, le=10)]
 
 
@@ -211,7 +210,6 @@ class PromotionSettings(Section):
     confidence_level: Annotated[float, Field(gt=0.5, lt=1.0)]
     bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)]
     latency_samples: Annotated[int, Field(ge=20, le=10_000)]
-    disagreements: Annotated[int, Field(ge=1, le=100)]
     allow_drawn: bool
 
 

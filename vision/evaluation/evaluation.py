@@ -1,5 +1,6 @@
 """Evaluation: everything that the test split says about a classifier."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from vision.reporting.reports import Report
 Array = np.ndarray[Any, Any]
 OFFICIAL, CLEAN = "test", "test_clean"
 AVERAGED = "_tta"  # ends the name of scores with test-time augmentation
+WORST_MISTAKES = 24  # faces shown that the model is wrong about, those first of which it is surest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,64 +59,71 @@ def evaluate_classifier(
     The table has a row for each test face: source, label, predicted, correct, confidence, in_training and
     one probability a class.
     """
-    rows = faces.rows(TEST)
-    images, labels = faces.images[rows], faces.labels[rows]
-    probabilities = predict(classifier, images, settings.batch_size)
-    clean = ~faces.table[IN_TRAINING].to_numpy(dtype=bool)[rows]
-    subsets = {OFFICIAL: np.ones(len(rows), dtype=bool), CLEAN: clean}
+    test = faces.take(faces.rows(TEST))
+    probabilities = predict(classifier, test.images, settings.batch_size)
+    clean = ~test.table[IN_TRAINING].to_numpy(dtype=bool)
+    subsets = {OFFICIAL: np.ones(len(test), dtype=bool), CLEAN: clean}
     subsets = {name: chosen for name, chosen in subsets.items() if chosen.any()}
-    views = settings.test_time_augmentation
     versions = {"": probabilities}
-    if views != "none":
-        versions[AVERAGED] = predict_views(classifier, images, settings.batch_size, views)
-    scores = {
-        name + version: score_predictions(predicted[chosen], labels[chosen], settings, seed)
-        for version, predicted in versions.items()
-        for name, chosen in subsets.items()
-    }
-    by_class = {
-        name: class_table(probabilities[chosen], labels[chosen], faces.class_names) for name, chosen in subsets.items()
-    }
-    matrix = confusion(probabilities, labels)
-    predictions = _prediction_table(faces, rows, probabilities)
+    if settings.test_time_augmentation != "none":
+        views = settings.test_time_augmentation
+        versions[AVERAGED] = predict_views(classifier, test.images, settings.batch_size, views)
     report = EvaluationReport(
-        views=views,
+        views=settings.test_time_augmentation,
         faces={name: int(chosen.sum()) for name, chosen in subsets.items()},
-        scores=scores,
+        scores={
+            name + version: score_predictions(predicted[chosen], test.labels[chosen], settings, seed)
+            for version, predicted in versions.items()
+            for name, chosen in subsets.items()
+        },
         classes={
-            name: [{str(k): v for k, v in row.items()} for row in table.reset_index().to_dict("records")]
-            for name, table in by_class.items()
+            name: _class_rows(probabilities[chosen], test.labels[chosen], test.class_names)
+            for name, chosen in subsets.items()
         },
-        confusion=matrix.tolist(),
+        confusion=confusion(probabilities, test.labels).tolist(),
         confidence_level=settings.confidence_level,
-        figures={
-            "confusion_matrix.png": plots.confusion(matrix, faces.class_names),
-            "class_scores.png": plots.class_scores(by_class[OFFICIAL]),
-            "reliability.png": _reliability(classifier, probabilities, labels, settings.calibration_bins),
-            "worst_mistakes.png": _worst_mistakes(images, predictions, settings.worst_mistakes),
-            "grad_cam.png": _explanations(classifier, images, labels, probabilities, faces, settings, seed),
-        },
+        figures=_draw(classifier, test, probabilities, settings, seed),
     )
-    return report, predictions
+    return report, _prediction_table(test, probabilities)
 
 
-def _prediction_table(faces: FaceSet, rows: Array, probabilities: Array) -> pd.DataFrame:
-    names = np.array(faces.class_names)
-    test = faces.table.iloc[rows]
+def _class_rows(probabilities: Array, labels: Array, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    table = class_table(probabilities, labels, class_names)
+    return [{str(k): v for k, v in row.items()} for row in table.reset_index().to_dict("records")]
+
+
+def _prediction_table(test: FaceSet, probabilities: Array) -> pd.DataFrame:
+    names = np.array(test.class_names)
     table = pd.DataFrame(
         {
-            "source": test["source"].to_numpy(),
-            "label": test["label"].to_numpy(),
+            "source": test.table["source"].to_numpy(),
+            "label": test.table["label"].to_numpy(),
             "predicted": names[probabilities.argmax(axis=1)],
             "confidence": probabilities.max(axis=1),
-            "in_training": test[IN_TRAINING].to_numpy(),
+            "in_training": test.table[IN_TRAINING].to_numpy(),
         }
     )
     table.insert(3, "correct", table["label"] == table["predicted"])
     return table.assign(**{f"probability_{name}": probabilities[:, code] for code, name in enumerate(names)})
 
 
-def _reliability(classifier: keras.Model, probabilities: Array, labels: Array, bins: int) -> bytes:
+def _draw(
+    classifier: keras.Model, test: FaceSet, probabilities: Array, settings: EvaluationSettings, seed: int
+) -> dict[str, bytes]:
+    names = test.class_names
+    explained = _choose_explained(test, settings.explained_per_class, seed)
+    return {
+        "confusion_matrix.png": plots.confusion(confusion(probabilities, test.labels), names),
+        "class_scores.png": plots.class_scores(class_table(probabilities, test.labels, names)),
+        "reliability.png": _draw_reliability(classifier, probabilities, test.labels, settings.calibration_bins),
+        "worst_mistakes.png": _draw_worst_mistakes(test, probabilities),
+        "grad_cam.png": _draw_explanations(
+            classifier, test.take(explained), probabilities[explained], settings.explained_per_class
+        ),
+    }
+
+
+def _draw_reliability(classifier: keras.Model, probabilities: Array, labels: Array, bins: int) -> bytes:
     """Draw the reliability with the fitted temperature and, for comparison, without it."""
     plain = probabilities.astype(np.float64) ** (1.0 / classifier.get_layer("temperature").scale)
     versions = {"with temperature": probabilities, "without": plain / plain.sum(axis=1, keepdims=True)}
@@ -125,33 +134,29 @@ def _reliability(classifier: keras.Model, probabilities: Array, labels: Array, b
     )
 
 
-def _worst_mistakes(images: Array, predictions: pd.DataFrame, count: int) -> bytes:
-    worst = predictions[~predictions["correct"]].nlargest(count, "confidence")
-    of_label = [worst.at[row, f"probability_{label}"] for row, label in worst["label"].items()]
-    rows = worst.assign(share=np.array(of_label))[["label", "share", "predicted", "confidence"]].itertuples(index=False)
-    titles = ["{} {:.0%}\n→ {} {:.0%}".format(*row) for row in rows]
-    return labelled_faces(images[worst.index.to_numpy()], titles, "the model made no mistake")
-
-
-def _explanations(
-    classifier: keras.Model,
-    images: Array,
-    labels: Array,
-    probabilities: Array,
-    faces: FaceSet,
-    settings: EvaluationSettings,
-    seed: int,
-) -> bytes:
-    random = np.random.default_rng(seed)
-    per_class = settings.explained_per_class
-    chosen = np.concatenate(
-        [random.permutation(np.flatnonzero(labels == code))[:per_class] for code in range(len(faces.class_names))]
-    )
-    predicted = probabilities[chosen].argmax(axis=1)
-    names = faces.class_names
+def _draw_worst_mistakes(test: FaceSet, probabilities: Array) -> bytes:
+    predicted, names = probabilities.argmax(axis=1), test.class_names
+    wrong = np.flatnonzero(predicted != test.labels)
+    worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:WORST_MISTAKES]
     titles = [
-        f"{names[labels[row]]}\n→ {names[code]} {probabilities[row, code]:.0%}"
-        for row, code in zip(chosen, predicted, strict=True)
+        f"{names[label]} {shares[label]:.0%}\n→ {names[code]} {shares[code]:.0%}"
+        for label, code, shares in zip(test.labels[worst], predicted[worst], probabilities[worst], strict=True)
     ]
-    heat = grad_cam(classifier, images[chosen], predicted)
-    return plots.explanations(images[chosen], heat, titles, per_class)
+    return labelled_faces(list(test.images[worst]), titles, "the model made no mistake")
+
+
+def _choose_explained(test: FaceSet, per_class: int, seed: int) -> Array:
+    """Return the positions of `per_class` faces of each class, class by class."""
+    random = np.random.default_rng(seed)
+    of_classes = [np.flatnonzero(test.labels == code) for code in range(len(test.class_names))]
+    return np.concatenate([random.permutation(rows)[:per_class] for rows in of_classes])
+
+
+def _draw_explanations(classifier: keras.Model, chosen: FaceSet, probabilities: Array, per_class: int) -> bytes:
+    predicted, names = probabilities.argmax(axis=1), chosen.class_names
+    titles = [
+        f"{names[label]}\n→ {names[code]} {shares[code]:.0%}"
+        for label, code, shares in zip(chosen.labels, predicted, probabilities, strict=True)
+    ]
+    heat = grad_cam(classifier, chosen.images, predicted)
+    return plots.explanations(chosen.images, heat, titles, per_class)

@@ -1,4 +1,4 @@
-"""Views: the shifted and mirrored versions of a face over which test-time augmentation averages."""
+"""Test-time augmentation: the shifted and mirrored versions of a face whose answers are averaged."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ def predict_views(classifier: keras.Model, images: Array, batch_size: int, views
 
 
 def make_views(images: Array, margin: int, views: str) -> Iterator[Array]:
-    """Yield each view of (n, side, side) faces: shifted so that a cut of `margin` all round leaves its place."""
+    """Yield each view of (n, side, side) faces, shifted so that a cut of `margin` on every side shows its place."""
     padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin)), mode="edge")
     side = images.shape[1]
     for down, right in VIEWS[views]:
