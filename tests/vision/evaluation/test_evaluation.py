@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -24,7 +25,7 @@ def faces(prepared: FaceSet) -> FaceSet:
     """The drawn faces, of which the first three of the test split were training faces too."""
     table = prepared.table.copy()
     table.loc[prepared.rows("test")[:3], IN_TRAINING] = True
-    return prepared.with_table(table)
+    return replace(prepared, table=table)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_mistakes_are_shown_surest_first_and_explanations_class_by_class(
 def test_without_clean_test_faces_there_are_no_scores_of_them(
     undrawn: dict[str, Any], classifier: keras.Model, prepared: FaceSet, small_settings: Settings
 ) -> None:
-    learnt = prepared.with_table(prepared.table.assign(**{IN_TRAINING: True}))
+    learnt = replace(prepared, table=prepared.table.assign(**{IN_TRAINING: True}))
     plain = small_settings.evaluation.model_copy(update={"test_time_augmentation": "none"})
 
     report, _ = evaluate_classifier(classifier, learnt, plain, seed=1)
