@@ -6,13 +6,14 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(word 1,$(shell cksum < requirements.lock))
 STORE := $(if $(MLFLOW_TRACKING_URI),$(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/.state/mlflow/mlflow.db)
 PORT ?= 5000
+DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
 BENCHMARKS := loading growth streaming throughput overhead inference imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare doctor test faults fuzz load bench check docs audit ui clean lock
+.PHONY: help setup train compare doctor test coverage faults fuzz load bench check docs audit ui clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv and install the locked dependencies
 
@@ -33,17 +34,21 @@ compare: setup ## champion, challenger and the last runs as a table
 doctor: setup ## look over this machine and say what to mend
 	@$(RUN) run.py --doctor $(ARGS)
 
-test: setup ## run the tests (no network needed)
+test: setup ## run the tests, two at a time, then those of durations (no network needed; ARGS="tests/vision -k VGG")
 	$(RUN) -m pytest $(ARGS)
+	$(if $(ARGS),,$(RUN) -m pytest -n 0 -m duration $(DURATIONS))
+
+coverage: setup ## run the tests, and print which lines they miss
+	$(RUN) -m pytest --cov --cov-report=term $(ARGS)
 
 fuzz: setup ## alter files at random and read them for a minute (SECONDS=3600: an hour)
-	FUZZ_SECONDS=$(or $(SECONDS),60) $(RUN) -m pytest tests/hostile/test_fuzz.py $(ARGS)
+	FUZZ_SECONDS=$(or $(SECONDS),60) $(RUN) -m pytest -n 0 tests/hostile/test_fuzz.py $(ARGS)
 
 load: setup ## trainings, promotions and readers at once, for minutes; prints figures
-	$(RUN) -m pytest tests/load -m load -s $(ARGS)
+	$(RUN) -m pytest -n 0 tests/load -m load -s $(ARGS)
 
 faults: setup ## kill runs, fill disks and take servers away, for real (under ten minutes)
-	$(RUN) -m pytest -m faults -n 2 --dist loadfile tests/faults $(ARGS)
+	$(RUN) -m pytest -m faults tests/faults $(ARGS)
 
 bench: setup ## print the benchmarks' tables (NAME=loading ARGS="--dataset PATH"; see benchmarks/README.md)
 	@code=0; for name in $(or $(NAME),$(BENCHMARKS)); do $(RUN) -m benchmarks.$$name $(ARGS) || code=$$?; done; exit $$code

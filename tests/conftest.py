@@ -1,27 +1,38 @@
-"""Fixtures: the real settings made small, drawn faces, and one finished run of the whole pipeline."""
+"""Fixtures: the real settings made small, drawn faces, stores that are set up, and one finished run of the pipeline."""
 
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+PROJECT = Path(__file__).resolve().parents[1]
+# every worker of pytest-xdist has one of the two cores
+THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.update(dict.fromkeys(THREADS, "1"))
 for name, value in {
     "ZENML_ANALYTICS_OPT_IN": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GX_ANALYTICS_ENABLED": "false",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "ZENML_CONFIG_PATH": tempfile.mkdtemp(prefix="zenml-of-tests-"),
+    "ZENML_CUSTOM_SOURCE_ROOT": str(PROJECT),  # otherwise the main module's folder, which a worker does not have
 }.items():
     os.environ[name] = value
 
 import cv2
 import numpy as np
 import pytest
+import yaml
+from filelock import FileLock
 
 from configs.loading import load_settings
 from configs.settings import Settings
@@ -29,8 +40,9 @@ from vision.data.faces import FaceSet
 from vision.data.ingestion import ingest_faces
 from vision.data.preprocessing import preprocess_faces
 
-PROJECT = Path(__file__).resolve().parents[1]
-# one short phase of a random VGG-19 on small faces: learns little, takes seconds
+# what a child process keeps of this one's environment; by the last two its lines count in the coverage
+KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+# two short phases of a random VGG-19 with a sixteenth of its channels on small faces: learns little, takes seconds
 SMALL: dict[str, Any] = {
     "dataset": {"reader": "drawn", "image_size": 32, "drawn": {"faces": 210}},
     "validation": {"class_count": {"min_count": 2}},
@@ -55,6 +67,29 @@ SMALL: dict[str, Any] = {
                   "bootstrap_samples": 200, "latency_samples": 20},
     "onnx": {"enabled": False, "calibration_faces": 32, "latency_batches": [1, 4], "latency_samples": 2},
 }  # fmt: skip
+# for runs whose network does not matter: ten convolutions instead of sixteen, of which none learns
+TOY: dict[str, Any] = {
+    **SMALL,
+    "classifier": {**SMALL["classifier"], "backbone": "vgg_compact"},
+    "training": {**SMALL["training"], "cached_views": 1, "phases": SMALL["training"]["phases"][:1]},
+    "evaluation": {**SMALL["evaluation"], "test_time_augmentation": "none"},
+}
+LONG_GROUPS = ("life", "runs", "tests/test_workflows.py", "tests/test_secrets.py", "tests/pipelines/test_tuning.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one worker, which makes their fixtures once; start with what takes longest.
+
+    Files that share a run are a group of their own by their mark `xdist_group`.
+    """
+    places = {}
+    for item in items:
+        mark = item.get_closest_marker("xdist_group")
+        group = str(mark.args[0]) if mark else item.nodeid.partition("::")[0]
+        if mark is None:
+            item.add_marker(pytest.mark.xdist_group(group))
+        places[item] = LONG_GROUPS.index(group) if group in LONG_GROUPS else len(LONG_GROUPS)
+    items.sort(key=places.__getitem__)
 
 
 @pytest.fixture(scope="session")
@@ -82,19 +117,19 @@ def dataset_settings(small_settings: Settings) -> Callable[..., Any]:
     return change
 
 
+def fill_folder(folder: Path, count: int, seed: int = 0, suffix: str = ".png", side: int = 32) -> Path:
+    """Write `count` different images into a class folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng([seed, *folder.as_posix().encode()[-12:]])
+    for number in range(count):
+        image = random.integers(0, 256, size=(side, side), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"face{number}{suffix}"), image)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def write_faces() -> Callable[..., Path]:
-    """Return a function that writes `count` different images into a class folder."""
-
-    def write(folder: Path, count: int, seed: int = 0, suffix: str = ".png", side: int = 32) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        random = np.random.default_rng([seed, *folder.as_posix().encode()[-12:]])
-        for number in range(count):
-            image = random.integers(0, 256, size=(side, side), dtype=np.uint8)
-            cv2.imwrite(str(folder / f"face{number}{suffix}"), image)
-        return folder
-
-    return write
+    return fill_folder
 
 
 @dataclass(frozen=True)
@@ -119,32 +154,98 @@ class FinishedRun:
         return {line[:28].strip(): line[28:].strip() for line in lines}
 
 
+def child_environment(home: Path) -> dict[str, str]:
+    """Return the environment of a process that knows nothing of this machine's user."""
+    home.mkdir(parents=True, exist_ok=True)
+    return {**{name: os.environ[name] for name in KEPT if name in os.environ}, "HOME": str(home)}
+
+
 def command(folder: Path, *arguments: str) -> tuple[list[str], dict[str, str], Path, Path]:
     """Return the command, environment, state and reports folder of a run that keeps to `folder`."""
     state, reports = folder / "state", folder / "reports"
-    home = folder / "home"
-    home.mkdir(parents=True, exist_ok=True)
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "LANG") if name in os.environ}
-    environment = {**kept, "HOME": str(home)}
     given = ["--state_folder", str(state), "--tracking.reports_folder", str(reports), *arguments]
-    return [sys.executable, str(PROJECT / "run.py"), "--pipeline", "training", *given], environment, state, reports
+    line = [sys.executable, str(PROJECT / "run.py"), "--pipeline", "training", *given]
+    return line, child_environment(folder / "home"), state, reports
+
+
+def copy_state(source: Path, target: Path) -> None:
+    """Copy a state folder; whatever its two stores say of places in the folder is said of the copy then."""
+    shutil.copytree(source, target)
+    for file in target.rglob("*.db"):
+        with closing(sqlite3.connect(file)) as database, database:
+            for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                for _, column, *_ in database.execute(f'PRAGMA table_info("{table}")').fetchall():
+                    database.execute(
+                        f'UPDATE "{table}" SET "{column}" = replace("{column}", :old, :new) '
+                        f'WHERE instr("{column}", :old)',
+                        {"old": str(source), "new": str(target)},
+                    )
+    for file in target.glob("zenml/*.yaml"):
+        file.write_text(file.read_text(encoding="utf-8").replace(str(source), str(target)), encoding="utf-8")
+
+
+SET_UP = """
+import sys
+from pathlib import Path
+from stack.local_stack import prepare_environment, prepare_stack
+state = Path(sys.argv[1])
+state.mkdir()
+prepare_environment(Path.cwd(), state, debug=False)
+prepare_stack(state, "face-emotion")
+"""
 
 
 @pytest.fixture(scope="session")
-def small_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import yaml
+def empty_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a state folder whose two stores are set up and hold no run; all workers share it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "set-up"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            environment = {**child_environment(folder / "home"), "PYTHONPATH": str(PROJECT)}
+            subprocess.run(
+                [sys.executable, "-c", SET_UP, str(folder / "state")],
+                cwd=PROJECT, env=environment, check=True, timeout=400,
+            )  # fmt: skip
+            (folder / "done").touch()
+    return folder / "state"
 
-    path = tmp_path_factory.mktemp("configs") / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL), encoding="utf-8")
+
+@pytest.fixture(scope="session")
+def set_up(empty_state: Path) -> Callable[[Path], Path]:
+    """Return a function that gives a folder a state whose stores are set up, if it has none."""
+
+    def copy(folder: Path) -> Path:
+        if not (folder / "state").exists():
+            copy_state(empty_state, folder / "state")
+        return folder
+
+    return copy
+
+
+def write_yaml(folder: Path, settings: dict[str, Any]) -> Path:
+    path = folder / "settings.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return path
 
 
 @pytest.fixture(scope="session")
-def run_small(small_yaml: Path) -> Callable[..., FinishedRun]:
+def small_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_yaml(tmp_path_factory.mktemp("small"), SMALL)
+
+
+@pytest.fixture(scope="session")
+def toy_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_yaml(tmp_path_factory.mktemp("toy"), TOY)
+
+
+@pytest.fixture(scope="session")
+def run_toy(toy_yaml: Path, set_up: Callable[[Path], Path]) -> Callable[..., FinishedRun]:
     """Return a function that runs the pipeline for real, with its stores in a folder and an empty HOME."""
 
     def run(folder: Path, *arguments: str) -> FinishedRun:
-        line, environment, state, reports = command(folder, "--config", str(small_yaml), *arguments)
+        line, environment, state, reports = command(set_up(folder), "--config", str(toy_yaml), *arguments)
         done = subprocess.run(
             line, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=400, check=False
         )
@@ -164,12 +265,12 @@ for arguments in json.loads(sys.argv[1]):
 
 
 @pytest.fixture(scope="session")
-def run_commands(small_yaml: Path) -> Callable[..., list[FinishedRun]]:
+def run_commands(toy_yaml: Path, set_up: Callable[[Path], Path]) -> Callable[..., list[FinishedRun]]:
     """Return a function that gives run.py one list of arguments after the other, with its stores in a folder."""
 
-    def run(folder: Path, *commands: list[str]) -> list[FinishedRun]:
-        _, environment, state, reports = command(folder)
-        stores = ["--state_folder", str(state), "--tracking.reports_folder", str(reports), "--config", str(small_yaml)]
+    def run(folder: Path, *commands: list[str], config: Path = toy_yaml) -> list[FinishedRun]:
+        _, environment, state, reports = command(set_up(folder))
+        stores = ["--state_folder", str(state), "--tracking.reports_folder", str(reports), "--config", str(config)]
         lines = json.dumps([[*arguments, *stores] for arguments in commands])
         done = subprocess.run(
             [sys.executable, "-c", DRIVER, lines], env={**environment, "PYTHONPATH": str(PROJECT)}, cwd=PROJECT,
@@ -187,5 +288,18 @@ def run_commands(small_yaml: Path) -> Callable[..., list[FinishedRun]]:
 
 
 @pytest.fixture(scope="session")
-def finished_run(run_small: Callable[..., FinishedRun], tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    return run_small(tmp_path_factory.mktemp("run"))
+def first_runs(
+    run_commands: Callable[..., list[FinishedRun]], small_yaml: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[FinishedRun]:
+    """Return a finished training of a whole VGG-19, and one of data that fail their checks, in the same stores."""
+    folder, faces = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("faces")
+    fill_folder(faces / "happy", 30)
+    training = ["--pipeline", "training"]
+    whole = [*training, "--classifier.width", "1"]
+    invalid = [*training, "--dataset.reader", "auto", "--dataset.path", str(faces)]
+    return run_commands(folder, whole, invalid, config=small_yaml)
+
+
+@pytest.fixture(scope="session")
+def finished_run(first_runs: list[FinishedRun]) -> FinishedRun:
+    return first_runs[0]

@@ -14,6 +14,7 @@ from vision.files.usage import MEGABYTE, measure, resident_bytes
 ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "fer2013.zip"
 
 
+@pytest.mark.duration
 @pytest.mark.shared
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"the real FER2013 is not at {ARCHIVE}")
 def test_the_known_defects_of_fer2013_are_found_and_dropped_in_time() -> None:

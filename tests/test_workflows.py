@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import PROJECT, SMALL
+from tests.conftest import PROJECT, TOY, copy_state
 
 WORKFLOWS = PROJECT / ".github" / "workflows"
 # stands in for GitHub's command line: `release list` and `release download` look into a folder of releases
@@ -196,14 +196,15 @@ class Machine:
         return output.exists() and "exported=true" in output.read_text(encoding="utf-8")
 
 
-def test_retraining_twice_meets_its_first_champion(tmp_path: Path) -> None:
-    config = tmp_path / "small.yaml"
-    promotion = {**SMALL["promotion"], "allow_drawn": True}
-    config.write_text(yaml.safe_dump({**SMALL, "promotion": promotion}), encoding="utf-8")
+def test_retraining_twice_meets_its_first_champion(tmp_path: Path, empty_state: Path) -> None:
+    config = tmp_path / "toy.yaml"
+    promotion = {**TOY["promotion"], "allow_drawn": True}
+    config.write_text(yaml.safe_dump({**TOY, "promotion": promotion}), encoding="utf-8")
     releases = tmp_path / "releases"
     releases.mkdir()
 
     first = Machine(tmp_path / "first", releases, config)
+    copy_state(empty_state, first.folder / "clone" / ".state")
     green, said = first.retrain()
 
     assert green, said
@@ -215,6 +216,7 @@ def test_retraining_twice_meets_its_first_champion(tmp_path: Path) -> None:
     shutil.copyfile(tmp_path / "first" / "clone" / "release" / "champion.zip", releases / "champion-1" / "champion.zip")
 
     second = Machine(tmp_path / "second", releases, config)
+    copy_state(empty_state, second.folder / "clone" / ".state")
     green, said = second.retrain()
 
     assert green, said

@@ -16,18 +16,18 @@ from threading import Thread
 import pytest
 import yaml
 
-from tests.conftest import PROJECT, SMALL, command
+from tests.conftest import PROJECT, TOY, command
 
 SECONDS = 300  # after which a test gives up waiting; a quiet machine needs a tenth of it
 SHORT = {
-    **SMALL,
-    "classifier": {**SMALL["classifier"], "backbone": "vgg_compact"},
+    **TOY,
+    "classifier": {**TOY["classifier"], "width": 1},  # epochs that are long enough to be killed in
     "training": {
-        **SMALL["training"],
+        **TOY["training"],
         "phases": [{"name": "all", "trainable": ["all"], "epochs": 6, "learning_rate": 0.001, "schedule": "constant",
                     "warmup_epochs": 0, "patience": 6}],
     },
-    "promotion": {**SMALL["promotion"], "allow_drawn": True},
+    "promotion": {**TOY["promotion"], "allow_drawn": True},
 }  # fmt: skip
 
 

@@ -16,8 +16,8 @@ NAME = "face-emotion-classifier"
 TRAININGS = int(os.environ.get("LOAD_TRAININGS", "5"))
 
 
-def test_trainings_at_once_on_one_store_all_end_well_and_leave_one_champion(tmp_path: Path, small_yaml: Path) -> None:
-    given = ("--config", str(small_yaml), "--promotion.allow_drawn", "true")
+def test_trainings_at_once_on_one_store_all_end_well_and_leave_one_champion(tmp_path: Path, toy_yaml: Path) -> None:
+    given = ("--config", str(toy_yaml), "--promotion.allow_drawn", "true")
     began = time.monotonic()
     started = []
     for seed in range(1, TRAININGS + 1):

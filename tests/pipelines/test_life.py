@@ -15,15 +15,15 @@ from configs.loading import load_settings
 from tests.conftest import SMALL, FinishedRun
 from vision.data.ingestion import ingest_faces
 
+pytestmark = pytest.mark.xdist_group("life")
 NAME = "face-emotion-classifier"
 EVERYTHING = {
-    "name": "everything", "trainable": ["all"], "epochs": 8, "learning_rate": 0.0005, "schedule": "cosine",
-    "warmup_epochs": 0.5, "patience": 8,
+    "name": "everything", "trainable": ["all"], "epochs": 14, "learning_rate": 0.003, "schedule": "cosine",
+    "warmup_epochs": 0.5, "patience": 14,
 }  # fmt: skip
 BETTER = [
     "--training.phases", json.dumps([EVERYTHING]), "--training.batch_size", "16", "--dataset.drawn.faces", "420",
-    "--classifier.batch_norm_blocks", "[1, 2, 3, 4, 5]", "--augmentation.rotation_degrees", "0",
-    "--augmentation.shift", "0",
+    "--classifier.width", "0.25", "--augmentation.rotation_degrees", "0", "--augmentation.shift", "0",
 ]  # fmt: skip
 TRAIN = ["--pipeline", "training", "--promotion.allow_drawn", "true"]
 
@@ -118,6 +118,18 @@ def test_the_gate_says_what_it_decided_and_rollback_what_it_did(life: Life) -> N
     assert str(version.version) == "3"
     assert version.tags["previous_champion"] == "1"
     assert len(version.tags["data_fingerprint"]) == 32
+
+
+def test_the_same_command_again_measures_the_same_with_the_data_steps_from_the_cache(life: Life) -> None:
+    client = mlflow.MlflowClient(life.steps["first"].tracking_uri)
+    first, again = (
+        client.get_run(life.steps[name].last_lines()["MLflow run"]).data.metrics for name in ("first", "the same again")
+    )
+
+    assert "ingest_data: done" in life.steps["first"].output
+    assert "ingest_data: done" not in life.steps["the same again"].output
+    for name in ("test/accuracy", "test/macro_f1", "test/negative_log_likelihood", "best_val_accuracy"):
+        assert again[name] == pytest.approx(first[name], abs=1e-6)
 
 
 def test_every_registered_version_has_a_model_card(life: Life) -> None:

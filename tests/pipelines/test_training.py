@@ -2,7 +2,6 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import pytest
 
 from configs.loading import FOLDER, load_settings
 from tests.conftest import PROJECT, SMALL, FinishedRun, command
+
+pytestmark = pytest.mark.xdist_group("runs")
 
 
 @pytest.fixture(scope="module")
@@ -153,48 +154,26 @@ def test_the_report_is_one_file_that_needs_no_other(finished_run: FinishedRun) -
         assert f"<td>{step}" in page
 
 
-def test_the_second_run_takes_data_steps_from_the_cache_and_measures_the_same(
-    finished_run: FinishedRun, run: Any, client: mlflow.MlflowClient, run_small: Callable[..., FinishedRun]
-) -> None:
-    again = run_small(finished_run.state.parent)
-
-    assert again.code == 3, again.output
-    assert "ingest_data: done" not in again.output
-    second = client.get_run(again.last_lines()["MLflow run"])
-    for name in (
-        "test/accuracy",
-        "test/macro_f1",
-        "test/negative_log_likelihood",
-        "best_val_accuracy",
-        "validation/blank_failed",
-    ):
-        assert second.data.metrics[name] == pytest.approx(run.data.metrics[name], abs=1e-6)
-    assert set(second.data.metrics) == set(run.data.metrics)
-
-
 def test_invalid_data_ends_with_code_5_a_table_and_a_failed_run(
-    finished_run: FinishedRun, client: mlflow.MlflowClient, run_small: Callable[..., FinishedRun], tmp_path: Path,
-    write_faces: Callable[..., Path],
-) -> None:  # fmt: skip
-    write_faces(tmp_path / "faces" / "happy", 30)
-
-    failed = run_small(finished_run.state.parent, "--dataset.reader", "auto", "--dataset.path", str(tmp_path / "faces"))
+    first_runs: list[FinishedRun], client: mlflow.MlflowClient
+) -> None:
+    failed = first_runs[1]
 
     assert failed.code == 5, failed.output
     assert "unassigned/disgust: 0" in failed.output
     assert "Traceback" not in failed.output
-    latest = client.search_runs(["1"], order_by=["attributes.start_time DESC"])[0]
-    assert latest.info.status == "FAILED"
-    assert latest.data.metrics["validation/class_count_failed"] == 6
-    assert latest.data.tags["dataset"] == "faces"
+    (experiment,) = [found for found in client.search_experiments() if found.name == "face-emotion"]
+    (left,) = client.search_runs([experiment.experiment_id], "tags.dataset LIKE 'faces%'")
+    assert left.info.status == "FAILED"
+    assert left.data.metrics["validation/class_count_failed"] == 6
 
 
 def test_ctrl_c_in_training_ends_with_code_130_and_names_the_checkpoint(
-    finished_run: FinishedRun, small_yaml: Path
+    finished_run: FinishedRun, toy_yaml: Path
 ) -> None:
     phase = {"name": "long", "trainable": ["head"], "epochs": 50, "learning_rate": 0.001, "schedule": "constant"}
     phases = json.dumps([{**phase, "warmup_epochs": 0, "patience": 50}])
-    line, environment, *_ = command(finished_run.state.parent, "--config", str(small_yaml), "--training.phases", phases)
+    line, environment, *_ = command(finished_run.state.parent, "--config", str(toy_yaml), "--training.phases", phases)
     process = subprocess.Popen(
         line, env=environment, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

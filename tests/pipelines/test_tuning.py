@@ -7,16 +7,12 @@ import yaml
 
 from tests.conftest import FinishedRun
 
-SEARCH = (
-    "--pipeline", "tuning", "--classifier.backbone", "vgg_compact", "--tuning.trials", "2", "--tuning.epochs", "1",
-    "--training.phases", "[{name: head, trainable: [head], epochs: 1, learning_rate: 0.001, schedule: constant, "
-    "warmup_epochs: 0, patience: 1}]",
-)  # fmt: skip
+SEARCH = ("--pipeline", "tuning", "--tuning.trials", "2", "--tuning.epochs", "1")
 
 
 @pytest.fixture(scope="module")
-def searched(run_small: Callable[..., FinishedRun], tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    return run_small(tmp_path_factory.mktemp("search"), *SEARCH)
+def searched(run_toy: Callable[..., FinishedRun], tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    return run_toy(tmp_path_factory.mktemp("search"), *SEARCH)
 
 
 def test_a_search_ends_with_a_file_for_config_and_says_how_to_use_it(searched: FinishedRun) -> None:

@@ -42,6 +42,7 @@ def settings_for(**dataset: object) -> Settings:
     return load_settings([], {"dataset": dataset})
 
 
+@pytest.mark.duration
 def test_before_the_first_run_everything_is_looked_at_and_nothing_is_made(tmp_path: Path, home: Path) -> None:
     project = tmp_path / "project"
     given = {"tracking": {"reports_folder": str(tmp_path / "reports")}, "dataset": {"path": str(project / "data")}}

@@ -242,6 +242,7 @@ def test_a_server_is_asked_for_the_experiment(serve: Callable[..., str]) -> None
     assert "MLFLOW_TRACKING_USERNAME" in check_store(serve("", status=401), EXPERIMENT).fix
 
 
+@pytest.mark.duration
 def test_a_silent_server_is_found_out_soon_and_its_password_stays_unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
     started = time.monotonic()
     with HTTPServer(("127.0.0.1", 0), Server) as never_serving:
