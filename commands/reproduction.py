@@ -40,6 +40,7 @@ THINGS = {
     "python": "Python",
     "machine": "machine",
     "cores": "cores",
+    "convolutions": "convolutions",
     "device": "device",
     "precision": "precision",
 }

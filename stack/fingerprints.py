@@ -42,14 +42,21 @@ def code_fingerprint(project: Path = PROJECT) -> str:
 
 
 def surroundings() -> dict[str, str]:
-    """Return the tags that say what a training ran on and with: lock, Python, packages, processor and cores."""
+    """Return the tags that say what a training ran on and with: lock, Python, packages, processor, kernels."""
     return {
         "lock_sha256": hash_file(PROJECT / LOCK),
         "python": platform.python_version(),
         "packages": ", ".join(f"{package} {version(package)}" for package in COMPUTED_WITH),
         "machine": f"{platform.system()} {platform.machine()}, {processor_name()}",
         "cores": str(os.cpu_count()),
+        "convolutions": convolutions(),
     }
+
+
+def convolutions() -> str:
+    """Return what computes TensorFlow's convolutions on the processor, as the environment says."""
+    chosen = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "")
+    return {"1": "oneDNN", "0": "Eigen"}.get(chosen, "as TensorFlow chooses")
 
 
 def processor_name() -> str:

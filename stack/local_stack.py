@@ -2,7 +2,10 @@
 
 import atexit
 import contextlib
+import functools
+import importlib.metadata
 import os
+import platform
 import shlex
 import shutil
 import sys
@@ -22,6 +25,9 @@ STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_tracker", "face_emotio
 SERVER_SECONDS = 20
 OWN_ZENML = "zenml"  # folder in the state folder
 USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", "ZENML_ACTIVE_STACK_ID", "ZENML_ACTIVE_STACK_NAME")
+# TensorFlow uses oneDNN by itself only on processors with AVX-512 VNNI, BF16 or AMX; elsewhere Eigen, which trains half
+# as fast with AVX2 (benchmarks/RESULTS.md, "Training speed by way of computing")
+CONVOLUTIONS = {"TF_ENABLE_ONEDNN_OPTS": "1"} if platform.machine() in ("x86_64", "AMD64") else {}
 NO_MIGRATION = "DISABLE_DATABASE_MIGRATION"  # ZenML's switch; without it ZenML migrates a store that it opens
 
 
@@ -108,6 +114,7 @@ def quiet_libraries(debug: bool) -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 14 s of waiting; MLflow's own 7 make four minutes of each request
         "TF_CPP_MIN_LOG_LEVEL": "0" if debug else "3",
         "MPLBACKEND": "Agg",
+        **CONVOLUTIONS,
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -144,10 +151,17 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
         "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
     }
     quiet_libraries(debug)
+    list_packages_once()
     if wants_users_zenml(state):
         os.environ[NO_MIGRATION] = "true"
     else:
         os.environ["ZENML_CONFIG_PATH"] = str(state / OWN_ZENML)
+
+
+def list_packages_once() -> None:
+    """Have the map of installed packages made once: ZenML makes it for each type of artifact, in half a second."""
+    remembered = functools.cache(importlib.metadata.packages_distributions)
+    setattr(importlib.metadata, "packages_distributions", remembered)  # noqa: B010 - mypy refuses the assignment
 
 
 def start_lock(state: Path) -> AbstractContextManager[None]:

@@ -11,7 +11,7 @@ import mlflow
 import pytest
 
 from configs.settings import ENVIRONMENT_PREFIX
-from tests.conftest import SMALL
+from tests.conftest import TOY
 from tests.pages import PAGES, blocks, clone_project, kind_of, of_run
 
 NOT_HERE = {"KERAS_BACKEND"}  # the lock has TensorFlow only
@@ -53,12 +53,11 @@ def small_environment(home: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "LANG") if name in os.environ}
     changed = {
         "dataset": {"image_size": 32},
-        "augmentation": {**SMALL["augmentation"], "mixup": 0},
-        "classifier": {**SMALL["classifier"], "width": 0.25},
+        "augmentation": {**TOY["augmentation"], "mixup": 0},
         "tuning": {"trials": 1, "epochs": 1, "startup_trials": 1},
         "monitoring": {"min_faces": 2},
     }
-    small = {f"{ENVIRONMENT_PREFIX}{name.upper()}": json.dumps(value) for name, value in (SMALL | changed).items()}
+    small = {f"{ENVIRONMENT_PREFIX}{name.upper()}": json.dumps(value) for name, value in (TOY | changed).items()}
     home.mkdir(exist_ok=True)
     return {**kept, **small, "HOME": str(home)}
 

@@ -62,3 +62,12 @@ def test_the_surroundings_are_tags_of_one_line() -> None:
     assert len(tags["lock_sha256"]) == 64
     assert "keras 3." in tags["packages"]
     assert all(value and "\n" not in value for value in tags.values())
+
+
+@pytest.mark.parametrize(("chosen", "said"), [("1", "oneDNN"), ("0", "Eigen"), ("", "as TensorFlow chooses")])
+def test_the_surroundings_say_what_computes_convolutions(
+    chosen: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
+
+    assert surroundings()["convolutions"] == said

@@ -1,8 +1,10 @@
 """ZenML is opened in processes of their own: its client is one of a kind in a process."""
 
 import contextlib
+import importlib.metadata
 import json
 import os
+import platform
 import shutil
 import socket
 import sqlite3
@@ -18,7 +20,14 @@ from types import SimpleNamespace
 import pytest
 
 from configs.errors import UserError
-from stack.local_stack import USERS_ZENML, find_tracking_uri, keep_login, wants_users_zenml
+from stack.local_stack import (
+    USERS_ZENML,
+    find_tracking_uri,
+    keep_login,
+    list_packages_once,
+    quiet_libraries,
+    wants_users_zenml,
+)
 from tests.conftest import PROJECT, command
 
 # prepares the stack in the state folder once for each environment of a list, and prints what each came to
@@ -260,3 +269,25 @@ def test_temporary_files_go_with_their_process_or_with_the_next_one(tmp_path: Pa
 
     assert not own.exists()
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="elsewhere TensorFlow chooses by itself")
+@pytest.mark.parametrize(("given", "used"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_onednn_computes_unless_the_user_chose_otherwise(
+    given: dict[str, str], used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(given))
+
+    quiet_libraries(debug=False)
+
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == used
+
+
+def test_the_map_of_packages_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: made.append(1) or {"a": ["b"]})
+
+    list_packages_once()
+
+    assert [importlib.metadata.packages_distributions() for _ in range(2)] == [{"a": ["b"]}] * 2
+    assert made == [1]
