@@ -74,22 +74,25 @@ TOY: dict[str, Any] = {
     "training": {**SMALL["training"], "cached_views": 1, "phases": SMALL["training"]["phases"][:1]},
     "evaluation": {**SMALL["evaluation"], "test_time_augmentation": "none"},
 }
-LONG_GROUPS = ("life", "runs", "tests/test_workflows.py", "tests/test_secrets.py", "tests/pipelines/test_tuning.py")
+LONG_FILES = (
+    "tests/pipelines/test_life.py",
+    "tests/pipelines/test_training.py",
+    "tests/test_workflows.py",
+    "tests/test_secrets.py",
+    "tests/test_docs_life.py",
+    "tests/pipelines/test_tuning.py",
+    "tests/stack/test_local_stack.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one worker, which makes their fixtures once; start with what takes longest.
+    """Put the files first that take longest: a worker that starts with one at the end works alone."""
 
-    Files that share a run are a group of their own by their mark `xdist_group`.
-    """
-    places = {}
-    for item in items:
-        mark = item.get_closest_marker("xdist_group")
-        group = str(mark.args[0]) if mark else item.nodeid.partition("::")[0]
-        if mark is None:
-            item.add_marker(pytest.mark.xdist_group(group))
-        places[item] = LONG_GROUPS.index(group) if group in LONG_GROUPS else len(LONG_GROUPS)
-    items.sort(key=places.__getitem__)
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0]
+        return LONG_FILES.index(file) if file in LONG_FILES else len(LONG_FILES)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

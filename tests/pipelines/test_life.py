@@ -15,7 +15,6 @@ from configs.loading import load_settings
 from tests.conftest import SMALL, FinishedRun
 from vision.data.ingestion import ingest_faces
 
-pytestmark = pytest.mark.xdist_group("life")
 NAME = "face-emotion-classifier"
 EVERYTHING = {
     "name": "everything", "trainable": ["all"], "epochs": 14, "learning_rate": 0.003, "schedule": "cosine",

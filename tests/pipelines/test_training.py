@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from commands.reproduction import THINGS
 from configs.loading import FOLDER, load_settings
 from tests.conftest import PROJECT, SMALL, FinishedRun, command
-
-pytestmark = pytest.mark.xdist_group("runs")
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +191,51 @@ def test_ctrl_c_in_training_ends_with_code_130_and_names_the_checkpoint(
     import keras
 
     assert keras.saving.load_model(kept, safe_mode=True).output_shape == (None, 7)
+
+
+@pytest.fixture(scope="module")
+def reproduced(finished_run: FinishedRun) -> FinishedRun:
+    """Return the finished run's reproduction, in the same stores by another process."""
+    line, environment, state, reports = command(finished_run.state.parent)
+    line[2:4] = ["--reproduce", finished_run.last_lines()["MLflow run"]]  # in the place of the pipeline
+    done = subprocess.run(
+        line, env=environment, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400,
+        check=False,
+    )  # fmt: skip
+    return FinishedRun(done.returncode, done.stdout, state, reports, environment)
+
+
+def test_a_training_is_reproduced_by_its_run_id_to_a_millionth(
+    finished_run: FinishedRun, reproduced: FinishedRun
+) -> None:
+    run_id, lines = finished_run.last_lines()["MLflow run"], reproduced.last_lines()
+
+    assert reproduced.code == 3, reproduced.output
+    assert f"settings, data, weights, code, versions and machine are those of run {run_id}" in reproduced.output
+    assert float(lines["largest difference"].split()[0]) <= 1e-6
+
+
+def test_a_run_reproduced_takes_its_data_steps_from_the_cache_and_measures_the_same(
+    finished_run: FinishedRun, reproduced: FinishedRun
+) -> None:
+    client = mlflow.MlflowClient(reproduced.tracking_uri)
+    run_id = finished_run.last_lines()["MLflow run"]
+
+    then, now = client.get_run(run_id).data, client.get_run(reproduced.last_lines()["MLflow run"]).data
+
+    assert "ingest_data: done" in finished_run.output
+    assert "ingest_data: done" not in reproduced.output
+    assert now.tags["reproduces"] == run_id
+    for name in ("test/accuracy", "test/macro_f1", "test/negative_log_likelihood", "best_val_accuracy", "temperature",
+                 "validation/blank_failed"):  # fmt: skip
+        assert now.metrics[name] == pytest.approx(then.metrics[name], abs=1e-6)
+    assert set(now.metrics) == set(then.metrics)
+
+
+def test_the_tags_and_the_kept_settings_say_all_that_a_reproduction_compares(finished_run: FinishedRun) -> None:
+    client = mlflow.MlflowClient(finished_run.tracking_uri)
+    run_id = finished_run.last_lines()["MLflow run"]
+
+    assert set(THINGS) <= set(client.get_run(run_id).data.tags)
+    file = Path(client.download_artifacts(run_id, "settings.json"))
+    assert json.loads(file.read_text())["dataset"]["drawn"]["faces"] == 210

@@ -176,7 +176,11 @@ def test_a_model_lives_through_promotion_holding_rejection_and_rollback(
     stages = {found.name: str(found.stage) for found in Client().list_model_versions(name).items}
     assert stages == {f"mlflow-{number(first)}": "production", f"mlflow-{number(second)}": "archived"}
 
-    refused = {number(first): "is the champion already", number(weaker): "never was champion", "99": "no registered"}
+    refused = {
+        number(first): "is the champion already",
+        number(weaker): "never was champion",
+        "99": "is not a registered",
+    }
     for asked, problem in refused.items():
         with pytest.raises(UserError, match=problem):
             roll_back(version=int(asked))
@@ -329,6 +333,7 @@ def test_changed_data_is_not_enough_where_retraining_asks_for_drift(
 
 MOVE = """
 import itertools, sys, mlflow
+from stack import registry
 uri, name, folder, *numbers = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 for count, number in enumerate(itertools.cycle(numbers)):
