@@ -31,7 +31,7 @@ train: setup ## train on data/, or on drawn faces if that is empty (ARGS="--data
 compare: setup ## champion, challenger and the last runs as a table
 	@$(RUN) run.py --compare $(ARGS)
 
-doctor: setup ## look over this machine and say what to mend
+doctor: setup ## look over this machine and say what to fix
 	@$(RUN) run.py --doctor $(ARGS)
 
 test: setup ## run the tests, two at a time, then those of durations (no network needed; ARGS="tests/vision -k VGG")

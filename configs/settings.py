@@ -302,7 +302,7 @@ class NumberSpace(Section):
     @model_validator(mode="after")
     def bounds_are_in_order(self) -> Self:
         if self.low >= self.high or (self.log and self.low <= 0):
-            raise ValueError(f"low {self.low:g} and high {self.high:g} are no range; log needs low above 0")
+            raise ValueError(f"low {self.low:g} and high {self.high:g} do not make a range; log needs low above 0")
         return self
 
 

@@ -32,7 +32,7 @@ SECTIONS = {
     "seed", "tracking", "dataset", "validation", "balance", "preprocessing", "augmentation", "classifier", "training",
     "evaluation", "promotion", "onnx",
 }  # fmt: skip
-UNFINISHED = "unfinished"  # folder in the state folder of what stopped trainings go on from
+UNFINISHED = "unfinished"  # folder in the state folder from which stopped trainings resume
 EXIT_CODES = {"promoted": 0, "held": HELD, "rejected": REJECTED}
 
 

@@ -70,7 +70,7 @@ def test_the_later_overlay_wins(tmp_path: Path) -> None:
         ({"dataset": {"class_names": ["sad", "sad"]}}, r"class names are unique"),
         ({"preprocessing": {"image_size": 64}}, r"image_size is 64, allowed: 32 to dataset\.image_size, which is 48"),
         ({"augmentation": {"mixup": "0.2"}, "training": {"imbalance": "class_weight"}}, r"allowed with mixup: none"),
-        ({"tuning": {"space": {"seed": {"low": 2, "high": 1, "log": False}}}}, r"low 2 and high 1 are no range"),
+        ({"tuning": {"space": {"seed": {"low": 2, "high": 1, "log": False}}}}, r"low 2 and high 1 do not make a range"),
         ({"tuning": {"space": {"seed": {"choices": []}}}}, r"space\.seed\.list\.choices = \[\]: .*at least 1 item"),
         (
             {"tuning": {"space": {"seed": {"step": 1}}}},
