@@ -17,6 +17,7 @@ from benchmarks.measuring import PROJECT, Table, parser, publish, start
 BACKBONES = ("vgg19", "vgg_compact")
 BATCHES, QUICK_BATCHES = (32, 128, 256), (32,)
 STEPS, LEAST_STEPS, ENOUGH_SECONDS = 12, 2, 6.0  # a step of a large batch takes many seconds where it is slow
+NO_KERNEL = "could not create a primitive descriptor"  # of oneDNN
 CROP, CLASSES = 44, 7
 FLOATS = {"AVX2": 8, "AVX-512": 16}  # float32 numbers in a register
 FMA_UNITS = 2  # of a core; each multiplies and adds a register's numbers in every cycle
@@ -93,14 +94,19 @@ def measure(backbone: str, way: Way) -> dict[str, float]:
     return {"faces_per_second": speed, "multiplications": multiplications(classifier)}
 
 
-def measure_apart(backbone: str, way: Way, isa: str) -> dict[str, float]:
-    """Measure in a process of its own, since TensorFlow reads its switches when it is imported."""
+def measure_apart(backbone: str, way: Way, isa: str) -> dict[str, float] | None:
+    """Measure in a process of its own, since TensorFlow reads its switches when it is imported.
+
+    None where oneDNN has no convolution for the processor in that precision.
+    """
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": str(int(way.onednn)), "OMP_NUM_THREADS": str(way.threads)}
     if isa:
         environment["ONEDNN_MAX_CPU_ISA"] = isa
     child = [backbone, str(int(way.onednn)), way.precision, str(way.batch), str(way.threads)]
     line = [sys.executable, "-m", "benchmarks.training_speed", "--child", *child]
     done = subprocess.run(line, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    if NO_KERNEL in done.stderr:
+        return None
     if done.returncode:
         raise RuntimeError(f"{' '.join(child)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -150,6 +156,9 @@ def measure_all(options: Namespace) -> Table:
     for backbone in BACKBONES:
         for way in ways(options.quick):
             found = measure_apart(backbone, way, options.isa)
+            if found is None:
+                rows.append((f"{backbone}: {way.name}", "not there", ""))
+                continue
             share = found["faces_per_second"] * found["multiplications"] * PASSES / limit
             rows.append((f"{backbone}: {way.name}", found["faces_per_second"], f"{share:.0%}"))
             print(rows[-1], file=sys.stderr, flush=True)
