@@ -294,13 +294,15 @@ def run_commands(toy_yaml: Path, set_up: Callable[[Path], Path]) -> Callable[...
 def first_runs(
     run_commands: Callable[..., list[FinishedRun]], small_yaml: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> list[FinishedRun]:
-    """Return a finished training of a whole VGG-19, and one of data that fail their checks, in the same stores."""
+    """Return a training of a whole VGG-19, a toy's, and one of data that fail their checks, in the same stores."""
     folder, faces = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("faces")
     fill_folder(faces / "happy", 30)
     training = ["--pipeline", "training"]
     whole = [*training, "--classifier.width", "1"]
     invalid = [*training, "--dataset.reader", "auto", "--dataset.path", str(faces)]
-    return run_commands(folder, whole, invalid, config=small_yaml)
+    phases = json.dumps(TOY["training"]["phases"])
+    toy = [*training, "--classifier.backbone", "vgg_compact", "--training.phases", phases]
+    return run_commands(folder, whole, toy, invalid, config=small_yaml)
 
 
 @pytest.fixture(scope="session")

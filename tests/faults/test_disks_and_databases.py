@@ -1,4 +1,3 @@
-
 """Disks that are full or read-only, databases that are damaged or locked, and too little memory."""
 
 import contextlib

@@ -156,7 +156,7 @@ def test_the_report_is_one_file_that_needs_no_other(finished_run: FinishedRun) -
 def test_invalid_data_ends_with_code_5_a_table_and_a_failed_run(
     first_runs: list[FinishedRun], client: mlflow.MlflowClient
 ) -> None:
-    failed = first_runs[1]
+    failed = first_runs[2]
 
     assert failed.code == 5, failed.output
     assert "unassigned/disgust: 0" in failed.output
@@ -194,10 +194,15 @@ def test_ctrl_c_in_training_ends_with_code_130_and_names_the_checkpoint(
 
 
 @pytest.fixture(scope="module")
-def reproduced(finished_run: FinishedRun) -> FinishedRun:
-    """Return the finished run's reproduction, in the same stores by another process."""
-    line, environment, state, reports = command(finished_run.state.parent)
-    line[2:4] = ["--reproduce", finished_run.last_lines()["MLflow run"]]  # in the place of the pipeline
+def toy_run(first_runs: list[FinishedRun]) -> FinishedRun:
+    return first_runs[1]
+
+
+@pytest.fixture(scope="module")
+def reproduced(toy_run: FinishedRun) -> FinishedRun:
+    """Return the toy run's reproduction, in the same stores by another process."""
+    line, environment, state, reports = command(toy_run.state.parent)
+    line[2:4] = ["--reproduce", toy_run.last_lines()["MLflow run"]]  # in the place of the pipeline
     done = subprocess.run(
         line, env=environment, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400,
         check=False,
@@ -205,10 +210,8 @@ def reproduced(finished_run: FinishedRun) -> FinishedRun:
     return FinishedRun(done.returncode, done.stdout, state, reports, environment)
 
 
-def test_a_training_is_reproduced_by_its_run_id_to_a_millionth(
-    finished_run: FinishedRun, reproduced: FinishedRun
-) -> None:
-    run_id, lines = finished_run.last_lines()["MLflow run"], reproduced.last_lines()
+def test_a_training_is_reproduced_by_its_run_id_to_a_millionth(toy_run: FinishedRun, reproduced: FinishedRun) -> None:
+    run_id, lines = toy_run.last_lines()["MLflow run"], reproduced.last_lines()
 
     assert reproduced.code == 3, reproduced.output
     assert f"settings, data, weights, code, versions and machine are those of run {run_id}" in reproduced.output
@@ -216,10 +219,10 @@ def test_a_training_is_reproduced_by_its_run_id_to_a_millionth(
 
 
 def test_a_run_reproduced_takes_its_data_steps_from_the_cache_and_measures_the_same(
-    finished_run: FinishedRun, reproduced: FinishedRun
+    finished_run: FinishedRun, toy_run: FinishedRun, reproduced: FinishedRun
 ) -> None:
     client = mlflow.MlflowClient(reproduced.tracking_uri)
-    run_id = finished_run.last_lines()["MLflow run"]
+    run_id = toy_run.last_lines()["MLflow run"]
 
     then, now = client.get_run(run_id).data, client.get_run(reproduced.last_lines()["MLflow run"]).data
 
