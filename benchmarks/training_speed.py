@@ -40,12 +40,11 @@ class Way:
     onednn: bool
     precision: str
     batch: int
-    threads: int
 
     @property
     def name(self) -> str:
         library = "oneDNN" if self.onednn else "Eigen"
-        return f"{library}, {self.precision}, batch {self.batch}, {self.threads} threads"
+        return f"{library}, {self.precision}, batch {self.batch}"
 
 
 def multiplications(classifier: Any) -> int:
@@ -66,14 +65,12 @@ def measure(backbone: str, way: Way) -> dict[str, float]:
     """Return faces_per_second and multiplications of one way, in this process."""
     import keras
     import numpy as np
-    import tensorflow as tf
 
     from configs.loading import load_settings
     from vision.model.classifier import BFLOAT16, FLOAT32, build_classifier
     from vision.model.fused_batch_norm import fuse_batch_norm
     from vision.training.devices import make_deterministic
 
-    tf.config.threading.set_intra_op_parallelism_threads(way.threads)
     make_deterministic(0)
     given = {"backbone": backbone, "weights": "none", "crop_size": CROP}
     settings = load_settings([], {"classifier": given}).classifier
@@ -99,10 +96,10 @@ def measure_apart(backbone: str, way: Way, isa: str) -> dict[str, float] | None:
 
     None where oneDNN has no convolution for the processor in that precision.
     """
-    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": str(int(way.onednn)), "OMP_NUM_THREADS": str(way.threads)}
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": str(int(way.onednn))}
     if isa:
         environment["ONEDNN_MAX_CPU_ISA"] = isa
-    child = [backbone, str(int(way.onednn)), way.precision, str(way.batch), str(way.threads)]
+    child = [backbone, str(int(way.onednn)), way.precision, str(way.batch)]
     line = [sys.executable, "-m", "benchmarks.training_speed", "--child", *child]
     done = subprocess.run(line, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     if NO_KERNEL in done.stderr:
@@ -126,23 +123,22 @@ def fma_limit(isa: str) -> tuple[float, str]:
 
 def ways(quick: bool) -> list[Way]:
     """Return what is measured: every batch size by Eigen and by oneDNN in float32, and by oneDNN in bfloat16."""
-    cores = os.cpu_count() or 1
     batches = QUICK_BATCHES if quick else BATCHES
-    found = [Way(onednn, "float32", batch, cores) for onednn, batch in itertools.product((False, True), batches)]
+    found = [Way(onednn, "float32", batch) for onednn, batch in itertools.product((False, True), batches)]
     if not quick:
-        found += [Way(True, "bfloat16", batch, cores) for batch in batches]
+        found += [Way(True, "bfloat16", batch) for batch in batches]
     return found
 
 
 def main() -> None:
     """Measure every way of both networks, and print a table."""
     options_parser = parser(__doc__ or "", rounds=1)
-    options_parser.add_argument("--child", nargs=5, help="measure one way, in this process")
+    options_parser.add_argument("--child", nargs=4, help="measure one way, in this process")
     options_parser.add_argument("--isa", default="", help="let oneDNN use no more than this, such as AVX2")
     options = options_parser.parse_args()
     if options.child:
-        backbone, onednn, precision, batch, threads = options.child
-        way = Way(onednn == "1", precision, int(batch), int(threads))
+        backbone, onednn, precision, batch = options.child
+        way = Way(onednn == "1", precision, int(batch))
         print(json.dumps(measure(backbone, way)))
         return
     publish(measure_all(options), options)
