@@ -97,11 +97,11 @@ def wants_users_zenml(state: Path) -> bool:
     return any(given.values())
 
 
-def quiet_libraries(debug: bool) -> None:
-    """Set what ZenML, MLflow, Great Expectations and TensorFlow read when they are imported: no telemetry and,
+def library_defaults(debug: bool = False) -> dict[str, str]:
+    """Return what ZenML, MLflow, Great Expectations and TensorFlow shall read when they are imported: no telemetry and,
     without `debug`, only this project's own messages on the console.
     """
-    defaults = {
+    return {
         "ZENML_ANALYTICS_OPT_IN": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "GX_ANALYTICS_ENABLED": "false",
@@ -116,7 +116,11 @@ def quiet_libraries(debug: bool) -> None:
         "MPLBACKEND": "Agg",
         **CONVOLUTIONS,
     }
-    for name, value in defaults.items():
+
+
+def quiet_libraries(debug: bool) -> None:
+    """Set in the environment what `library_defaults` returns and it does not say yet."""
+    for name, value in library_defaults(debug).items():
         os.environ.setdefault(name, value)
 
 

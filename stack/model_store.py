@@ -17,6 +17,7 @@ from mlflow.types import Schema, TensorSpec
 
 from stack.error_messages import StoreError, talking_to_mlflow
 from stack.registry import ModelError, RegisteredVersion, find_version
+from vision.files.hashes import hash_file
 from vision.lifecycle.drift import PROPERTIES
 from vision.model.classifier import input_side, load_safely, load_teacher
 from vision.model.runtimes import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor
@@ -27,6 +28,8 @@ DECISION = "promotion/decision.json"
 ONNX = "onnx"  # folder of ONNX_FILES among the artifacts of the version's run
 CARD = "model_card"  # .md and .html, artifacts of the version's run
 REFERENCE_ROWS = 10_000_000  # as many as dataset.max_images allows
+MODELS_IN_MEMORY = 2
+_in_memory: dict[str, keras.Model] = {}  # by the SHA-256 of its file, the last used last
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def load_model(uri: str) -> LoadedModel:
         if len(files) != 1:
             raise ModelError(f"the model {uri} has {len(files)} .keras files, expected one; no other form is loaded")
         # not mlflow.tensorflow.load_model: it would also run code and unpickle from a model that others logged
-        file, classifier = files[0], load_safely(files[0])
+        file, classifier = files[0], _load_once(files[0])
         class_names = tuple((described.metadata or {})["class_names"])
     except (ModelError, StoreError):
         raise
@@ -64,6 +67,19 @@ def load_model(uri: str) -> LoadedModel:
         raise ModelError(f"the model {uri} cannot be loaded: {type(error).__name__}: {error}") from error
     version = uri.rsplit("/", 1)[-1] if uri.startswith("models:/") else uri
     return LoadedModel(version, classifier, class_names, file)
+
+
+def _load_once(file: Path) -> keras.Model:
+    """Load a .keras file in safe mode, or return what a file of the same content was loaded as.
+
+    Several steps of a run load champion and challenger, and each loading costs seconds of building and tracing.
+    """
+    digest = hash_file(file)
+    classifier = _in_memory.pop(digest, None) or load_safely(file)
+    _in_memory[digest] = classifier
+    for oldest in list(_in_memory)[:-MODELS_IN_MEMORY]:
+        del _in_memory[oldest]
+    return classifier
 
 
 def find_teacher(teacher: str) -> tuple[keras.Model | None, pd.DataFrame | None]:

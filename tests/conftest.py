@@ -1,13 +1,13 @@
 """Fixtures: the real settings made small, drawn faces, stores that are set up, and one finished run of the pipeline."""
 
-import json
+import gc
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ for name, value in {
     "ZENML_CUSTOM_SOURCE_ROOT": str(PROJECT),  # otherwise the main module's folder, which a worker does not have
 }.items():
     os.environ[name] = value
+gc.set_threshold(50_000, 20, 20)  # as run.py has it
 
 import cv2
 import numpy as np
@@ -36,6 +37,8 @@ from filelock import FileLock
 
 from configs.loading import load_settings
 from configs.settings import Settings
+from stack.local_stack import library_defaults
+from tests.preloaded import PreloadedProcess
 from vision.data.faces import FaceSet
 from vision.data.ingestion import ingest_faces
 from vision.data.preprocessing import preprocess_faces
@@ -74,25 +77,39 @@ TOY: dict[str, Any] = {
     "training": {**SMALL["training"], "cached_views": 1, "phases": SMALL["training"]["phases"][:1]},
     "evaluation": {**SMALL["evaluation"], "test_time_augmentation": "none"},
 }
-LONG_FILES = (
-    "tests/pipelines/test_life.py",
-    "tests/pipelines/test_training.py",
+LONG = (
+    "tests/pipelines",
     "tests/test_workflows.py",
     "tests/test_secrets.py",
     "tests/test_docs_life.py",
-    "tests/pipelines/test_tuning.py",
     "tests/stack/test_local_stack.py",
 )
 
 
+def unit(nodeid: str) -> str:
+    """Return what one worker does alone, because its fixtures are made once: a file, or all of tests/pipelines."""
+    return LONG[0] if nodeid.startswith(LONG[0]) else nodeid.partition("::")[0]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files first that take longest: a worker that starts with one at the end works alone."""
+    """Put first what takes longest: a worker that starts with it at the end works alone."""
 
     def place(item: pytest.Item) -> int:
-        file = item.nodeid.partition("::")[0]
-        return LONG_FILES.index(file) if file in LONG_FILES else len(LONG_FILES)
+        return LONG.index(unit(item.nodeid)) if unit(item.nodeid) in LONG else len(LONG)
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests out by `unit`; the groups of pytest-xdist 3.8 have no effect under pytest 9.2."""
+    from xdist.scheduler.loadfile import LoadFileScheduling
+
+    class ByUnit(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit(nodeid)
+
+    return ByUnit(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -244,67 +261,28 @@ def toy_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_toy(toy_yaml: Path, set_up: Callable[[Path], Path]) -> Callable[..., FinishedRun]:
-    """Return a function that runs the pipeline for real, with its stores in a folder and an empty HOME."""
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreloadedProcess]:
+    """Start, once a worker, the process from which those of run.py are forked."""
+    process = PreloadedProcess({**child_environment(tmp_path_factory.mktemp("preloaded")), **library_defaults()})
+    yield process
+    process.close()
 
-    def run(folder: Path, *arguments: str) -> FinishedRun:
-        line, environment, state, reports = command(set_up(folder), "--config", str(toy_yaml), *arguments)
-        done = subprocess.run(
-            line, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=400, check=False
-        )
-        return FinishedRun(done.returncode, done.stdout + done.stderr, state, reports, environment)
+
+@pytest.fixture(scope="session")
+def run_commands(
+    toy_yaml: Path, set_up: Callable[[Path], Path], preloaded: PreloadedProcess
+) -> Callable[..., list[FinishedRun]]:
+    """Return a function that gives run.py one list of words after the other in one process, with TOY's settings under
+    them, an empty HOME, its stores in a folder, and what else is said of its environment.
+    """
+
+    def run(folder: Path, *commands: list[str], environment: dict[str, str] | None = None) -> list[FinishedRun]:
+        _, known, state, reports = command(set_up(folder))
+        stores = ["--state_folder", str(state), "--tracking.reports_folder", str(reports)]
+        log = Path(tempfile.mkdtemp(dir=folder), "output.txt")
+        toy = ["--config", str(toy_yaml)]
+        words = [({}, [*stores, *([] if "--reproduce" in own else toy), *own]) for own in commands]
+        done = preloaded.run(PROJECT, {**known, **(environment or {})}, words, log)
+        return [FinishedRun(code, said, state, reports, known) for code, said in done]
 
     return run
-
-
-# several commands in one process, which imports TensorFlow once
-DRIVER = """
-import json, sys
-import run
-for arguments in json.loads(sys.argv[1]):
-    code = run.main(arguments)
-    print(f"\\x1e{code}\\x1e", flush=True)
-"""
-
-
-@pytest.fixture(scope="session")
-def run_commands(toy_yaml: Path, set_up: Callable[[Path], Path]) -> Callable[..., list[FinishedRun]]:
-    """Return a function that gives run.py one list of arguments after the other, with its stores in a folder."""
-
-    def run(folder: Path, *commands: list[str], config: Path = toy_yaml) -> list[FinishedRun]:
-        _, environment, state, reports = command(set_up(folder))
-        stores = ["--state_folder", str(state), "--tracking.reports_folder", str(reports), "--config", str(config)]
-        lines = json.dumps([[*arguments, *stores] for arguments in commands])
-        done = subprocess.run(
-            [sys.executable, "-c", DRIVER, lines], env={**environment, "PYTHONPATH": str(PROJECT)}, cwd=PROJECT,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
-        parts = done.stdout.split("\x1e")
-        outputs, codes = parts[:-1:2], parts[1::2]
-        return [
-            FinishedRun(int(code), output, state, reports, environment)
-            for output, code in zip(outputs, codes, strict=True)
-        ]
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def first_runs(
-    run_commands: Callable[..., list[FinishedRun]], small_yaml: Path, tmp_path_factory: pytest.TempPathFactory
-) -> list[FinishedRun]:
-    """Return a training of a whole VGG-19, a toy's, and one of data that fail their checks, in the same stores."""
-    folder, faces = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("faces")
-    fill_folder(faces / "happy", 30)
-    training = ["--pipeline", "training"]
-    whole = [*training, "--classifier.width", "1"]
-    invalid = [*training, "--dataset.reader", "auto", "--dataset.path", str(faces)]
-    phases = json.dumps(TOY["training"]["phases"])
-    toy = [*training, "--classifier.backbone", "vgg_compact", "--training.phases", phases]
-    return run_commands(folder, whole, toy, invalid, config=small_yaml)
-
-
-@pytest.fixture(scope="session")
-def finished_run(first_runs: list[FinishedRun]) -> FinishedRun:
-    return first_runs[0]

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,21 +10,11 @@ import pytest
 from configs.settings import ENVIRONMENT_PREFIX
 from tests.conftest import KEPT, PROJECT, TOY
 from tests.pages import PAGES, blocks, clone_project, kind_of, of_run
+from tests.preloaded import PreloadedProcess
 
 NOT_HERE = {"KERAS_BACKEND"}  # the lock has TensorFlow only
 MODEL = "face-emotion-classifier"
 
-# several commands in one process, each with its own environment: TensorFlow is imported once
-DRIVER = """
-import json, os, sys
-import run
-for environment, arguments in json.loads(sys.argv[1]):
-    os.environ.update(environment)
-    code = run.main(arguments)
-    for name in environment:
-        del os.environ[name]
-    print(f"\\x1e{code}\\x1e", flush=True)
-"""
 LIFE = [  # what a reader does in this order, and how it may end
     ("--doctor", {0, 2}),  # a machine's own faults are not the pages'
     ("--pipeline training", {0}),
@@ -37,9 +25,9 @@ LIFE = [  # what a reader does in this order, and how it may end
 ]
 # kinds that are run for real, with what they have to leave, by the tests that are named
 ELSEWHERE = {
-    **dict.fromkeys(("monitoring", "retraining", "rollback", "export", "import"), "tests/pipelines/test_life.py"),
+    **dict.fromkeys(("monitoring", "retraining", "rollback", "export", "import"), "tests/pipelines/conftest.py"),
     "tuning": "tests/pipelines/test_tuning.py",
-    "reproduce": "tests/pipelines/test_training.py",
+    "reproduce": "tests/pipelines/conftest.py",
     "help": "tests/test_run.py",
 }
 
@@ -58,7 +46,7 @@ def small_environment(home: Path) -> dict[str, str]:
     return {**kept, **small, "HOME": str(home)}
 
 
-def run_life(clone: Path, life: list[tuple[str, set[int]]]) -> list[str]:
+def run_life(clone: Path, life: list[tuple[str, set[int]]], preloaded: PreloadedProcess) -> list[str]:
     """Run these commands of the pages in one process in the clone; return what each printed."""
     found = {" ".join(command.arguments or []): command for command in of_run()}
     missing = [text for text, _ in life if text not in found]
@@ -70,15 +58,10 @@ def run_life(clone: Path, life: list[tuple[str, set[int]]]) -> list[str]:
         )
         for text, _ in life
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(lines)], env=small_environment(clone.parent / "home"),
-        cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    parts = done.stdout.split("\x1e")
-    for (text, codes), output, code in zip(life, parts[:-1:2], parts[1::2], strict=True):
-        assert int(code) in codes, f"{text}: code {code}\n{output}"
-    return parts[:-1:2]
+    done = preloaded.run(clone, small_environment(clone.parent / "home"), lines, clone.parent / "output.txt")
+    for (text, codes), (code, output) in zip(life, done, strict=True):
+        assert code in codes, f"{text}: code {code}\n{output}"
+    return [output for _, output in done]
 
 
 def test_every_kind_of_command_on_the_pages_is_run() -> None:
@@ -96,9 +79,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_commands_of_a_models_life_and_the_python_blocks_run_as_they_stand(
-    clone: Path, monkeypatch: pytest.MonkeyPatch
+    clone: Path, monkeypatch: pytest.MonkeyPatch, preloaded: PreloadedProcess
 ) -> None:
-    outputs = dict(zip([text for text, _ in LIFE], run_life(clone, LIFE), strict=True))
+    outputs = dict(zip([text for text, _ in LIFE], run_life(clone, LIFE, preloaded), strict=True))
 
     assert "promoted" in outputs["--pipeline training"]
     assert (clone / "path" / "to" / "output" / "classifier.keras").is_file()

@@ -38,8 +38,9 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[psutil.Proces
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     line = shlex.split(Tracking(f"sqlite:///{folder / 'mlflow.db'}", "face_emotion").ui_command)
+    line += ["--port", str(port), "--workers", "1"]
     with (folder / "log.txt").open("wb") as log:
-        started = subprocess.Popen([*line, "--port", str(port)], cwd=folder, env=os.environ, stdout=log, stderr=log)
+        started = subprocess.Popen(line, cwd=folder, env=os.environ, stdout=log, stderr=log)
         process = psutil.Process(started.pid)
         try:
             deadline = time.monotonic() + 180

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import PROJECT, FinishedRun, command
+from tests.conftest import FinishedRun
 
 USER, PASSWORD, TOKEN = "keeper", "hush-password-5f1c7", "hush-token-93ad2"
 PLANTED = {
@@ -120,16 +120,11 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def run_with(toy_yaml: Path) -> Callable[..., FinishedRun]:
-    """Return a function that gives run.py arguments and an environment that holds the planted secrets."""
+def run_with(run_commands: Callable[..., list[FinishedRun]]) -> Callable[..., FinishedRun]:
+    """Return a function that runs a pipeline in an environment that holds the planted secrets."""
 
-    def run(folder: Path, environment: dict[str, str], *arguments: str) -> FinishedRun:
-        line, kept, state, reports = command(folder, "--config", str(toy_yaml), *arguments)
-        done = subprocess.run(
-            line, env={**kept, **PLANTED, **environment}, cwd=PROJECT, capture_output=True, text=True, timeout=600,
-            check=False,
-        )  # fmt: skip
-        return FinishedRun(done.returncode, done.stdout + done.stderr, state, reports, kept)
+    def run(folder: Path, environment: dict[str, str], pipeline: str) -> FinishedRun:
+        return run_commands(folder, ["--pipeline", pipeline], environment={**PLANTED, **environment})[0]
 
     return run
 
@@ -139,7 +134,7 @@ def trained(
     server: Server, run_with: Callable[..., FinishedRun], tmp_path_factory: pytest.TempPathFactory
 ) -> FinishedRun:
     uri = f"http://{USER}:{PASSWORD}@127.0.0.1:{server.port}"
-    return run_with(tmp_path_factory.mktemp("run"), {"MLFLOW_TRACKING_URI": uri})
+    return run_with(tmp_path_factory.mktemp("run"), {"MLFLOW_TRACKING_URI": uri}, "training")
 
 
 def test_a_training_with_a_login_in_the_tracking_uri_leaves_no_secret_anywhere(
@@ -152,13 +147,12 @@ def test_a_training_with_a_login_in_the_tracking_uri_leaves_no_secret_anywhere(
 
 
 def test_a_token_of_the_environment_is_sent_and_never_kept(
-    trained: FinishedRun, server: Server, run_with: Callable[..., FinishedRun], set_up: Callable[[Path], Path],
-    tmp_path: Path,
-) -> None:  # fmt: skip
+    trained: FinishedRun, server: Server, run_with: Callable[..., FinishedRun], tmp_path: Path
+) -> None:
     server.asked.clear()
     environment = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{server.port}", "MLFLOW_TRACKING_TOKEN": TOKEN}
 
-    done = run_with(set_up(tmp_path), environment, "--pipeline", "rollback")
+    done = run_with(tmp_path, environment, "rollback")
 
     assert done.code == 2, done.output
     assert "has no champion" in done.output  # so the server was asked, and answered
@@ -168,11 +162,11 @@ def test_a_token_of_the_environment_is_sent_and_never_kept(
 
 
 def test_a_server_that_turns_away_is_named_without_the_login(
-    server: Server, run_with: Callable[..., FinishedRun], set_up: Callable[[Path], Path], tmp_path: Path
+    server: Server, run_with: Callable[..., FinishedRun], tmp_path: Path
 ) -> None:
     wrong = {"MLFLOW_TRACKING_URI": f"http://{USER}:{TOKEN}@127.0.0.1:{server.port}"}
 
-    done = run_with(set_up(tmp_path), wrong, "--pipeline", "rollback")
+    done = run_with(tmp_path, wrong, "rollback")
 
     assert done.code != 0
     assert leaks(tmp_path, done.output) == []

@@ -39,9 +39,10 @@ def train(backend: str, folder: Path, *arguments: str, without: str = "") -> sub
 
 # the GPU's recipe with all that it switches on, made small
 SHORT = (
-    "--classifier.backbone", "vgg_compact", "--classifier.weights", "none", "--dataset.reader", "drawn",
-    "--dataset.drawn.faces", "210", "--preprocessing.validation_share", "0.2", "--training.batch_size", "32",
-    "--training.phases", "[{name: all, trainable: [all], epochs: 2, learning_rate: 0.02, schedule: cosine, "
+    "--classifier.backbone", "vgg_compact", "--classifier.weights", "none", "--classifier.width", "0.25",
+    "--dataset.reader", "drawn", "--dataset.drawn.faces", "210", "--preprocessing.validation_share", "0.2",
+    "--training.batch_size", "32", "--training.phases",
+    "[{name: all, trainable: [all], epochs: 2, learning_rate: 0.02, schedule: cosine, "
     "warmup_epochs: 1, patience: 9}]",
 )  # fmt: skip
 
