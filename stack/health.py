@@ -12,8 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import yaml
 from click import get_app_dir
@@ -32,6 +30,7 @@ from stack.local_stack import (
     tracking_uri,
     wants_users_zenml,
 )
+from stack.places import local_path
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -206,16 +205,15 @@ def check_artifacts(uri: str, store: Store, experiment: str, state: Path) -> Fin
     if sqlite_path(uri) is None:
         return Finding(ARTIFACTS, "where the MLflow store says")
     ours = str(state / "mlflow" / "artifacts")
-    place = store.artifacts or ours
-    if place.startswith("file:"):
-        place = url2pathname(urlsplit(place).path)
-    if "://" in place:
-        return Finding(ARTIFACTS, shown_address(place))
-    if place != ours and not os.path.exists(place):
+    named = store.artifacts or ours
+    place = local_path(named)
+    if place is None:
+        return Finding(ARTIFACTS, shown_address(named))
+    if str(place) != ours and not os.path.exists(place):
         found = f"{place}, where the experiment {experiment} keeps them, is gone; was the project moved?"
         return Finding.wrong(ARTIFACTS, found, "move the project back, or start a new store with --state_folder FOLDER")
-    fix = f"chmod u+rwx {nearest(Path(place))}, or start a new store with --state_folder FOLDER"
-    return check_folder(ARTIFACTS, Path(place), fix)
+    fix = f"chmod u+rwx {nearest(place)}, or start a new store with --state_folder FOLDER"
+    return check_folder(ARTIFACTS, place, fix)
 
 
 def why_silent(url: str) -> str:

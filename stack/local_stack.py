@@ -152,6 +152,11 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
     }
     quiet_libraries(debug)
     list_packages_once()
+    choose_zenml(state)
+
+
+def choose_zenml(state: Path) -> None:
+    """Have ZenML use our own store in the state folder, or the user's where the environment asks for it."""
     if wants_users_zenml(state):
         os.environ[NO_MIGRATION] = "true"
     else:

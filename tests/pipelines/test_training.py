@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -200,7 +201,9 @@ def toy_run(first_runs: list[FinishedRun]) -> FinishedRun:
 
 @pytest.fixture(scope="module")
 def reproduced(toy_run: FinishedRun) -> FinishedRun:
-    """Return the toy run's reproduction, in the same stores by another process."""
+    """Return the toy run's reproduction by another process, in the same stores, of which some files were deleted."""
+    for name in ("artifacts/preview_augmentation", "checkpoints", "features"):  # to free space, say
+        shutil.rmtree(toy_run.state / name)
     line, environment, state, reports = command(toy_run.state.parent)
     line[2:4] = ["--reproduce", toy_run.last_lines()["MLflow run"]]  # in the place of the pipeline
     done = subprocess.run(
@@ -228,6 +231,7 @@ def test_a_run_reproduced_takes_its_data_steps_from_the_cache_and_measures_the_s
 
     assert "ingest_data: done" in finished_run.output
     assert "ingest_data: done" not in reproduced.output
+    assert "preview_augmentation: done" in reproduced.output  # its artifact was deleted
     assert now.tags["reproduces"] == run_id
     for name in ("test/accuracy", "test/macro_f1", "test/negative_log_likelihood", "best_val_accuracy", "temperature",
                  "validation/blank_failed"):  # fmt: skip
