@@ -5,7 +5,7 @@ import signal
 import sys
 import traceback
 
-from commands import alerts, bare, compare, doctor, reproduce, run_pipeline, tidy
+from commands import alerts, bare, compare, doctor, relocate, reproduce, run_pipeline, tidy
 from commands.command_line import Command, parse_words
 from configs.errors import STOPPED_BY_USER, UNEXPECTED, UserError
 from pipelines.runner import Outcome
@@ -23,6 +23,8 @@ def dispatch(command: Command) -> Outcome:
         return compare.run(command)
     if command.tidy:
         return tidy.run(command)
+    if command.relocate:
+        return relocate.run(command)
     if command.bare:
         return bare.run(command, command.bare)
     if command.reproduce:

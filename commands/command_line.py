@@ -28,14 +28,15 @@ class Command:
     compare: bool = False
     tidy: bool = False
     yes: bool = False
+    relocate: bool = False
     format: str = FORMATS[0]
     debug: bool = False
     given: dict[str, Any] = field(default_factory=dict)
 
     @property
     def runs_nothing(self) -> bool:
-        """Say whether it only looks at what is there, or tidies it."""
-        return self.doctor or self.compare or self.tidy
+        """Say whether it only looks at what is there, or tidies up."""
+        return self.doctor or self.compare or self.tidy or self.relocate
 
     @property
     def subject(self) -> str:
@@ -94,6 +95,7 @@ def _make_parser() -> Parser:
     add("--compare", action="store_true", help="print champion, challenger and the last runs")
     add("--tidy", action="store_true", help="show what of the state folder can be deleted without loss")
     add("--yes", action="store_true", help="of --tidy: delete it")
+    add("--relocate", action="store_true", help="tell a copied or moved state folder where it is")
     add("--format", choices=FORMATS, default=FORMATS[0], help="of --compare")
     add("--debug", action="store_true", help="show stack traces and the libraries' own messages")
     return parser

@@ -10,6 +10,7 @@ from typing import Any
 
 from configs.errors import UserError
 from stack.local_stack import OWN_ZENML, start_lock, wants_users_zenml
+from stack.relocation import BACKUP
 from stack.step_cache import forget_lost_steps
 from vision.files.atomic import UNFINISHED
 from vision.files.locks import InUseError, hold_lock
@@ -49,6 +50,7 @@ def find_spare(state: Path) -> list[Spare]:
     stopped = [*_children(state / "unfinished"), *_children(state / "checkpoints")]
     old = time.time() - OLD_DAYS * SECONDS_A_DAY
     left_over = [path for name in ("features", "unfinished", "checkpoints") for path in _left_over(state / name)]
+    left_over += sorted(state.rglob(f"*{BACKUP}"))
     return [
         Spare("earlier ZenML artifacts", _unused_artifacts(state), "MLflow keeps the models and figures"),
         Spare("frozen features", _children(state / "features"), "the next training computes them again"),

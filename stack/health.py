@@ -31,6 +31,7 @@ from stack.local_stack import (
     wants_users_zenml,
 )
 from stack.places import local_path
+from stack.relocation import check_place
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -56,8 +57,12 @@ class Store:
 
 
 def check_stores(settings: Settings) -> None:
-    """Raise UserError where a database is damaged, or locked for long; ZenML and MLflow would try for minutes."""
+    """Raise UserError for stores of another place, and for a database that is damaged or stays locked.
+
+    ZenML and MLflow would try for minutes.
+    """
     state = settings.state_folder
+    check_place(state)
     uri = "" if wants_users_zenml(state) else tracking_uri(state)
     deadline, said = time.monotonic() + LOCK_SECONDS, False
     while True:

@@ -41,6 +41,8 @@ ELSEWHERE = {
     "tuning": "tests/pipelines/test_tuning.py",
     "reproduce": "tests/pipelines/test_training.py",
     "help": "tests/test_run.py",
+    "tidy": "tests/stack/test_disk_space.py",
+    "relocate": "tests/stack/test_relocation.py",
 }
 
 
