@@ -26,6 +26,7 @@ from stack.health import (
     nearest,
     why_silent,
 )
+from stack.inherited import check_environment
 from stack.local_stack import tracking_uri, wants_users_zenml
 from stack.relocation import describe, former_place, way_out
 from vision.data.readers import find_dataset, locate_dataset, open_dataset
@@ -63,6 +64,7 @@ def examine(settings: Settings, project: Path, state: Path, dataset_named: bool 
             check_state(state),
             check_folder("reports folder", reports, "set --tracking.reports_folder to a folder that can be written"),
             check_disk(state),
+            check_environment(state),
             check_zenml(state),
             store.finding,
             check_artifacts(uri, store, experiment, state),

@@ -21,6 +21,7 @@ from configs.errors import UserError
 from configs.settings import Settings
 from stack.databases import LOCK_SECONDS, copy_database, count_changes, database_trouble, has_tables, sqlite_path
 from stack.findings import Finding, Status, one_line
+from stack.inherited import check_registry
 from stack.local_stack import (
     OWN_ZENML,
     STACK,
@@ -64,6 +65,8 @@ def check_stores(settings: Settings) -> None:
     state = settings.state_folder
     check_place(state)
     uri = "" if wants_users_zenml(state) else tracking_uri(state)
+    if uri:
+        check_registry(uri)
     deadline, said = time.monotonic() + LOCK_SECONDS, False
     while True:
         found = check_zenml(state)

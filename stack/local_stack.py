@@ -39,12 +39,16 @@ class Tracking:
     stack: str
 
     @property
+    def shown(self) -> str:
+        """The store's address without a login."""
+        return shown_address(self.uri)
+
+    @property
     def ui_command(self) -> str:
         """The command that opens the MLflow UI, or the server's address."""
-        shown = shown_address(self.uri)
-        if shown.startswith("http"):
-            return shown
-        line = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", shown, "--host", "127.0.0.1"]
+        if self.shown.startswith("http"):
+            return self.shown
+        line = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", self.shown, "--host", "127.0.0.1"]
         return shlex.join(line)
 
 
@@ -113,11 +117,11 @@ def quiet_libraries(debug: bool) -> None:
         "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "5",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 14 s of waiting; MLflow's own 7 make four minutes of each request
         "TF_CPP_MIN_LOG_LEVEL": "0" if debug else "3",
-        "MPLBACKEND": "Agg",
         **CONVOLUTIONS,
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    os.environ["MPLBACKEND"] = "Agg"  # figures go to files; a notebook's own backend is not installed here
 
 
 def temporary_folder(state: Path) -> Path:
@@ -143,7 +147,6 @@ def temporary_folder(state: Path) -> Path:
 
 def prepare_environment(project: Path, state: Path, debug: bool) -> None:
     """Set the environment that the libraries read when they are imported, with their files in the state folder."""
-    os.environ.pop("MLFLOW_RUN_ID", None)  # would make the run of another program ours
     os.environ |= {
         "TMPDIR": str(temporary_folder(state)),
         "ZENML_CUSTOM_SOURCE_ROOT": str(project),
