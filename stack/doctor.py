@@ -135,7 +135,8 @@ def check_device(precision: str, project: Path) -> Finding:
                 cwd=project,
                 env={**os.environ, **quiet, "KERAS_HOME": home, "MPLCONFIGDIR": home},
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=TENSORFLOW_SECONDS,
                 check=False,
             )
