@@ -10,7 +10,7 @@ DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
 BENCHMARKS := loading growth streaming training_speed throughput overhead inference imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare doctor test coverage faults fuzz load bench check docs audit ui clean lock
+.PHONY: help setup train compare doctor test coverage faults fuzz load bench check docs audit ui tidy clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ ui: setup ## open the MLflow UI on this project's runs (PORT=5000)
 		http*) echo "Runs are tracked by the server that MLFLOW_TRACKING_URI names; open it there";; \
 		*) mkdir -p .state/mlflow && $(VENV)/bin/mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(PORT);; \
 	esac
+
+tidy: setup ## show what of .state can be deleted without loss (ARGS=--yes: delete it)
+	@$(RUN) run.py --tidy $(ARGS)
 
 clean: ## remove the environment, all runs, reports and built pages (not data/)
 	rm -rf $(VENV) .state reports site

@@ -1,59 +1,20 @@
-"""Command line: `python run.py --pipeline NAME`. Heavy imports come after the words are understood."""
+"""Command line: `python run.py --pipeline NAME`. Any Python can read this file, so that a wrong one is told so."""
 
 import gc
-import signal
 import sys
-import traceback
 
-from commands import alerts, bare, compare, doctor, reproduce, run_pipeline
-from commands.command_line import Command, parse_words
-from configs.errors import STOPPED_BY_USER, UNEXPECTED, UserError
-from pipelines.runner import Outcome
-
-
-def dispatch(command: Command) -> Outcome:
-    """Do the one thing that the command asks for."""
-    from stack.local_stack import keep_login, quiet_libraries
-
-    keep_login()
-    quiet_libraries(command.debug)
-    if command.doctor:
-        return doctor.run(command)
-    if command.compare:
-        return compare.run(command)
-    if command.bare:
-        return bare.run(command, command.bare)
-    if command.reproduce:
-        return reproduce.run(command, command.reproduce)
-    return run_pipeline.run(command)
-
-
-def main(words: list[str]) -> int:
-    """Do what the words ask for; return the exit code."""
-    debug = "--debug" in words
-    for stop in (signal.SIGTERM, signal.SIGINT):  # an orchestrator's stop is treated as Ctrl-C
-        signal.signal(stop, signal.default_int_handler)
-    command = Command()
-    try:
-        command = parse_words(words)
-        outcome = dispatch(command)
-        code, event = outcome.exit_code, alerts.ending(command.subject, outcome.exit_code, outcome.lines)
-    except UserError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {alerts.without_secrets(str(error))}", file=sys.stderr)
-        code, event = error.exit_code, alerts.failure(command, error.exit_code, str(error))
-    except KeyboardInterrupt:
-        if debug:
-            traceback.print_exc()
-        print("stopped; finished data steps and epochs are kept and will not run again", file=sys.stderr)
-        code, event = STOPPED_BY_USER, alerts.failure(command, STOPPED_BY_USER, "stopped")
-    except Exception as error:
-        alerts.announce(command, alerts.failure(command, UNEXPECTED, f"{type(error).__name__}: {error}"))
+if not (3, 11) <= sys.version_info[:2] < (3, 14):
+    sys.stderr.write("error: Python 3.11 to 3.13 is needed, and " + sys.executable + " is " + sys.version.split()[0])
+    sys.stderr.write("; run `make setup PYTHON=/path/to/python3.11`, and start run.py with .venv/bin/python\n")
+    sys.exit(2)
+try:
+    from commands.main import main as main
+except ImportError as error:
+    if error.name is None or error.name.split(".")[0] in ("commands", "configs", "pipelines"):
         raise
-    alerts.announce(command, event)
-    return code
-
+    sys.stderr.write("error: the package " + error.name + " is missing in " + sys.executable)
+    sys.stderr.write("; run `make setup`, and start run.py with .venv/bin/python\n")
+    sys.exit(2)
 
 if __name__ == "__main__":
     gc.set_threshold(50_000, 20, 20)  # Python's own 700 looks through TensorFlow's objects for a tenth of a short run

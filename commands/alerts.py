@@ -79,8 +79,8 @@ def failure(command: Command, exit_code: int, message: str) -> Event:
 
 
 def announce(command: Command, event: Event | None) -> None:
-    """Send an event to whoever the command's settings name; doctor and comparison have none."""
-    if event is None or command.doctor or command.compare:
+    """Send an event to whoever the command's settings name; commands that run nothing have none."""
+    if event is None or command.runs_nothing:
         return
     # where the settings themselves are wrong, those of the environment and YAML alone
     for overlays, given in ((command.config, command.given), ([], {})):

@@ -26,9 +26,17 @@ class Command:
     reproduce: str | None = None
     doctor: bool = False
     compare: bool = False
+    tidy: bool = False
+    yes: bool = False
+    relocate: bool = False
     format: str = FORMATS[0]
     debug: bool = False
     given: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def runs_nothing(self) -> bool:
+        """Say whether it only looks at what is there, or tidies up."""
+        return self.doctor or self.compare or self.tidy or self.relocate
 
     @property
     def subject(self) -> str:
@@ -66,7 +74,10 @@ def parse_words(words: list[str]) -> Command:
     no mappings in YAML, cuts quoted words at commas, and says of an unknown setting only that it is unknown.
     """
     options, rest = _make_parser().parse_known_args(words)
-    return Command(**vars(options), given=_nest(rest))
+    command = Command(**vars(options), given=_nest(rest))
+    if command.yes and not command.tidy:
+        raise UserError("--yes goes with --tidy; nothing else asks")
+    return command
 
 
 def _make_parser() -> Parser:
@@ -82,6 +93,9 @@ def _make_parser() -> Parser:
     add("--reproduce", metavar="RUN_ID", help="train again from what an MLflow run keeps, and say what differs")
     add("--doctor", action="store_true", help="look over this machine and say what to fix")
     add("--compare", action="store_true", help="print champion, challenger and the last runs")
+    add("--tidy", action="store_true", help="show what of the state folder can be deleted without loss")
+    add("--yes", action="store_true", help="of --tidy: delete it")
+    add("--relocate", action="store_true", help="tell a copied or moved state folder where it is")
     add("--format", choices=FORMATS, default=FORMATS[0], help="of --compare")
     add("--debug", action="store_true", help="show stack traces and the libraries' own messages")
     return parser

@@ -12,8 +12,10 @@ def run(command: Command) -> Outcome:
     with quiet(not command.debug):
         from commands.comparison import compare_runs
         from commands.comparison_formats import render
+        from stack.inherited import check_registry
         from stack.local_stack import find_tracking_uri
 
     uri = find_tracking_uri(settings.state_folder)
+    check_registry(uri)
     print(render(compare_runs(settings, uri), command.format))
     return Outcome({})

@@ -20,7 +20,9 @@ def run(command: Command, run_id: str) -> Outcome:
     with quiet(not command.debug):
         from commands import reproduction
         from stack.local_stack import find_tracking_uri
+        from stack.relocation import check_place
 
+    check_place(here.state_folder)
     uri = find_tracking_uri(here.state_folder)
     former = reproduction.recall(run_id, here.tracking.experiment_name, uri)
     settings = without_alerts(find_files(reproduction.rebuild(former, command.given)))

@@ -48,11 +48,13 @@ def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:
     from stack.databases import wait_for_locks
     from stack.error_messages import explained
     from stack.health import check_stores
+    from stack.inherited import check_registry, set_aside
     from stack.local_stack import check_writable, prepare_environment, prepare_stack, start_lock
 
     folders = {"state_folder": settings.state_folder, "tracking.reports_folder": settings.tracking.reports_folder}
     for setting, folder in folders.items():
         check_writable(setting, folder)
+    set_aside(settings.state_folder)
     prepare_environment(PROJECT, settings.state_folder, debug)
     with explained(folders):
         with start_lock(settings.state_folder):
@@ -64,6 +66,8 @@ def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:
                 run = job.load()
             keras.config.disable_interactive_logging()
             store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
+        check_registry(store.uri)  # again: of the user's own ZenML only now the store is known
+        print(f"runs and models go to {store.shown}, steps to the ZenML stack {store.stack}", flush=True)
         _show_own_messages(debug)
         outcome = run(settings, {"git_commit": git_commit(), "pipeline": job.name, **job.tags})
         experiment = {"experiment": settings.tracking.experiment_name}

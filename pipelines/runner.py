@@ -7,6 +7,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.loading import PROJECT, flatten
 from configs.settings import Settings
+from stack.step_cache import forget_lost_steps
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ def execute(pipeline: Any, settings: Settings, *arguments: Any) -> Any:
     configured = pipeline.with_options(
         settings={"experiment_tracker": tracker}, cache_policy=CachePolicy(file_dependencies=called)
     )
+    configured.prepare(*arguments)
+    steps = {name: invocation.step.configuration for name, invocation in configured.invocations.items()}
+    forget_lost_steps([name for name, step in steps.items() if step.enable_cache is not False])
     finished = configured(*arguments)
     assert finished is not None  # only a schedule gives no run
     return finished

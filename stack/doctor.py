@@ -26,7 +26,9 @@ from stack.health import (
     nearest,
     why_silent,
 )
+from stack.inherited import check_environment
 from stack.local_stack import tracking_uri, wants_users_zenml
+from stack.relocation import describe, former_place, way_out
 from vision.data.readers import find_dataset, locate_dataset, open_dataset
 from vision.files.paths import walk
 from vision.model.weight_files import IMAGENET, RANDOM, WAY_OUT, check_weights, weights_hash
@@ -59,9 +61,10 @@ def examine(settings: Settings, project: Path, state: Path, dataset_named: bool 
         rest = [
             check_dataset(settings, dataset_named),
             check_weights_file(settings.classifier.weights),
-            check_folder("state folder", state, "set --state_folder to a folder that can be written"),
+            check_state(state),
             check_folder("reports folder", reports, "set --tracking.reports_folder to a folder that can be written"),
             check_disk(state),
+            check_environment(state),
             check_zenml(state),
             store.finding,
             check_artifacts(uri, store, experiment, state),
@@ -132,7 +135,8 @@ def check_device(precision: str, project: Path) -> Finding:
                 cwd=project,
                 env={**os.environ, **quiet, "KERAS_HOME": home, "MPLCONFIGDIR": home},
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=TENSORFLOW_SECONDS,
                 check=False,
             )
@@ -194,6 +198,13 @@ def check_weights_file(weights: str) -> Finding:
     except OSError as error:
         return Finding.wrong("weights", f"{weights} cannot be read: {error.strerror}", WAY_OUT)
     return Finding("weights", f"{weights}, SHA-256 {digest[:12]}…")
+
+
+def check_state(state: Path) -> Finding:
+    """Say whether the state folder can be written and is where its stores say."""
+    if (place := former_place(state)) is not None:
+        return Finding.wrong("state folder", describe(state, place), way_out(state))
+    return check_folder("state folder", state, "set --state_folder to a folder that can be written")
 
 
 def check_disk(state: Path) -> Finding:

@@ -81,8 +81,8 @@ def _explain_disk(chain: list[BaseException], folders: Mapping[str, Path]) -> st
     if numbers & {errno.ENOSPC, errno.EDQUOT} or _says(chain, NO_ROOM_TEXTS) or _database_says(chain, "SQLITE_FULL"):
         setting, folder, free = _fullest(folders)
         return (
-            f"the disk of {folder} is full ({free / 1e6:,.1f} MB free); free some space there, or set --{setting} to a "
-            f"folder on another disk; {RESUMES}"
+            f"the disk of {folder} is full ({free / 1e6:,.1f} MB free); free some space there (make tidy), or set "
+            f"--{setting} to a folder on another disk; {RESUMES}"
         )
     if errno.EROFS in numbers or _database_says(chain, "SQLITE_READONLY"):
         places = ", ".join(f"--{setting} {folder}" for setting, folder in folders.items())

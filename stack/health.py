@@ -12,8 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import yaml
 from click import get_app_dir
@@ -23,6 +21,7 @@ from configs.errors import UserError
 from configs.settings import Settings
 from stack.databases import LOCK_SECONDS, copy_database, count_changes, database_trouble, has_tables, sqlite_path
 from stack.findings import Finding, Status, one_line
+from stack.inherited import check_registry
 from stack.local_stack import (
     OWN_ZENML,
     STACK,
@@ -32,6 +31,8 @@ from stack.local_stack import (
     tracking_uri,
     wants_users_zenml,
 )
+from stack.places import local_path
+from stack.relocation import check_place
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -57,9 +58,15 @@ class Store:
 
 
 def check_stores(settings: Settings) -> None:
-    """Raise UserError where a database is damaged, or locked for long; ZenML and MLflow would try for minutes."""
+    """Raise UserError for stores of another place, and for a database that is damaged or stays locked.
+
+    ZenML and MLflow would try for minutes.
+    """
     state = settings.state_folder
+    check_place(state)
     uri = "" if wants_users_zenml(state) else tracking_uri(state)
+    if uri:
+        check_registry(uri)
     deadline, said = time.monotonic() + LOCK_SECONDS, False
     while True:
         found = check_zenml(state)
@@ -206,16 +213,15 @@ def check_artifacts(uri: str, store: Store, experiment: str, state: Path) -> Fin
     if sqlite_path(uri) is None:
         return Finding(ARTIFACTS, "where the MLflow store says")
     ours = str(state / "mlflow" / "artifacts")
-    place = store.artifacts or ours
-    if place.startswith("file:"):
-        place = url2pathname(urlsplit(place).path)
-    if "://" in place:
-        return Finding(ARTIFACTS, shown_address(place))
-    if place != ours and not os.path.exists(place):
+    named = store.artifacts or ours
+    place = local_path(named)
+    if place is None:
+        return Finding(ARTIFACTS, shown_address(named))
+    if str(place) != ours and not os.path.exists(place):
         found = f"{place}, where the experiment {experiment} keeps them, is gone; was the project moved?"
         return Finding.wrong(ARTIFACTS, found, "move the project back, or start a new store with --state_folder FOLDER")
-    fix = f"chmod u+rwx {nearest(Path(place))}, or start a new store with --state_folder FOLDER"
-    return check_folder(ARTIFACTS, Path(place), fix)
+    fix = f"chmod u+rwx {nearest(place)}, or start a new store with --state_folder FOLDER"
+    return check_folder(ARTIFACTS, place, fix)
 
 
 def why_silent(url: str) -> str:

@@ -39,12 +39,16 @@ class Tracking:
     stack: str
 
     @property
+    def shown(self) -> str:
+        """The store's address without a login."""
+        return shown_address(self.uri)
+
+    @property
     def ui_command(self) -> str:
         """The command that opens the MLflow UI, or the server's address."""
-        shown = shown_address(self.uri)
-        if shown.startswith("http"):
-            return shown
-        line = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", shown, "--host", "127.0.0.1"]
+        if self.shown.startswith("http"):
+            return self.shown
+        line = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", self.shown, "--host", "127.0.0.1"]
         return shlex.join(line)
 
 
@@ -113,7 +117,6 @@ def library_defaults(debug: bool = False) -> dict[str, str]:
         "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "5",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 14 s of waiting; MLflow's own 7 make four minutes of each request
         "TF_CPP_MIN_LOG_LEVEL": "0" if debug else "3",
-        "MPLBACKEND": "Agg",
         **CONVOLUTIONS,
     }
 
@@ -122,6 +125,7 @@ def quiet_libraries(debug: bool) -> None:
     """Set in the environment what `library_defaults` returns and it does not say yet."""
     for name, value in library_defaults(debug).items():
         os.environ.setdefault(name, value)
+    os.environ["MPLBACKEND"] = "Agg"  # figures go to files; a notebook's own backend is not installed here
 
 
 def temporary_folder(state: Path) -> Path:
@@ -147,7 +151,6 @@ def temporary_folder(state: Path) -> Path:
 
 def prepare_environment(project: Path, state: Path, debug: bool) -> None:
     """Set the environment that the libraries read when they are imported, with their files in the state folder."""
-    os.environ.pop("MLFLOW_RUN_ID", None)  # would make the run of another program ours
     os.environ |= {
         "TMPDIR": str(temporary_folder(state)),
         "ZENML_CUSTOM_SOURCE_ROOT": str(project),
@@ -156,6 +159,11 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
     }
     quiet_libraries(debug)
     list_packages_once()
+    choose_zenml(state)
+
+
+def choose_zenml(state: Path) -> None:
+    """Have ZenML use our own store in the state folder, or the user's where the environment asks for it."""
     if wants_users_zenml(state):
         os.environ[NO_MIGRATION] = "true"
     else:

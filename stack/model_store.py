@@ -16,6 +16,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from stack.error_messages import StoreError, talking_to_mlflow
+from stack.places import local_path
 from stack.registry import ModelError, RegisteredVersion, find_version
 from vision.files.hashes import hash_file
 from vision.lifecycle.drift import PROPERTIES
@@ -64,6 +65,8 @@ def load_model(uri: str) -> LoadedModel:
         reason = "does not say its class names, so this pipeline did not make it"
         raise ModelError(f"the model {uri} {reason}") from error
     except Exception as error:  # MLflow, Keras, h5py and the disk each raise their own
+        if place := _lost_place(uri):
+            raise ModelError(f"the files of the model {uri} are gone: {place} is missing or empty") from error
         raise ModelError(f"the model {uri} cannot be loaded: {type(error).__name__}: {error}") from error
     version = uri.rsplit("/", 1)[-1] if uri.startswith("models:/") else uri
     return LoadedModel(version, classifier, class_names, file)
@@ -80,6 +83,16 @@ def _load_once(file: Path) -> keras.Model:
     for oldest in list(_in_memory)[:-MODELS_IN_MEMORY]:
         del _in_memory[oldest]
     return classifier
+
+
+def _lost_place(uri: str) -> Path | None:
+    """Return the folder on this machine where MLflow has the files of a registered version, if none is there."""
+    name, _, version = uri.removeprefix("models:/").partition("/")
+    try:
+        place = local_path(mlflow.MlflowClient().get_model_version_download_uri(name, version))
+    except MlflowException:  # not a registered version
+        return None
+    return place if place and not any(path.is_file() for path in place.rglob("*")) else None
 
 
 def find_teacher(teacher: str) -> tuple[keras.Model | None, pd.DataFrame | None]:

@@ -55,11 +55,12 @@ def _compare_with_champion(
     if holder:
         try:
             champion = measure_contender(model_store.load_model(holder.uri), test, rules)
+            learnt |= learnt_faces(model_store.load_reference(holder))
         except UserError as error:
             raise registry.ModelError(
-                f"the champion is needed for the comparison, so nothing was promoted: {error}. Restore it, or go back "
-                "with --pipeline rollback --rollback.version N"
+                f"the champion is needed for the comparison, so nothing was promoted: {error}. Restore it from a "
+                "backup, go back with --pipeline rollback --rollback.version N, or start a new store with "
+                "--state_folder FOLDER (--pipeline import brings an exported champion back there)"
             ) from error
-        learnt |= learnt_faces(model_store.load_reference(holder))
     learned = test.table["exact_hash"].isin(learnt).to_numpy()
     return decide(challenger, champion, test, learned, rules)

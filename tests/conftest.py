@@ -3,12 +3,10 @@
 import gc
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ from filelock import FileLock
 from configs.loading import load_settings
 from configs.settings import Settings
 from stack.local_stack import library_defaults
+from stack.relocation import relocate
 from tests.preloaded import PreloadedProcess
 from vision.data.faces import FaceSet
 from vision.data.ingestion import ingest_faces
@@ -189,19 +188,10 @@ def command(folder: Path, *arguments: str) -> tuple[list[str], dict[str, str], P
 
 
 def copy_state(source: Path, target: Path) -> None:
-    """Copy a state folder; whatever its two stores say of places in the folder is said of the copy then."""
+    """Copy a state folder, and tell the copy where it is."""
     shutil.copytree(source, target)
-    for file in target.rglob("*.db"):
-        with closing(sqlite3.connect(file)) as database, database:
-            for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                for _, column, *_ in database.execute(f'PRAGMA table_info("{table}")').fetchall():
-                    database.execute(
-                        f'UPDATE "{table}" SET "{column}" = replace("{column}", :old, :new) '
-                        f'WHERE instr("{column}", :old)',
-                        {"old": str(source), "new": str(target)},
-                    )
-    for file in target.glob("zenml/*.yaml"):
-        file.write_text(file.read_text(encoding="utf-8").replace(str(source), str(target)), encoding="utf-8")
+    for backup in relocate(target, source):
+        backup.unlink()
 
 
 SET_UP = """

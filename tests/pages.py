@@ -18,8 +18,9 @@ from vision.data.ingestion import ingest_faces
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTHON = ".venv/bin/python"
-MAKE_IS_RUN = {"train": ["--pipeline", "training"], "compare": ["--compare"], "doctor": ["--doctor"]}
-KINDS = ("help", "doctor", "compare", "bare", "reproduce")  # of commands that run no pipeline
+MAKE_IS_RUN = {"train": ["--pipeline", "training"], "compare": ["--compare"], "doctor": ["--doctor"],
+               "tidy": ["--tidy"]}  # fmt: skip
+KINDS = ("help", "doctor", "compare", "bare", "reproduce", "tidy", "relocate")  # of commands that run no pipeline
 
 
 @dataclass(frozen=True)

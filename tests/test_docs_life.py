@@ -29,6 +29,8 @@ ELSEWHERE = {
     "tuning": "tests/pipelines/test_tuning.py",
     "reproduce": "tests/pipelines/conftest.py",
     "help": "tests/test_run.py",
+    "tidy": "tests/stack/test_disk_space.py",
+    "relocate": "tests/stack/test_relocation.py",
 }
 
 

@@ -1,3 +1,4 @@
+import ast
 import json
 import subprocess
 import sys
@@ -38,6 +39,46 @@ def test_help_and_wrong_settings_come_before_any_heavy_import(words: list[str], 
     found, loaded = json.loads(done.stdout.splitlines()[-1])
     assert found == code
     assert not {*HEAVY} & {*loaded}
+
+
+# runs run.py by a Python that says it is of another version, or lacks a package
+ELSEWHERE = """
+import runpy, sys
+if sys.argv[1] == "version":
+    sys.version_info = tuple(map(int, sys.argv[2].split(".")))
+else:
+    sys.modules[sys.argv[2]] = None
+sys.argv[:] = ["run.py", *sys.argv[3:]]
+sys.path.insert(0, ".")
+runpy.run_path("run.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("lacks", "words", "said"),
+    [
+        (("version", "3.9.1"), ["--help"], "Python 3.11 to 3.13 is needed"),
+        (("version", "3.14.0"), ["--help"], "Python 3.11 to 3.13 is needed"),
+        (("package", "pydantic"), ["--help"], "the package pydantic is missing"),
+        (("package", "mlflow"), ["--compare"], "the package mlflow is missing"),
+    ],
+)
+def test_a_wrong_python_is_told_so_in_one_line(
+    lacks: tuple[str, str], words: list[str], said: str, tmp_path: Path
+) -> None:
+    line = [sys.executable, "-c", ELSEWHERE, *lacks, *words]
+    environment = {"FACE_EMOTION__STATE_FOLDER": str(tmp_path)}
+
+    done = subprocess.run(line, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}")
+    assert ".venv/bin/python" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_old_python_can_read_run_py() -> None:
+    ast.parse((PROJECT / "run.py").read_text(encoding="ascii"), feature_version=(3, 4))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Fixtures: a model's whole life through run.py, on drawn faces and two real SQLite MLflow stores."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,8 @@ def life(
         "invalid": [*PLAIN, "--dataset.reader", "auto", "--dataset.path", str(faces)],
     }
     done = dict(zip(begin, run_commands(first, *begin.values()), strict=True))
+    for name in ("artifacts/preview_augmentation", "checkpoints", "features"):  # to free space, say
+        shutil.rmtree(first / "state" / name)
     here = {
         "reproduced": ["--reproduce", done["first"].last_lines()["MLflow run"]],
         "better": [*TRAIN, *BETTER],

@@ -216,6 +216,7 @@ def test_a_run_reproduced_takes_its_data_steps_from_the_cache_and_measures_the_s
 
     assert "ingest_data: done" in finished_run.output
     assert "ingest_data: done" not in reproduced.output
+    assert "preview_augmentation: done" in reproduced.output  # its artifact was deleted
     assert now.tags["reproduces"] == run_id
     for name in ("test/accuracy", "test/macro_f1", "test/negative_log_likelihood", "best_val_accuracy", "temperature",
                  "validation/blank_failed"):  # fmt: skip

@@ -59,7 +59,7 @@ def test_before_the_first_run_everything_is_looked_at_and_nothing_is_made(tmp_pa
 
     seconds = time.monotonic() - started
     subjects = ["Python", "packages", "device", "data set", "weights", "state folder", "reports folder", "disk",
-                "ZenML stack", "MLflow store", "MLflow artifacts"]  # fmt: skip
+                "environment", "ZenML stack", "MLflow store", "MLflow artifacts"]  # fmt: skip
     assert [finding.subject for finding in findings] == subjects
     wrong = {finding.subject for finding in findings if not finding.is_ok} - {"disk"}  # that one is up to the machine
     assert wrong == {"data set", "weights"}, render(findings)
@@ -85,7 +85,7 @@ def test_a_damaged_store_and_an_unwritable_folder_stop_no_other_check(
     assert "is damaged" in findings["MLflow store"].found
     assert "--tracking.reports_folder" in findings["reports folder"].fix
     assert findings["MLflow artifacts"].is_ok
-    assert len(findings) == 11
+    assert len(findings) == 12
 
 
 def test_what_is_wrong_starts_with_wrong_and_has_its_fix_below() -> None:

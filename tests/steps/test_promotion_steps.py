@@ -20,6 +20,7 @@ from mlflow.entities.model_registry import ModelVersion
 from configs.errors import UserError
 from configs.settings import Settings
 from stack import model_store, registry
+from stack.places import local_path
 from steps.promote_model import promote_model
 from steps.review_champion import review_champion
 from steps.roll_back_model import roll_back_model
@@ -238,6 +239,23 @@ def test_a_champion_that_cannot_be_loaded_stops_the_gate(
             gate(challenger)
     finally:
         file.write_bytes(content)
+
+    assert champion(name) == number(holder)
+
+
+def test_a_champion_whose_files_are_gone_stops_the_gate_and_says_where_they_were(
+    register: Callable[[float], str], gate: Callable[..., Any], name: str, tmp_path: Path
+) -> None:
+    holder, challenger = register(0.5), register(1.0)
+    crown(name, holder)
+    place = local_path(mlflow.MlflowClient().get_model_version_download_uri(name, number(holder)))
+    assert place is not None
+    place.rename(tmp_path / "kept")
+    try:
+        with pytest.raises(UserError, match=rf"nothing was promoted.*are gone: {place} is missing.*--state_folder"):
+            gate(challenger)
+    finally:
+        (tmp_path / "kept").rename(place)
 
     assert champion(name) == number(holder)
 

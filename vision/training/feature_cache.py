@@ -94,7 +94,7 @@ def cache_features(beginning: keras.Model, faces: FaceSet, views: Views, store: 
     store.folder.mkdir(parents=True, exist_ok=True)
     lock = store.folder.with_name(f"{store.folder.name}.lock")
     with wait_for_lock(lock, f"another run writes to {store.folder}; waiting for it"):
-        if folder.is_dir():
+        if (kept := _open(folder)) is not None:
             folder.touch()
             logger.info("frozen features %s: %d views a face taken from disk (%s)", shape, views.count, folder)
         else:
@@ -104,11 +104,22 @@ def cache_features(beginning: keras.Model, faces: FaceSet, views: Views, store: 
             }
             _check_room(store, views.count, sum(2 * int(np.prod(size)) for size in sizes.values()))
             logger.info("frozen features %s: computing %d views of each face, kept in %s", shape, views.count, folder)
+            shutil.rmtree(folder, ignore_errors=True)  # what is left of one that has lost files
             with write_folder(folder) as unfinished:
                 _write(unfinished, sizes, beginning, faces, views)
+            kept = _open(folder)
         _make_room(store, folder)
-        training, validation = (np.load(folder / f"{split}.npy", mmap_mode="r") for split in (TRAIN, VALIDATION))
-    return Features(training, validation)
+    if kept is None:
+        raise FileNotFoundError(f"another program deleted {folder}, which was just written")
+    return kept
+
+
+def _open(folder: Path) -> Features | None:
+    """Return the features in a folder, or None where one of its files is gone or cut off."""
+    try:
+        return Features(*(np.load(folder / f"{split}.npy", mmap_mode="r") for split in (TRAIN, VALIDATION)))
+    except (OSError, ValueError, EOFError):  # the last two are of NumPy, for files that are cut off
+        return None
 
 
 def _write(

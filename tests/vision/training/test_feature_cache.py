@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,30 @@ def test_features_are_computed_again_only_for_other_faces_weights_or_augmentatio
     first.set_weights([kernel, bias])
 
     assert folders() == 5
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        pytest.param(lambda file: file.unlink(), id="deleted"),
+        pytest.param(lambda file: file.write_bytes(file.read_bytes()[:-1]), id="cut off"),
+        pytest.param(lambda file: file.write_bytes(b""), id="emptied"),
+    ],
+)
+def test_features_that_have_lost_a_file_are_computed_again(
+    lose: Callable[[Path], object],
+    cut: tuple[keras.Model, keras.Model],
+    faces: FaceSet,
+    small_settings: Settings,
+    tmp_path: Path,
+) -> None:
+    whole = np.array(cache(cut[0], faces, small_settings, tmp_path).validation)
+    (folder,) = tmp_path.iterdir()
+    lose(folder / "validation.npy")
+
+    again = cache(cut[0], faces, small_settings, tmp_path).validation
+
+    np.testing.assert_array_equal(again, whole)
 
 
 def test_the_oldest_features_go_where_the_allowed_size_is_exceeded(
