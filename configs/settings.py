@@ -11,7 +11,8 @@ ENVIRONMENT_PREFIX = "FACE_EMOTION__"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-ClassName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9 _-]*$")]  # MLflow takes these in metric names
+CLASS_NAME = r"^[a-z0-9][a-z0-9 _-]*$"  # MLflow takes these in metric names
+ClassName = Annotated[str, Field(pattern=CLASS_NAME)]
 Sentence = Annotated[str, Field(min_length=1)]
 Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]

@@ -111,14 +111,27 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
     return prepared, report
 
 
+def why_not_learnable(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> str:
+    """Return why nothing can be learned from these faces even if no check stops the run, or "" where it can."""
+    try:
+        table, rules = _apply_rules(faces, settings, seed)
+        _check_learnable(table, faces, rules)
+    except InvalidDataError as error:
+        return str(error)
+    return ""
+
+
 def _apply_rules(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> tuple[pd.DataFrame, list[RuleCount]]:
     """Return the rows that are left, with their splits and their positions in `faces` as index, and what each rule did.
 
     Unreadable faces and unknown labels go first, then splits are made, then the rules of the settings apply.
     """
-    unusable = ~faces.decodable | (faces.labels < 0)
-    table = faces.table[~unusable].copy()
-    rules = [RuleCount("unreadable", _count_splits(faces.table[unusable]), _count_splits(table))]
+    unreadable, unknown = ~faces.decodable, faces.decodable & (faces.labels < 0)
+    table = faces.table[~unreadable & ~unknown].copy()
+    rules = [
+        RuleCount("unreadable", _count_splits(faces.table[unreadable]), _count_splits(faces.table[~unreadable])),
+        RuleCount("unknown_label", _count_splits(faces.table[unknown]), _count_splits(table)),
+    ]
     came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
     table = make_splits(table, settings, seed)
     rules.append(RuleCount(SPLITS_MADE, {}, _count_splits(table)))

@@ -9,6 +9,7 @@ from vision.data import plots
 from vision.data.checks import CheckResult
 from vision.data.duplicates import audit_copies
 from vision.data.faces import SPLITS, TEST, UNASSIGNED, VALIDATION, FaceSet
+from vision.data.reasons import explain_checks
 from vision.reporting.pages import render_page
 from vision.reporting.reports import Report
 
@@ -39,18 +40,21 @@ class ValidationReport(Report):
         return render_page("validation.html.j2", title=f"Data validation of {self.dataset}", report=self)
 
     def table(self, checks: tuple[CheckResult, ...]) -> str:
-        """Return checks as a text table: what failed, by how much, and examples."""
+        """Return checks as a text table, then what was found in the rows that failed and what to change."""
         rows = [
             {
                 "severity": check.severity,
                 "check": check.check,
                 "failed": f"{check.failed} of {check.checked} ({check.failed_share:.2%})",
                 "allowed": check.allowed,
-                "for example": ", ".join(check.examples[:3]),
             }
             for check in checks
         ]
-        return pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=110)
+        lines = [pd.DataFrame(rows).to_string(index=False, justify="left")]
+        for check in checks:
+            lines += [f"{check.check} found:", *(f"  {found}" for found in check.found)]
+            lines += [f"  way out: {check.way_out}"] if check.way_out else []
+        return "\n".join(lines)
 
 
 def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_deviation: float) -> ValidationReport:
@@ -67,6 +71,7 @@ def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_
         *check_rows(images, image_expectations(faces, settings, blank_standard_deviation), EXAMPLE_FILES),
         *check_rows(classes, class_expectations(settings), EXAMPLE_FILES),
     ]
+    checks = explain_checks(faces, checks, settings, blank_standard_deviation)
     return ValidationReport(
         dataset=faces.name,
         fingerprint=faces.fingerprint,

@@ -132,7 +132,7 @@ def test_blank_conflicting_and_repeated_faces_go_from_training_but_never_from_te
 
     dropped = {rule.rule: rule.dropped for rule in report.rules}
     assert dropped == {
-        "unreadable": {}, "splits made": {}, "blank": {"train": 1}, "conflicting": {"train": 2},
+        "unreadable": {}, "unknown_label": {}, "splits made": {}, "blank": {"train": 1}, "conflicting": {"train": 2},
         "repeated": {"train": 1}, "leaked": {},
     }  # fmt: skip
     assert (prepared.table["split"] == "test").sum() == 15
@@ -143,9 +143,11 @@ def test_unreadable_faces_and_unknown_labels_always_go(settings: PreprocessingSe
     table = faces.table.copy()
     table.loc[61, "error"] = "broken"
 
-    prepared, _ = preprocess_faces(replace(faces, table=table), settings.model_copy(update={"drop": ()}), seed=0)
+    prepared, report = preprocess_faces(replace(faces, table=table), settings.model_copy(update={"drop": ()}), seed=0)
 
     assert len(prepared) == 60
+    dropped = {rule.rule: rule.dropped for rule in report.rules}
+    assert (dropped["unreadable"], dropped["unknown_label"]) == ({"unassigned": 1}, {"unassigned": 1})
 
 
 def test_images_follow_their_rows_and_are_resized(settings: PreprocessingSettings) -> None:

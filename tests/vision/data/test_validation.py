@@ -1,4 +1,6 @@
+import html
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,42 @@ def test_each_defect_is_found_by_its_check_with_its_file(found: dict[str, CheckR
     assert found["leaked"].examples == ("test/happy/leaked.png",)
     assert set(found["conflicting"].examples) == {"train/fear/face2.png", "train/sad/conflicting.png"}
     assert found["brightness"].examples == ("train/sad/dark.png",)
+
+
+def test_a_failed_check_says_what_was_found_how_often_and_where(found: dict[str, CheckResult]) -> None:
+    unreadable = "ValueError: not an image: the file starts with b'nothing'"
+    assert found["decodable"].found == (f"1 x {unreadable} (for example train/sad/broken.png)",)
+    assert found["known_label"].found == ("1 x the label 'bored' (for example train/bored/face0.png)",)
+    assert found["size"].found == ("1 x 16x16 pixels (for example train/sad/tiny.png)",)
+    assert found["brightness"].found == ("1 x mean grey level 2 (for example train/sad/dark.png)",)
+    assert found["leaked"].found == ("1 x in test (for example test/happy/leaked.png)",)
+    assert found["conflicting"].found == ("2 x fear and sad (for example train/fear/face2.png)",)
+
+
+def test_what_a_check_counts_is_what_its_reasons_count(found: dict[str, CheckResult]) -> None:
+    counted = {name: sum(r.count for r in check.reasons) + check.other_reasons for name, check in found.items()}
+
+    assert counted == {name: check.failed for name, check in found.items()}
+
+
+def test_the_most_frequent_reasons_come_first_and_the_rest_is_counted(
+    drawn: FaceSet, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "suspicious_faces", lambda *arguments: b"")
+    table = drawn.table.copy()
+    table.loc[:29, "error"] = "ValueError: invalid literal for int() with base 10: '[70,'"
+    table.loc[100:107, "error"] = [f"reason {n}" for n in range(8)]
+
+    report = validate_faces(replace(drawn, table=table), small_settings.validation, BLANK)
+
+    check = checks(report)["decodable"]
+    assert check.found[0] == (
+        f"30 x ValueError: invalid literal for int() with base 10: '[70,' (for example {table['source'][0]})"
+    )
+    assert (len(check.reasons), check.other_reasons) == (5, 4)
+    for shown in (report.table(report.critical), html.unescape(report.page())):
+        assert check.found[0] in shown
+        assert "4 x something else" in shown
 
 
 def test_a_check_counts_only_the_images_that_it_is_about(dirty: FaceSet, found: dict[str, CheckResult]) -> None:
