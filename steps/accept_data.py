@@ -33,6 +33,8 @@ def accept_data(
     lineage = from_pandas(faces.table, source=source, name=faces.name, digest=faces.fingerprint)
     mlflow.log_input(lineage, context="ingested")
     log_report(validation, "validation")
+    for name, fact in faces.reading.items():
+        logger.info("%s: %s", name, fact)
     for check in validation.checks:
         if check.failed:
             level = logging.INFO if check.passed else logging.WARNING

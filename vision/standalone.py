@@ -1,6 +1,7 @@
 """Recipe: a whole training without ZenML and MLflow, for a machine that has a GPU and little else."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from vision.training.checkpoints import forget_state
 from vision.training.history import EpochHook, TrainingHistory
 from vision.training.loop import train_classifier
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
+
+logger = logging.getLogger(__name__)
 
 CLASSIFIER, SCORES, CURVES = "classifier.keras", "scores.json", "learning_curves.png"
 UNFINISHED = "unfinished"  # folder of what a stopped training resumes from
@@ -52,7 +55,10 @@ def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
 
 def prepare_faces(settings: Settings) -> FaceSet:
     """Ingest and preprocess: the faces with the splits that training sees."""
-    return preprocess_faces(ingest_faces(settings.dataset, settings.seed), settings.preprocessing, settings.seed)[0]
+    faces = ingest_faces(settings.dataset, settings.seed)
+    for name, fact in faces.reading.items():
+        logger.info("%s: %s", name, fact)
+    return preprocess_faces(faces, settings.preprocessing, settings.seed)[0]
 
 
 def train_faces(

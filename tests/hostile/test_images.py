@@ -166,7 +166,7 @@ def test_a_file_that_is_two_things_is_only_what_it_is_read_as(tmp_path: Path, da
     as_archive = list(open_dataset(dataset_settings(tmp_path / "picture.zip"), 0).faces)
 
     assert (as_pictures["error"] == "").all()
-    assert as_pictures["source"].tolist() == ["happy/page.gif.png", "happy/zip.png"]
+    assert as_pictures["source"].tolist() == ["happy/page.gif.png", "happy/zip.png", "picture.zip"]
     assert [face.source for face in as_archive] == ["sad/inner.png"]
 
 

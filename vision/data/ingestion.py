@@ -1,7 +1,6 @@
 """Ingestion: decoding a stream of faces in parallel into a FaceSet."""
 
 import hashlib
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,19 +10,19 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from configs.errors import UserError
 from configs.settings import DatasetSettings
 from vision.data.faces import TABLE_COLUMNS, FaceSet, store_images
+from vision.data.image_formats import open_image
 from vision.data.raw_faces import RawFace
 from vision.data.readers import open_dataset
 from vision.files.paths import printable
 
 CHUNK = 256  # faces that a worker decodes at a time
 CHUNK_BYTES = 32_000_000  # fewer faces where their files are large, which limits the memory in flight
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no EPS: Pillow starts Ghostscript for it
 SOURCE_CHARACTERS, LABEL_CHARACTERS, ERROR_CHARACTERS = 1000, 100, 300  # in the table; a name may be as long as a file
 SMALL_SET = 2000  # below this many faces, starting worker processes takes longer than they save
 Image.MAX_IMAGE_PIXELS = None  # settings say what is too large, and Pillow's warning cannot be silenced in a thread
@@ -57,7 +56,7 @@ def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
     known = {name: name for name in settings.class_names}
     lowered = table["label"].str.strip().str.lower()
     table["label"] = lowered.map(known).fillna(table["label"]).astype("str")
-    return FaceSet(reading.name, reading.form, settings.class_names, images, table)
+    return FaceSet(reading.name, reading.form, settings.class_names, images, table, reading.notes.facts())
 
 
 def chunk_faces(faces: Iterator[RawFace]) -> Iterator[list[RawFace]]:
@@ -138,14 +137,6 @@ def full_scale(mode: str, levels: np.ndarray[Any, Any]) -> float:
     if mode.startswith("I;16"):
         return 65535.0
     return next(scale for scale in (1.0 if mode == "F" else 255.0, 255.0, 65535.0, np.inf) if levels.max() <= scale)
-
-
-def open_image(payload: bytes) -> Image.Image:
-    """Read an image's header. Raises ValueError for what is not an image, and Pillow's errors for damaged ones."""
-    try:
-        return Image.open(io.BytesIO(payload), formats=FORMATS)
-    except UnidentifiedImageError as error:  # its own message shows a memory address
-        raise ValueError(f"not an image: the file starts with {payload[:8]!r}") from error
 
 
 def _parse_pixels(text: str, max_pixels: int) -> np.ndarray[Any, Any]:

@@ -100,7 +100,7 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
     images = store_images(
         _resized_blocks(faces.images, table.index.to_numpy(), settings.image_size), settings.image_size
     )
-    prepared = FaceSet(faces.name, faces.form, faces.class_names, images, table.reset_index(drop=True))
+    prepared = FaceSet(faces.name, faces.form, faces.class_names, images, table.reset_index(drop=True), faces.reading)
     report = PreprocessingReport(
         before=before,
         rules=tuple(rules),

@@ -1,6 +1,7 @@
 """Data validation: the checks of a FaceSet's table, and their report."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -24,6 +25,7 @@ class ValidationReport(Report):
     fingerprint: str
     images: int
     checks: tuple[CheckResult, ...]
+    reading: Mapping[str, str] = field(default_factory=dict)  # of the FaceSet
 
     @property
     def critical(self) -> tuple[CheckResult, ...]:
@@ -77,6 +79,7 @@ def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_
         fingerprint=faces.fingerprint,
         images=len(faces),
         checks=tuple(checks),
+        reading=faces.reading,
         figures={"suspicious_faces.png": plots.suspicious_faces(faces, checks)},
     )
 

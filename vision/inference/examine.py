@@ -13,6 +13,7 @@ from PIL import Image
 
 from configs.settings import InferenceSettings
 from vision.data.ingestion import decode_image, measure_levels, resize_face
+from vision.files.image_kinds import has_several_pictures
 from vision.inference.detection import crop_face, find_faces
 from vision.inference.inputs import Payload, Pictures, RawPicture
 from vision.inference.overlay import fit_picture
@@ -44,7 +45,7 @@ class Examined:
     """A picture after reading: its faces, or in `error` why there are none.
 
     `picture` is (height, width, 3) uint8 RGB in the size that is annotated, `scale` times the original, or None where
-    it will not be annotated.
+    it will not be annotated. `several` says that the file holds more pictures than this one.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Examined:
     faces: Faces
     picture: Array | None = None
     scale: float = 1.0
+    several: bool = False
 
 
 def examine_ahead(
@@ -126,7 +128,13 @@ def _bundles(pictures: Iterator[RawPicture], detect: bool) -> Iterator[list[RawP
 
 
 def _examine_all(pictures: Sequence[RawPicture], settings: InferenceSettings, side: int, keep: bool) -> list[Examined]:
-    return [examine_picture(picture, settings, side, keep) for picture in pictures]
+    return [
+        replace(
+            examine_picture(picture, settings, side, keep),
+            several=isinstance(picture.payload, bytes) and has_several_pictures(picture.payload),
+        )
+        for picture in pictures
+    ]
 
 
 def _decode(payload: Payload, settings: InferenceSettings) -> Image.Image:

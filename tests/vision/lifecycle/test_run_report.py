@@ -61,7 +61,7 @@ def test_the_page_has_every_part_of_the_run(facts: TrainingFacts, decision: Deci
     shown = page(facts, decision, dataset="fer2013")
 
     tags = Tags(shown)
-    assert (tags.well_formed, tags.open, tags.seen["h2"]) == (True, [], 8)
+    assert (tags.well_formed, tags.open, tags.seen["h2"]) == (True, [], 9)
     for text in ("swift-fox", "<code>fer2013</code>", "train_model", "(from cache)", "epoch 2 of 3", "1.234"):
         assert text in shown
     assert "<td><code>dataset.reader</code></td><td><code>folder</code></td>" in shown
