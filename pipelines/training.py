@@ -1,6 +1,7 @@
 """The training pipeline: from raw faces to an evaluated challenger, and to the champion if it is better."""
 
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from zenml import pipeline
@@ -40,10 +41,10 @@ EXIT_CODES = {"promoted": 0, "held": HELD, "rejected": REJECTED}
 def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
     """Ingest, validate, analyse, preprocess, train, register, evaluate, promote, report and export."""
     seed, tracking, state_folder = settings.seed, settings.tracking, str(settings.state_folder)
-    everything = settings.model_dump(mode="json", include=SECTIONS)
+    everything = kept_settings(settings)
     reports_folder, checkpoints = str(tracking.reports_folder), str(settings.state_folder / "checkpoints")
 
-    faces = ingest_data(settings.dataset, seed, fingerprint)
+    faces = ingest_data(settings.dataset, seed, fingerprint, settings.detection)
     validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     accept_data(faces, validation, everything, tags, reports_folder)
     balance = analyze_balance(faces, settings.balance, seed, after="accept_data")
@@ -85,6 +86,13 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
     )
     # last, so that a failure there takes away neither a promotion nor the report
     export_onnx(prepared, model_uri, settings.onnx, seed, after="report_run")
+
+
+def kept_settings(settings: Settings) -> dict[str, Any]:
+    """Return what a run keeps of its settings, by section as JSON can hold it: all that decides what it learns."""
+    kept = settings.model_dump(mode="json", include=SECTIONS)
+    cut_out = {} if settings.detection is None else {"inference": settings.detection.model_dump(mode="json")}
+    return kept | cut_out
 
 
 def describe(settings: Settings) -> dict[str, str]:

@@ -55,7 +55,7 @@ def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
 
 def prepare_faces(settings: Settings) -> FaceSet:
     """Ingest and preprocess: the faces with the splits that training sees."""
-    faces = ingest_faces(settings.dataset, settings.seed)
+    faces = ingest_faces(settings.dataset, settings.seed, settings.detection)
     for name, fact in faces.reading.items():
         logger.info("%s: %s", name, fact)
     return preprocess_faces(faces, settings.preprocessing, settings.seed)[0]

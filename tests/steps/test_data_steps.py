@@ -81,6 +81,7 @@ def spoil(faces: FaceSet, fault: str) -> FaceSet:
         "decodable": {"error": "ValueError: invalid literal for int() with base 10: '[70,'"},
         "known_label": {"label": "bored"},
         "size": {"width": 20, "height": 20},
+        "framing": {"width": 640, "height": 490},
         "class_count": {"label": "happy"},
     }
     for column, value in changes[fault].items():
@@ -111,6 +112,7 @@ def with_options(settings: Settings, options: list[str]) -> Settings:
         ("decodable", "18 x ValueError: invalid literal for int() with base 10: '[70,' (for example drawn/000000)"),
         ("known_label", "18 x the label 'bored' (for example drawn/000000)"),
         ("size", "18 x 20x20 pixels (for example drawn/000000)"),
+        ("framing", "18 x 640x490 pixels (for example drawn/000000)"),
     ],
 )
 def test_the_severity_that_a_failed_check_advises_lets_the_rest_be_trained(
@@ -127,7 +129,7 @@ def test_the_severity_that_a_failed_check_advises_lets_the_rest_be_trained(
     assert refused(faces, settings, tmp_path) == ""
     analyze_balance.entrypoint(faces, settings.balance, 1)
     prepared, report = preprocess_data.entrypoint(faces, settings.preprocessing, 1)
-    assert len(prepared) == 210 - (0 if fault == "size" else 18)
+    assert len(prepared) == 210 - (0 if fault in ("size", "framing") else 18)
     dropped = {rule.rule: rule.dropped for rule in report.rules}
     assert dropped["unreadable"] == ({"unassigned": 18} if fault == "decodable" else {})
     assert dropped["unknown_label"] == ({"unassigned": 18} if fault == "known_label" else {})

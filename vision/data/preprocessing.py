@@ -13,6 +13,7 @@ from configs.errors import InvalidDataError
 from configs.settings import PreprocessingSettings
 from vision.data import plots
 from vision.data.duplicates import audit_copies
+from vision.data.face_detection import NO_FACE
 from vision.data.faces import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, FaceSet, store_images
 from vision.data.ingestion import resize_face
 from vision.reporting.reports import Report
@@ -124,14 +125,20 @@ def why_not_learnable(faces: FaceSet, settings: PreprocessingSettings, seed: int
 def _apply_rules(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> tuple[pd.DataFrame, list[RuleCount]]:
     """Return the rows that are left, with their splits and their positions in `faces` as index, and what each rule did.
 
-    Unreadable faces and unknown labels go first, then splits are made, then the rules of the settings apply.
+    Unreadable files, pictures without a face and unknown labels go first, then splits are made, then the rules of the
+    settings apply.
     """
-    unreadable, unknown = ~faces.decodable, faces.decodable & (faces.labels < 0)
-    table = faces.table[~unreadable & ~unknown].copy()
-    rules = [
-        RuleCount("unreadable", _count_splits(faces.table[unreadable]), _count_splits(faces.table[~unreadable])),
-        RuleCount("unknown_label", _count_splits(faces.table[unknown]), _count_splits(table)),
-    ]
+    no_face = np.asarray(faces.table["error"] == NO_FACE)
+    unusable = {
+        "unreadable": ~faces.decodable & ~no_face,
+        "no_face": no_face,
+        "unknown_label": faces.decodable & (faces.labels < 0),
+    }
+    left, rules = np.ones(len(faces), dtype=bool), []
+    for rule, marked in unusable.items():
+        left &= ~marked
+        rules.append(RuleCount(rule, _count_splits(faces.table[marked]), _count_splits(faces.table[left])))
+    table = faces.table[left].copy()
     came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
     table = make_splits(table, settings, seed)
     rules.append(RuleCount(SPLITS_MADE, {}, _count_splits(table)))

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pandas as pd
 
-from configs.settings import CLASS_NAME, ValidationSettings
+from configs.settings import CLASS_NAME, FramingCheck, ValidationSettings
 from vision.data.checks import CheckResult, Reason
 from vision.data.duplicates import audit_copies
+from vision.data.face_detection import NO_FACE
 from vision.data.faces import FaceSet
+from vision.data.treatment import CUT_OUT
 
 SHOWN_REASONS = 5  # for each check
 SHOWN_CLASSES = 20  # in a command that names all classes
@@ -18,6 +20,8 @@ SHOWN_CLASSES = 20  # in a command that names all classes
 FOUND: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "decodable": lambda table: table["error"],
     "known_label": lambda table: table["label"].map(lambda label: f"the label {label!r}" if label else "no label"),
+    "face_found": lambda table: table["error"],
+    "framing": lambda table: _sizes(table),
     "size": lambda table: _sizes(table),
     "blank": lambda table: table["mean"].map("every pixel has about the grey level {:.0f}".format),
     "brightness": lambda table: table["mean"].map("mean grey level {:.0f}".format),
@@ -47,7 +51,9 @@ def failed_rows(faces: FaceSet, settings: ValidationSettings, blank_standard_dev
     brightness, copies = settings.brightness, audit_copies(table)
     return pd.DataFrame(
         {
-            "decodable": ~readable,
+            "decodable": ~readable & (table["error"] != NO_FACE),
+            "face_found": table["error"] == NO_FACE,
+            "framing": readable & ~is_framed(faces, settings.framing),
             "known_label": faces.labels < 0,
             "size": readable & (table[["width", "height"]].min(axis=1) < settings.size.min_side),
             "blank": readable & (table["standard_deviation"] < blank_standard_deviation),
@@ -56,6 +62,14 @@ def failed_rows(faces: FaceSet, settings: ValidationSettings, blank_standard_dev
         },
         index=table.index,
     )
+
+
+def is_framed(faces: FaceSet, settings: FramingCheck) -> pd.Series:
+    """Say of each row whether its image has the shape and size of a face that was cut out; those cut out here have."""
+    sides = faces.table[["width", "height"]]
+    longer, shorter = sides.max(axis=1), sides.min(axis=1)
+    framed = (longer <= settings.max_side) & (longer <= settings.max_aspect * shorter)
+    return framed | (CUT_OUT in faces.reading)
 
 
 def _count_reasons(faces: FaceSet, check: str, failed: pd.DataFrame) -> tuple[tuple[Reason, ...], int]:
@@ -92,6 +106,10 @@ def _way_out(check: str, faces: FaceSet, settings: ValidationSettings) -> str:
         if 2 <= len(counted) < len(faces.class_names):
             return f"add images, or train the classes that have some: {_class_option(list(counted))}"
         return "add images, or lower validation.class_count.min_count"
+    if check == "framing":
+        return "--dataset.crop_faces true finds and cuts out the largest face of each picture, as inference does"
+    if check == "face_found":
+        return "if the images are cut out faces already, --dataset.crop_faces false"
     if check == "size":
         return f"use larger images, or lower validation.size.min_side, which is {settings.size.min_side}"
     return ""

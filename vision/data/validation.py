@@ -9,8 +9,9 @@ from configs.settings import ValidationSettings
 from vision.data import plots
 from vision.data.checks import CheckResult
 from vision.data.duplicates import audit_copies
+from vision.data.face_detection import NO_FACE
 from vision.data.faces import SPLITS, TEST, UNASSIGNED, VALIDATION, FaceSet
-from vision.data.reasons import explain_checks
+from vision.data.reasons import explain_checks, is_framed
 from vision.reporting.pages import render_page
 from vision.reporting.reports import Report
 
@@ -67,7 +68,7 @@ def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_
     # Great Expectations takes seconds to import, and most commands check nothing
     from vision.data.expectations import check_rows, class_expectations, image_expectations
 
-    images, classes = _image_batch(faces), _class_batch(faces)
+    images, classes = _image_batch(faces, settings), _class_batch(faces)
     # Great Expectations reports rows by the column that is asked for; both batches call it `source`
     checks = [
         *check_rows(images, image_expectations(faces, settings, blank_standard_deviation), EXAMPLE_FILES),
@@ -84,7 +85,7 @@ def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_
     )
 
 
-def _image_batch(faces: FaceSet) -> pd.DataFrame:
+def _image_batch(faces: FaceSet, settings: ValidationSettings) -> pd.DataFrame:
     """Return one row an image; a value is missing where its check does not apply to the image."""
     table = faces.table
     held_out = table["split"].isin([VALIDATION, TEST])
@@ -93,7 +94,9 @@ def _image_batch(faces: FaceSet) -> pd.DataFrame:
         {
             "source": table["source"],
             "label": table["label"],
-            "error": table["error"].where(table["error"] != ""),
+            "error": table["error"].where(~table["error"].isin(["", NO_FACE])),
+            "face_found": (table["error"] != NO_FACE).astype("boolean").where(table["error"].isin(["", NO_FACE])),
+            "framing": is_framed(faces, settings.framing).astype("boolean").where(faces.decodable),
             "short_side": table[["width", "height"]].min(axis=1).where(faces.decodable),
             "mean": table["mean"],
             "standard_deviation": table["standard_deviation"],

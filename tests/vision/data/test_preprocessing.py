@@ -132,8 +132,8 @@ def test_blank_conflicting_and_repeated_faces_go_from_training_but_never_from_te
 
     dropped = {rule.rule: rule.dropped for rule in report.rules}
     assert dropped == {
-        "unreadable": {}, "unknown_label": {}, "splits made": {}, "blank": {"train": 1}, "conflicting": {"train": 2},
-        "repeated": {"train": 1}, "leaked": {},
+        "unreadable": {}, "no_face": {}, "unknown_label": {}, "splits made": {}, "blank": {"train": 1},
+        "conflicting": {"train": 2}, "repeated": {"train": 1}, "leaked": {},
     }  # fmt: skip
     assert (prepared.table["split"] == "test").sum() == 15
 
