@@ -53,6 +53,15 @@ class DatasetSettings(Section):
     kaggle_name: str
     drawn: DrawnSettings
 
+    @field_validator("class_names", mode="before")
+    @classmethod
+    def class_names_are_names(cls, given: Any) -> Any:
+        if isinstance(given, list | tuple) and any(isinstance(name, int | float) for name in given):
+            raise ValueError(
+                "expected the names of emotions, such as [angry, happy], not the numbers that stand for them"
+            )
+        return given
+
     @model_validator(mode="after")
     def class_names_are_unique(self) -> Self:
         if len(set(self.class_names)) != len(self.class_names):

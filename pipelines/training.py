@@ -11,6 +11,7 @@ from configs.errors import HELD, REJECTED
 from configs.settings import Settings
 from pipelines.runner import Outcome, execute, output
 from stack.fingerprints import code_fingerprint, settings_fingerprint, surroundings
+from stack.preflight import check_training
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
 from steps.evaluate_model import evaluate_model
@@ -111,7 +112,11 @@ def describe(settings: Settings) -> dict[str, str]:
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:
-    """Run the pipeline on the active stack; the exit code says what the gate decided."""
+    """Run the pipeline on the active stack; the exit code says what the gate decided.
+
+    Raises UserError before the first step for what would end it late.
+    """
+    check_training(settings)
     tags = {**tags, **describe(settings)}
     finished = execute(training, settings, settings, tags, source_fingerprint(settings.dataset))
     # only now: a run that is stopped after its training must not train again

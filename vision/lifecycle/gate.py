@@ -59,7 +59,8 @@ def measure_contender(model: LoadedVersion, test: FaceSet, rules: GateRules) -> 
     if set(model.class_names) != set(test.class_names):
         raise UserError(
             f"version {model.version} knows {', '.join(model.class_names)}, the test faces are "
-            f"{', '.join(test.class_names)}: the two cannot be compared; set tracking.model_name to another name"
+            f"{', '.join(test.class_names)}: the two cannot be compared; train these classes under another "
+            "tracking.model_name"
         )
     order = [model.class_names.index(name) for name in test.class_names]
     probabilities = predict(model.classifier, test.images, rules.evaluation.batch_size)[:, order]

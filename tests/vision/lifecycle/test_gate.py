@@ -254,7 +254,7 @@ def test_probabilities_stand_in_the_order_of_the_test_faces_classes(drawn: FaceS
 def test_a_model_of_other_classes_cannot_be_compared(drawn: FaceSet, rules: GateRules) -> None:
     other = Toy((0.1,) * NAMES, (*drawn.class_names[:-1], "contempt"))
 
-    with pytest.raises(UserError, match=r"version 4 knows .*contempt.*set tracking\.model_name to another name"):
+    with pytest.raises(UserError, match=r"version 4 knows .*contempt.*under another tracking\.model_name"):
         measure_contender(other, drawn, rules)
 
 
