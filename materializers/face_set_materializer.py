@@ -28,7 +28,12 @@ class FaceSetMaterializer(BaseMaterializer):
         with self.get_temporary_directory(delete_at_exit=True) as folder:
             np.save(Path(folder, IMAGES), data.images)
             data.table.to_parquet(Path(folder, TABLE))
-            facts = {"name": data.name, "form": data.form, "class_names": data.class_names}
+            facts = {
+                "name": data.name,
+                "form": data.form,
+                "class_names": data.class_names,
+                "reading": dict(data.reading),
+            }
             Path(folder, FACTS).write_text(json.dumps(facts), encoding="utf-8")
             for name in (IMAGES, TABLE, FACTS):
                 fileio.copy(str(Path(folder, name)), f"{self.uri}/{name}")
@@ -43,7 +48,7 @@ class FaceSetMaterializer(BaseMaterializer):
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
         table = pd.read_parquet(folder / TABLE)
-        return FaceSet(facts["name"], facts["form"], tuple(facts["class_names"]), images, table)
+        return FaceSet(facts["name"], facts["form"], tuple(facts["class_names"]), images, table, facts["reading"])
 
     def save_visualizations(self, data: FaceSet) -> dict[str, VisualizationType]:
         counts = pd.crosstab(data.table["split"], data.table["label"]).rename(columns=plain_cell)

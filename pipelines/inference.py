@@ -25,9 +25,15 @@ def summarize(finished: object) -> dict[str, str]:
     """Return what the last lines say of the step predict_pictures."""
     report = output(finished, "predict_pictures", "inference_report")
     folder = Path(output(finished, "predict_pictures", "predictions_folder"))
+    passed_over = {}
+    if report.left_out:
+        passed_over["left out"] = report.left_out
+    if report.several:
+        passed_over["first picture only"] = f"of {report.several} files, which hold several"
     return {
         "model": output(finished, "predict_pictures", "model_uri"),
         "pictures": f"{report.pictures} ({report.unreadable} unreadable, {report.without_face} without a face)",
+        **passed_over,
         "faces": f"{report.faces} ({report.uncertain} uncertain)",
         "predictions": str(folder / "predictions.parquet"),
         "summary": str(folder / "summary.html"),

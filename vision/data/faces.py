@@ -2,8 +2,8 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,7 +34,8 @@ class FaceSet:
     """Grayscale faces and one table row for each.
 
     `images` is (N, side, side) uint8, memory-mapped where it is large; a face that could not be decoded
-    is black there and has its error in the table. `table` has the columns of TABLE_COLUMNS, N rows.
+    is black there and has its error in the table. `table` has the columns of TABLE_COLUMNS, N rows. `reading` says, as
+    text by name, how the source was read and what was left out.
     """
 
     name: str
@@ -42,6 +43,7 @@ class FaceSet:
     class_names: tuple[str, ...]
     images: np.ndarray[Any, np.dtype[np.uint8]]
     table: pd.DataFrame
+    reading: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)

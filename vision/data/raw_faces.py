@@ -1,13 +1,14 @@
 """Raw faces: what every reader yields, and what folder names say about a face."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from vision.data.faces import TEST, TRAIN, UNASSIGNED, VALIDATION
+from vision.data.reading_notes import ReadingNotes
 
 SPLIT_NAMES = {
     "train": TRAIN,
@@ -40,12 +41,16 @@ class RawFace:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader returns: its faces, read when they are asked for, and their number where it is known."""
+    """What a reader returns: its faces, read when they are asked for, and their number where it is known.
+
+    The notes are complete when all faces were read.
+    """
 
     name: str
     form: str
     count: int | None
     faces: Iterator[RawFace]
+    notes: ReadingNotes = field(default_factory=ReadingNotes)
 
 
 def label_and_split(path: PurePosixPath) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from configs.errors import UserError
-from vision.files.paths import is_image, too_large
+from vision.files.image_kinds import HEAD_BYTES, IMAGE_SUFFIXES, image_kind
+from vision.files.paths import is_hidden, too_large
 
 # what zipfile, tarfile and gzip raise for altered archives; RuntimeError: encrypted, or a later version of zip
 DAMAGED_ARCHIVE = (
@@ -25,6 +26,7 @@ DAMAGED_ARCHIVE = (
 ZIP_HEADER = 30  # bytes before a member's name
 UNPACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # Python unpacks other methods without a limit on memory
 HEADER_BYTES = 65_536  # of one member of a tar file; tarfile would read whatever size a header claims
+LISTED_CHARACTERS = 100_000_000  # of the names in a tar file; gzip packs a gigabyte of them into a megabyte
 GLOBAL_HEADERS = 100  # of a tar file; tarfile keeps them all
 
 
@@ -94,23 +96,42 @@ def open_zip(path: Path, limit: int, way_out: str) -> zipfile.ZipFile:
     return archive
 
 
-def image_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Return the images of a zip file, in its own order."""
-    files = (member for member in archive.infolist() if not member.filename.endswith("/"))  # a name may be empty
-    return [member for member in files if is_image(member_path(member.filename))]
+def image_members(archive: zipfile.ZipFile) -> tuple[list[zipfile.ZipInfo], list[zipfile.ZipInfo]]:
+    """Return the images of a zip file, by name or first bytes, and its other files, both in its own order."""
+    images: list[zipfile.ZipInfo] = []
+    others: list[zipfile.ZipInfo] = []
+    for member in archive.infolist():
+        path = member_path(member.filename)
+        if member.filename.endswith("/") or is_hidden(path):  # a name may be empty
+            continue
+        is_one = path.suffix.lower() in IMAGE_SUFFIXES or image_kind(_read_head(archive, member))
+        (images if is_one else others).append(member)
+    return images, others
+
+
+def _read_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    head = read_member(archive, member, sys.maxsize, size=HEAD_BYTES)
+    return head if isinstance(head, bytes) else b""
 
 
 def read_member(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int, section: str = "dataset"
+    archive: zipfile.ZipFile,
+    member: zipfile.ZipInfo,
+    limit: int,
+    section: str = "dataset",
+    size: int = sys.maxsize,
 ) -> bytes | Exception:
-    """Return the content of a zip's member, or the reason why it was not read; the others may still be good."""
+    """Return the content of a zip's member, or the reason why it was not read; the others may still be good.
+
+    At most the first `size` bytes are read.
+    """
     if member.compress_type not in UNPACKED:
         return ValueError(f"packed by method {member.compress_type}; only deflate is read, so pack it again")
     if member.file_size > limit:
         return too_large(member.file_size, limit, section)
     try:
         with archive.open(member) as file:
-            return file.read(member.file_size)  # without a size it would unpack everything, not what is claimed
+            return file.read(min(member.file_size, size))  # more would unpack everything, not what is claimed
     except (*DAMAGED_ARCHIVE, OSError) as error:
         return error
 
@@ -147,18 +168,52 @@ def is_tar(path: Path) -> bool:
     return True
 
 
-def read_tar_images(path: Path, limits: Limits) -> Iterator[tuple[str, bytes | Exception]]:
-    """Yield the name of each image in a tar file, with its content or the reason why it was not read.
+@dataclass(frozen=True)
+class TarFile:
+    """A file in a tar file: its name and where its content starts, in bytes of the unpacked archive."""
+
+    name: str
+    start: int
+
+
+def list_tar(path: Path, limits: Limits) -> tuple[list[TarFile], list[TarFile]]:
+    """Return the images of a tar file, by name or first bytes, and its other files, both in its own order.
 
     Raises UserError for more members or bytes than `limits` allow; one of DAMAGED_ARCHIVE, or OSError, where the
     file is damaged.
     """
+    images: list[TarFile] = []
+    others: list[TarFile] = []
+    characters = 0
     with closing(_TarBytes(path)) as content:
         archive = _open_tar(content)
         for member in _tar_members(archive, content, path, limits):
-            if is_image(member_path(member.name)) and not member.isdir():
-                yield member.name, _read_tar_member(content, member, limits)
+            name = member_path(member.name)
+            if member.isdir() or is_hidden(name):
+                continue
+            characters += len(member.name)
+            if characters > LISTED_CHARACTERS:
+                raise tarfile.ReadError(f"names of more than {LISTED_CHARACTERS} characters in all")
+            is_one = name.suffix.lower() in IMAGE_SUFFIXES or image_kind(_tar_head(content, member))
+            (images if is_one else others).append(TarFile(member.name, member.offset_data))
         _check_end(archive.offset, content, path, limits)
+    return images, others
+
+
+def read_tar(path: Path, limits: Limits, starts: Collection[int]) -> Iterator[bytes | Exception]:
+    """Yield the content of the files that start there, in the archive's order, or the reason why one was not read.
+
+    Raises as list_tar does.
+    """
+    missing = set(starts)
+    with closing(_TarBytes(path)) as content:
+        for member in _tar_members(_open_tar(content), content, path, limits):
+            if member.offset_data in missing:
+                yield _read_tar_member(content, member, limits)
+                missing.remove(member.offset_data)
+            if not missing:
+                return
+    raise tarfile.ReadError("it changed while it was read")
 
 
 def _tar_members(archive: tarfile.TarFile, content: _TarBytes, path: Path, limits: Limits) -> Iterator[tarfile.TarInfo]:
@@ -176,6 +231,14 @@ def _tar_members(archive: tarfile.TarFile, content: _TarBytes, path: Path, limit
         yield member
         cast(Any, archive).members.clear()
         content.budget = HEADER_BYTES
+
+
+def _tar_head(content: _TarBytes, member: tarfile.TarInfo) -> bytes:
+    if not member.isfile() or member.issparse():
+        return b""
+    content.budget = HEAD_BYTES
+    content.seek(member.offset_data)
+    return content.read(min(HEAD_BYTES, member.size))
 
 
 def _read_tar_member(content: _TarBytes, member: tarfile.TarInfo, limits: Limits) -> bytes | Exception:

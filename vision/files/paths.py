@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+from vision.files.image_kinds import HEAD_BYTES, IMAGE_SUFFIXES
+
+
+def is_hidden(path: PurePosixPath) -> bool:
+    """Say whether a part of the name starts with a point, or is one that macOS adds to archives."""
+    return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in path.parts)
 
 
 def is_image(path: PurePosixPath) -> bool:
-    """Say whether the name is an image's, and not hidden or one that macOS adds to archives."""
-    hidden = any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+    """Say whether the name is an image's, and not hidden. What other files are is in their first bytes."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path)
 
 
 def printable(text: str) -> str:
@@ -49,3 +53,14 @@ def read_file(path: Path, limit: int, section: str = "dataset") -> bytes | Excep
         return path.read_bytes() if status.st_size <= limit else too_large(status.st_size, limit, section)
     except OSError as error:
         return error
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first HEAD_BYTES of a regular file; nothing of a pipe, a device and what cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return b""
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:  # such as a link to nowhere, which is counted among the files that were left out
+        return b""

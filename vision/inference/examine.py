@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from configs.settings import InferenceSettings
+from vision.data.face_detection import NO_FACE, crop_face, find_faces
 from vision.data.ingestion import decode_image, measure_levels, resize_face
-from vision.inference.detection import crop_face, find_faces
+from vision.files.image_kinds import has_several_pictures
 from vision.inference.inputs import Payload, Pictures, RawPicture
 from vision.inference.overlay import fit_picture
-from vision.inference.result_table import NO_FACE
 
 Array = np.ndarray[Any, Any]
 
@@ -44,7 +44,7 @@ class Examined:
     """A picture after reading: its faces, or in `error` why there are none.
 
     `picture` is (height, width, 3) uint8 RGB in the size that is annotated, `scale` times the original, or None where
-    it will not be annotated.
+    it will not be annotated. `several` says that the file holds more pictures than this one.
     """
 
     source: str
@@ -52,6 +52,7 @@ class Examined:
     faces: Faces
     picture: Array | None = None
     scale: float = 1.0
+    several: bool = False
 
 
 def examine_ahead(
@@ -126,7 +127,13 @@ def _bundles(pictures: Iterator[RawPicture], detect: bool) -> Iterator[list[RawP
 
 
 def _examine_all(pictures: Sequence[RawPicture], settings: InferenceSettings, side: int, keep: bool) -> list[Examined]:
-    return [examine_picture(picture, settings, side, keep) for picture in pictures]
+    return [
+        replace(
+            examine_picture(picture, settings, side, keep),
+            several=isinstance(picture.payload, bytes) and has_several_pictures(picture.payload),
+        )
+        for picture in pictures
+    ]
 
 
 def _decode(payload: Payload, settings: InferenceSettings) -> Image.Image:
@@ -134,7 +141,7 @@ def _decode(payload: Payload, settings: InferenceSettings) -> Image.Image:
         raise payload
     if isinstance(payload, np.ndarray):
         return Image.fromarray(payload)
-    return decode_image(payload, settings.max_pixels, "inference")[0]
+    return decode_image(payload, settings.max_pixels, "inference").image
 
 
 def _stack(images: Sequence[Array], side: int) -> Array:

@@ -4,8 +4,8 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +15,9 @@ import numpy as np
 from configs.errors import UserError
 from configs.settings import InferenceSettings
 from vision.files.archives import DAMAGED_ARCHIVE, image_members, open_zip, read_member
-from vision.files.paths import IMAGE_SUFFIXES, is_image, printable, read_file, walk
+from vision.files.file_sets import describe_files
+from vision.files.image_kinds import IMAGE_SUFFIXES, image_kind
+from vision.files.paths import is_hidden, printable, read_file, read_head, walk
 
 Payload = bytes | np.ndarray[Any, Any] | Exception
 
@@ -40,7 +42,7 @@ class Pictures:
     """The pictures of an input, in a fixed order.
 
     `form` is picture, folder, glob, archive or video. The fingerprint depends on the names, sizes and modification
-    times of the files.
+    times of the files. `left_out` are the names of files that are not pictures.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Pictures:
     fingerprint: str
     count: int
     reader: Callable[[int, int], Iterator[RawPicture]]
+    left_out: tuple[str, ...] = ()
 
     def read(self, start: int, stop: int) -> Iterator[RawPicture]:
         """Yield the pictures from position `start` to before `stop`.
@@ -85,7 +88,7 @@ def plain_name(text: str, length: int) -> str:
 
 def _open_file(path: Path, settings: InferenceSettings) -> Pictures:
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES or image_kind(read_head(path)):
         return _of_files(path.name, "picture", path.parent, [path.name], settings)
     if suffix == ".zip":
         return _open_zip(path, settings)
@@ -96,19 +99,34 @@ def _open_file(path: Path, settings: InferenceSettings) -> Pictures:
 
 def _open_folder(root: Path, settings: InferenceSettings) -> Pictures:
     within = [path.relative_to(root).as_posix() for path in walk(root) if not _is_output(path, settings)]
-    names = sorted(name for name in within if is_image(PurePosixPath(name)))
+    names, others = _pictures_among(root, (name for name in within if not is_hidden(PurePosixPath(name))))
     if not names:
-        raise UserError(f"inference.input {root} holds no pictures; expected {EXPECTED}")
-    return _of_files(root.resolve().name, "folder", root, names, settings)
+        raise UserError(f"inference.input {root} holds no pictures{_found(others)}; expected {EXPECTED}")
+    return replace(_of_files(root.resolve().name, "folder", root, names, settings), left_out=tuple(others))
 
 
 def _open_glob(pattern: Path, settings: InferenceSettings) -> Pictures:
     found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]
-    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
-    names = sorted(str(path) for path in images if not _is_output(path, settings))
+    files = (str(path) for path in found if not path.is_dir() and not _is_output(path, settings))
+    names, others = _pictures_among(Path(), files)
     if not names:
-        raise UserError(f"inference.input {settings.input.strip()} matches no pictures; expected {EXPECTED}")
-    return _of_files("-".join(pattern.parts[-2:]), "glob", Path(), names, settings)
+        given = settings.input.strip()
+        raise UserError(f"inference.input {given} matches no pictures{_found(others)}; expected {EXPECTED}")
+    return replace(_of_files("-".join(pattern.parts[-2:]), "glob", Path(), names, settings), left_out=tuple(others))
+
+
+def _pictures_among(root: Path, names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the names below `root` that are, or begin as, pictures, and the others, both in their order."""
+    pictures: list[str] = []
+    others: list[str] = []
+    for name in sorted(names):
+        is_one = PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES or image_kind(read_head(root / name))
+        (pictures if is_one else others).append(name)
+    return pictures, others
+
+
+def _found(others: Sequence[str]) -> str:
+    return f"; found {describe_files(others)}" if others else ""
 
 
 def _is_output(path: Path, settings: InferenceSettings) -> bool:
@@ -147,9 +165,10 @@ def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
             f"inference.input {path} is not a readable zip file ({printable(str(error))}); "
             "was it copied or downloaded completely?"
         ) from error
-    members = image_members(archive)
+    members, others = image_members(archive)
+    left_out = tuple(member.filename for member in others)
     if not members:
-        raise UserError(f"inference.input {path} holds no pictures; expected {EXPECTED}")
+        raise UserError(f"inference.input {path} holds no pictures{_found(left_out)}; expected {EXPECTED}")
 
     def read(start: int, stop: int) -> Iterator[RawPicture]:
         for member in members[start:stop]:
@@ -158,7 +177,7 @@ def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
                 _check_still_there(path, settings)
             yield RawPicture(printable(member.filename), payload)
 
-    return Pictures(path.name, "archive", _fingerprint(path.parent, [path.name]), len(members), read)
+    return Pictures(path.name, "archive", _fingerprint(path.parent, [path.name]), len(members), read, left_out)
 
 
 def _open_video(path: Path, settings: InferenceSettings) -> Pictures:

@@ -17,13 +17,14 @@ from configs.errors import UserError
 from configs.settings import InferenceSettings
 from vision.files.atomic import UNFINISHED, write_file
 from vision.files.hashes import hash_facts
+from vision.files.image_kinds import IMAGE_SUFFIXES
 from vision.files.locks import InUseError, hold_lock
-from vision.files.paths import IMAGE_SUFFIXES
 from vision.inference import plots
 from vision.inference.examine import Examined, examine_ahead
 from vision.inference.inputs import Pictures, plain_name
 from vision.inference.overlay import annotate_picture
 from vision.inference.result_table import (
+    SEVERAL,
     THUMBNAIL,
     UNCERTAIN,
     count_pictures_with_faces,
@@ -45,7 +46,7 @@ from vision.model.runtimes import Predictor
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 
-LAYOUT = 2  # of what a job writes; raise it where new code must not continue with old parts
+LAYOUT = 3  # of what a job writes; raise it where new code must not continue with old parts
 PHOTOS_A_PART = 32  # few, because the photos to annotate stay in memory
 CROPS_A_PART = 1024  # rounded up to whole batches
 LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
@@ -205,7 +206,8 @@ def _rows(
     remaining = iter(probabilities)
     rows = []
     for picture in examined:
-        facts = {"source": picture.source, "model_version": model.version, "error": picture.error}
+        facts: dict[str, Any] = {"source": picture.source, "model_version": model.version, "error": picture.error}
+        facts[SEVERAL] = picture.several
         faces = picture.faces
         of_picture = [
             facts

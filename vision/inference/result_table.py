@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from vision.data.face_detection import NO_FACE
 from vision.files.atomic import write_file
 
 UNCERTAIN = "uncertain"
-NO_FACE = "no face found"
+SEVERAL = "several"  # the file holds more than one picture; a column of the parts, not of the table
 THUMBNAIL = "thumbnail"  # grey levels of some faces, for the summary; a column of the parts, not of the table
 MERGED_ROWS = 20_000  # in memory at a time
 CONFIDENCE_BINS = 40
@@ -44,6 +45,7 @@ class Totals:
     faces: int = 0
     unreadable: int = 0
     without_face: int = 0
+    several: int = 0
     emotions: Counter[str] = field(default_factory=Counter)
     confidence_sum: float = 0.0
     confidences: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(CONFIDENCE_BINS, dtype=np.int64))
@@ -59,6 +61,7 @@ class Totals:
         self.faces += len(faces)
         self.unreadable += len(failed)
         self.without_face += len(others) - len(failed)
+        self.several += int((table[SEVERAL] & (table["face"] <= 0)).sum())
         self.emotions.update(faces["emotion"])
         self.confidence_sum += float(faces["confidence"].sum())
         self.confidences += np.histogram(faces["confidence"], CONFIDENCE_BINS, (0.0, 1.0))[0]
@@ -70,8 +73,9 @@ class Totals:
 
 def write_part(path: Path, rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
     """Write a part of the table; a row may leave out what is null, and may have a thumbnail."""
-    schema = table_schema(class_names).append(pa.field(THUMBNAIL, pa.binary()))
-    write_file(path, lambda file: pq.write_table(pa.Table.from_pylist(rows, schema), file))
+    schema = table_schema(class_names).append(pa.field(THUMBNAIL, pa.binary())).append(pa.field(SEVERAL, pa.bool_()))
+    full = [{SEVERAL: False, **row} for row in rows]
+    write_file(path, lambda file: pq.write_table(pa.Table.from_pylist(full, schema), file))
 
 
 def count_pictures_with_faces(part: Path) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from configs.settings import InferenceSettings
 from vision.files.atomic import write_file
+from vision.files.file_sets import describe_files
 from vision.inference import plots
 from vision.inference.inputs import Pictures
 from vision.inference.result_table import UNCERTAIN, Totals
@@ -49,6 +50,8 @@ class InferenceReport(Report):
     errors: tuple[tuple[str, str], ...]
     seconds: float
     faces_per_second: float
+    several: int = 0  # pictures whose file holds more than the first one
+    left_out: str = ""  # the files of the input that are not pictures
 
     def numbers(self) -> dict[str, float]:
         counts = ("pictures", "faces", "unreadable", "without_face", "uncertain", "seconds", "faces_per_second")
@@ -92,6 +95,8 @@ def summarize(
         errors=tuple(totals.errors),
         seconds=pace.seconds,
         faces_per_second=pace.faces / pace.seconds,
+        several=totals.several,
+        left_out=describe_files(pictures.left_out) if pictures.left_out else "",
         figures=_figures(totals, emotions, settings.confidence_threshold),
     )
 

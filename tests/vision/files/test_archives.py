@@ -1,20 +1,25 @@
 import io
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from configs.errors import UserError
-from vision.files.archives import Limits, image_members, is_tar, member_path, open_zip, read_member, read_tar_images
+from vision.files.archives import Limits, image_members, is_tar, list_tar, member_path, open_zip, read_member, read_tar
 
 LIMITS = Limits(members=100, file_bytes=1_000_000, unpacked_bytes=10_000_000, section="dataset", way_out="take fewer")
 
 
 def read_images(path: Path, limit: int = 1_000_000) -> list[bytes | Exception]:
     with open_zip(path, 100, "take fewer") as archive:
-        return [read_member(archive, member, limit) for member in image_members(archive)]
+        return [read_member(archive, member, limit) for member in image_members(archive)[0]]
+
+
+def read_tar_images(path: Path, limits: Limits) -> Iterator[tuple[str, bytes | Exception]]:
+    images, _ = list_tar(path, limits)
+    return zip((file.name for file in images), read_tar(path, limits, [file.start for file in images]), strict=True)
 
 
 def write_tar(path: Path, *names: str, content: bytes = b"x" * 600) -> Path:
@@ -83,7 +88,7 @@ def test_folders_and_other_files_are_not_images_of_a_zip(tmp_path: Path) -> None
             archive.writestr(name, b"")
 
     with open_zip(tmp_path / "set.zip", 100, "") as archive:
-        assert [member.filename for member in image_members(archive)] == ["b.png", "e\\f.JPG"]
+        assert [member.filename for member in image_members(archive)[0]] == ["b.png", "e\\f.JPG"]
 
 
 def test_windows_separators_separate_folders() -> None:

@@ -33,14 +33,14 @@ def sources(pictures: Pictures) -> list[str]:
 def write_files(root: Path, *names: str) -> Path:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(PNG)
+        (root / name).write_bytes(b"a text" if name.endswith(".txt") else PNG)
     return root
 
 
 def write_zip(path: Path, *names: str, compression: int = zipfile.ZIP_STORED) -> Path:
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name in names:
-            archive.writestr(name, PNG + name.encode())
+            archive.writestr(name, b"a text" if name.endswith(".txt") else PNG + name.encode())
     return path
 
 
@@ -66,6 +66,24 @@ def test_a_folder_is_every_picture_below_it_in_the_order_of_names(
 
     assert (pictures.name, pictures.form, pictures.count) == ("photos", "folder", 3)
     assert sources(pictures) == ["a/deep/er/c.JPG", "a/x.webp", "b.png"]
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "glob"])
+def test_pictures_are_known_by_their_content_and_what_is_left_out_is_named(
+    form: str, tmp_path: Path, named: Callable[..., InferenceSettings]
+) -> None:
+    names = ["a.jfif", "b.dat", "c", "notes.txt"]
+    root = write_files(tmp_path / "photos", *names)
+    given = {"folder": root, "zip": write_zip(tmp_path / "photos.zip", *names), "glob": f"{root}/*"}[form]
+
+    pictures = open_pictures(named(given))
+
+    assert [Path(source).name for source in sources(pictures)] == names[:3]
+    assert [Path(name).name for name in pictures.left_out] == ["notes.txt"]
+
+
+def test_a_single_picture_needs_no_ending(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
+    assert open_pictures(named(write_files(tmp_path, "photo") / "photo")).form == "picture"
 
 
 def test_what_earlier_jobs_wrote_is_not_an_input(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
