@@ -27,7 +27,8 @@ from stack.health import (
     why_silent,
 )
 from stack.local_stack import tracking_uri, wants_users_zenml
-from vision.data.readers import find_dataset, locate_dataset, open_dataset
+from vision.data.readers import locate_dataset, open_dataset
+from vision.data.sources import find_dataset
 from vision.files.paths import walk
 from vision.model.weight_files import IMAGENET, RANDOM, WAY_OUT, check_weights, weights_hash
 

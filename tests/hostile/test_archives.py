@@ -249,7 +249,7 @@ def test_archives_in_an_archive_are_not_opened(tmp_path: Path, dataset_settings:
     inner = write_zip(tmp_path / "inner.zip", [("happy/a.png", PNG)]).read_bytes()
     path = write_zip(tmp_path / "set.zip", [("happy/inner.zip", inner), ("happy/inner.tar.gz", inner)])
 
-    with pytest.raises(UserError, match=r"holds no images \(a CSV or an archive in it must be unpacked first\)"):
+    with pytest.raises(UserError, match=r"holds no images \(an archive in it must be unpacked first\)"):
         open_dataset(dataset_settings(path), 0)
 
 

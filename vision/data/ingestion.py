@@ -17,7 +17,7 @@ from configs.errors import UserError
 from configs.settings import DatasetSettings
 from vision.data.faces import TABLE_COLUMNS, FaceSet, store_images
 from vision.data.image_formats import open_image
-from vision.data.raw_faces import RawFace
+from vision.data.raw_faces import Box, RawFace
 from vision.data.readers import open_dataset
 from vision.files.paths import printable
 
@@ -53,9 +53,6 @@ def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
     if not tables:
         raise UserError(f"dataset.path {settings.path} holds no faces; nothing was read")
     table = pd.concat(tables, ignore_index=True)
-    known = {name: name for name in settings.class_names}
-    lowered = table["label"].str.strip().str.lower()
-    table["label"] = lowered.map(known).fillna(table["label"]).astype("str")
     return FaceSet(reading.name, reading.form, settings.class_names, images, table, reading.notes.facts())
 
 
@@ -84,6 +81,7 @@ def decode_chunk(faces: list[RawFace], settings: DatasetSettings) -> tuple[np.nd
         row |= {"width": 0, "height": 0, "mode": "", "exact_hash": "", "perceptual_hash": "", "error": ""}
         try:
             pixels, mode = decode_face(face.payload, settings.max_pixels)
+            pixels = cut_box(pixels, face.box) if face.box else pixels
             row |= {"mode": mode, **describe_face(pixels)}
             block[position] = resize_face(pixels, side)
         except Exception as error:  # noqa: BLE001 - a hostile image may make a decoder raise anything; its row says what
@@ -108,6 +106,15 @@ def decode_face(
         return _parse_pixels(payload, max_pixels), "L"
     image, mode = decode_image(payload, max_pixels)
     return np.asarray(image.convert("L")), mode
+
+
+def cut_box(pixels: np.ndarray[Any, Any], box: Box) -> np.ndarray[Any, Any]:
+    """Return the part of a (height, width) array that a box covers. Raises ValueError where that is nothing."""
+    left, top, right, bottom = (max(0, edge) for edge in box)
+    part = pixels[top:bottom, left:right]
+    if not part.size:
+        raise ValueError(f"the box {box} is outside of the {pixels.shape[1]}x{pixels.shape[0]} image")
+    return np.ascontiguousarray(part)
 
 
 def decode_image(payload: bytes, max_pixels: int, section: str = "dataset") -> tuple[Image.Image, str]:
