@@ -9,9 +9,9 @@ from configs.settings import DatasetSettings
 from vision.data.faces import UNASSIGNED
 from vision.data.image_formats import NEEDS_HEIF, readable_formats
 from vision.data.label_codes import Labels
-from vision.data.layouts import Layout, Placed, class_folders, recognise_layout
+from vision.data.layouts import Layout, Placed, class_folders, class_last, recognise_layout
 from vision.data.raw_faces import EXPECTED, MORE_IMAGES, RawFace, Reading
-from vision.data.reading_notes import ReadingNotes
+from vision.data.reading_notes import PASSED_OVER, ReadingNotes
 from vision.data.split_names import SplitNames, check_split_folders
 from vision.files.archives import Limits, member_path
 from vision.files.file_sets import FileSet, describe_files
@@ -43,23 +43,26 @@ def read_images(files: FileSet, settings: DatasetSettings, outer: Placed = NOWHE
         notes = ReadingNotes(Labels(settings), other_files=files.others)
     else:
         notes = ReadingNotes(Labels(settings, layout.codes), layout.name, files.others)
-    placed = list(_place(files.images, layout, notes))
+    placed = list(_place(files.images, layout, outer, notes))
     labels = notes.labels = notes.labels or Labels(settings)
     labels.check_numbers({face.label for _, face in placed})
     kept = [(at, replace(face, label=label)) for at, face in placed if (label := labels.of(face.label)) is not None]
+    if not kept:
+        reasons = [f"{name}: {fact}" for name, fact in notes.facts().items() if name in PASSED_OVER]
+        raise UserError(f"dataset.path {settings.path}: none of its images is used; {'; '.join(reasons)}")
     for _, face in kept:
         notes.splits[face.split or UNASSIGNED, face.place if face.split else NO_SPLIT] += 1
     return Reading(files.name, files.form, len(kept), _read(files, kept, notes), notes)
 
 
-def _place(images: Sequence[str], layout: Layout, notes: ReadingNotes) -> Iterator[tuple[int, Placed]]:
+def _place(images: Sequence[str], layout: Layout, outer: Placed, notes: ReadingNotes) -> Iterator[tuple[int, Placed]]:
     """Yield the position of each image with what is said of its faces; count those that are left out."""
     for position, name in enumerate(images):
         for face in layout.place(name):
             if face.left_out:
                 notes.without[face.left_out] += 1
             else:
-                yield position, face
+                yield position, face if face.split else replace(face, split=outer.split, place=outer.place)
 
 
 def _read(files: FileSet, kept: Sequence[tuple[int, Placed]], notes: ReadingNotes) -> Iterator[RawFace]:
@@ -83,7 +86,7 @@ def _check_readable(files: FileSet, settings: DatasetSettings) -> None:
 
 
 def _check_folders(files: FileSet, settings: DatasetSettings, names: SplitNames, has_split: bool) -> None:
-    folders = {member_path(name).parent.parts for name in files.images}
+    folders = {class_last(member_path(name).parent.parts, names) for name in files.images}
     if all(not folder or names.of(folder[-1]) for folder in folders):
         raise UserError(
             f"dataset.path {settings.path} holds {describe_files(files.images)}, but not in class folders; "

@@ -136,6 +136,11 @@ def class_named(word: str, class_names: tuple[str, ...]) -> str | None:
     return next((name for name in class_names if name in same), None)
 
 
+def is_emotion(word: str) -> bool:
+    """Say whether a word names an emotion, of dataset.class_names or not."""
+    return class_named(word, tuple(group[0] for group in SYNONYMS)) is not None
+
+
 def _key(text: str) -> str:
     text = text.strip().lower()
     return str(int(text)) if NUMBER.fullmatch(text) else text

@@ -1,6 +1,7 @@
 """Layouts: how data sets lay out their files, and what that says about each image."""
 
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from configs.errors import UserError
-from vision.data.label_codes import class_named
+from vision.data.label_codes import class_named, is_emotion
 from vision.data.raw_faces import Box
 from vision.data.split_names import SplitNames
 from vision.files.archives import member_path
@@ -28,6 +29,7 @@ KDEF_ANGLES = {
     "HR": "half right profile",
     "FR": "full right profile",
 }
+NUMBER_BYTES = 64  # of a code in a .npy file
 EXPW_COLUMNS = 8  # name, number of the face, top, left, right, bottom, confidence, label
 AFFECTNET_OTHERS = {"8": "none", "9": "uncertain", "10": "no face"}  # codes that are not of an emotion
 
@@ -61,11 +63,19 @@ Recognised = Callable[[FileSet, SplitNames], Layout | None]
 def class_folder(name: str, names: SplitNames, outer: Placed) -> Placed:
     """Return the folder that holds the image as its label, and the split of the nearest folder that names one.
 
-    Without such a folder it is the split of `outer`.
+    Without such a folder it is the split of `outer`. A split folder below an emotion's, as in `happy/train`, is the
+    split.
     """
-    *folders, label = member_path(name).parent.parts or ("",)
+    *folders, label = class_last(member_path(name).parent.parts, names) or ("",)
     folder = next((folder for folder in reversed(folders) if names.of(folder)), "")
     return Placed(label, names.of(folder), f"folder {folder}") if folder else replace(outer, label=label)
+
+
+def class_last(folders: tuple[str, ...], names: SplitNames) -> tuple[str, ...]:
+    """Return the folders with the class as the last; below it there may be one that names a split."""
+    if len(folders) > 1 and names.of(folders[-1]) and is_emotion(folders[-2]):
+        return (*folders[:-2], folders[-1], folders[-2])
+    return folders
 
 
 def class_folders(names: SplitNames, outer: Placed) -> Layout:
@@ -162,12 +172,17 @@ def _number_of(content: bytes | Exception) -> str:
     """Return the single number in a .npy file as text, or "" where there is not one. Nothing in it is unpickled."""
     if isinstance(content, Exception):
         return ""
+    file = io.BytesIO(content)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
+        shape, _, kind = read_header[np.lib.format.read_magic(file)](file)
+        # the header may claim any size, and memory would be taken for it
+        if math.prod(shape) != 1 or kind.hasobject or kind.itemsize > NUMBER_BYTES:
+            return ""
         found = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError):  # counted as without a readable annotation
+    except (ValueError, OSError, EOFError, KeyError):  # it is counted as without a readable annotation
         return ""
-    text = str(found) if isinstance(found, np.ndarray) and found.size == 1 else ""
-    text = text.strip("[]'\" ").removesuffix(".0").removesuffix(".")
+    text = str(found.item()).removesuffix(".0").removesuffix(".")
     return text if text.isdecimal() else ""
 
 

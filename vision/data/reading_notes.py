@@ -37,7 +37,8 @@ class ReadingNotes:
             if places := Counter({place: n for (of, place), n in self.splits.items() if of == split}):
                 shown = [f"{count:,} from {place}" for place, count in places.most_common(PLACES)]
                 more = f" and {len(places) - PLACES} more places" if len(places) > PLACES else ""
-                facts[f"{split} faces"] = f"{places.total():,}: {', '.join(shown)}{more}"
+                total = "" if len(places) == 1 else f"{places.total():,}: "
+                facts[f"{split} faces"] = f"{total}{', '.join(shown)}{more}"
         if self.without:
             reasons = [f"{count:,} {reason}" for reason, count in self.without.most_common()]
             facts[PASSED_OVER[-1]] = f"{self.without.total():,} ({', '.join(reasons)})"

@@ -58,8 +58,8 @@ def _find_in_folder(path: Path, splits: Mapping[str, str | None]) -> tuple[str, 
             return "csv", votes
         if len(archives_of_splits(path, splits)) == len(packed) > 1:
             return "archive", path
-    if len(packed) > 1 or (packed and folders):
-        names = ", ".join(entry.name for entry in [*folders, *packed][:6])
+    if len(packed) > 1 or (packed and (folders or images)):
+        names = ", ".join(entry.name for entry in [*folders, *packed, *images][:6])
         raise UserError(
             f"{path} holds more than one data set ({names}); choose one with --dataset.path, or --dataset.reader folder"
         )

@@ -137,7 +137,7 @@ def test_what_a_csv_said_of_splits_and_codes_is_told(tmp_path: Path, dataset_set
     facts = ingest_faces(dataset_settings(path), seed=0).reading
 
     assert facts["codes"] == "of FER2013 (0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise, 6 neutral)"
-    assert (facts["train faces"], facts["test faces"]) == ("1: 1 from Usage Training", "2: 2 from Usage PrivateTest")
+    assert (facts["train faces"], facts["test faces"]) == ("1 from Usage Training", "2 from Usage PrivateTest")
     assert facts["unknown labels"].startswith("'7' (1)")
 
 

@@ -72,7 +72,7 @@ def test_rafdb_in_numbered_folders(form: str, ingested: Callable[..., FaceSet]) 
     assert found(faces) == expected
     assert faces.reading["layout"] == "of RAF-DB"
     assert faces.reading["codes"].startswith("of RAF-DB (1 surprise, 2 fear")
-    assert faces.reading["test faces"] == "7: 7 from file names test_*"
+    assert faces.reading["test faces"] == "7 from file names test_*"
 
 
 @FORMS
@@ -165,7 +165,7 @@ def test_affectnet_with_its_annotations(form: str, ingested: Callable[..., FaceS
     labels = {split: list(table["label"][table["split"] == split]) for split in ("train", "validation")}
     assert {split: sorted(found) for split, found in labels.items()} == dict.fromkeys(labels, sorted(names))
     assert faces.reading["faces left out"] == "3 (2 labelled as none, 1 without a readable annotation _exp.npy)"
-    assert faces.reading["train faces"] == "7: 7 from folder train_set"
+    assert faces.reading["train faces"] == "7 from folder train_set"
 
 
 @FORMS
@@ -213,7 +213,46 @@ def test_splits_of_other_spellings_stay_what_they_are(ingested: Callable[..., Fa
     faces = ingested("set", files)
 
     assert Counter(faces.table["split"]) == {"train": 4, "validation": 2, "test": 1}
-    assert faces.reading["validation faces"] == "2: 2 from folder val_afew"
+    assert faces.reading["validation faces"] == "2 from folder val_afew"
+
+
+def test_split_folders_below_the_class_folders_are_splits(ingested: Callable[..., FaceSet]) -> None:
+    folders = ("happy/train", "happy/test", "sad/train", "sad/test")
+
+    faces = ingested("set", {f"{folder}/{n}.png": face(n) for n, folder in enumerate(folders)})
+
+    assert sorted(found(faces).values()) == [("happy", "test"), ("happy", "train"), ("sad", "test"), ("sad", "train")]
+
+
+def test_the_folder_of_one_split_of_a_known_layout_keeps_its_split(
+    tmp_path: Path, dataset_settings: Callable[..., Any]
+) -> None:
+    files = {"images/1.jpg": face(1, "JPEG"), "annotations/1_exp.npy": array(np.array("1"))}
+
+    (read,) = open_dataset(dataset_settings(write_set(tmp_path / "val_set", files)), 0).faces
+
+    assert (read.label, read.split) == ("happy", "validation")
+
+
+def header_only(shape: tuple[int, ...], kind: str) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": kind})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [b"", b"a text", header_only((10**12,), "<f8"), header_only((), "<U1000000000"), header_only((), "<i8"),
+     array(np.array([1, 2])), array(np.array(-1)), array(np.array("x")), array(np.array(None)),
+     array(np.array(1))[:-1]],
+)  # fmt: skip
+def test_an_annotation_that_is_not_one_number_takes_no_memory_and_is_counted(
+    annotation: bytes, tmp_path: Path, dataset_settings: Callable[..., Any]
+) -> None:
+    files = {"images/1.jpg": face(1, "JPEG"), "annotations/1_exp.npy": annotation}
+
+    with pytest.raises(UserError, match=r"none of its images is used; faces left out: 1 \(1 without a readable annot"):
+        open_dataset(dataset_settings(write_set(tmp_path / "set", files)), 0)
 
 
 def test_a_split_that_is_not_known_stops_the_run_until_it_is_said(

@@ -90,6 +90,14 @@ def test_a_csv_of_faces_beside_class_folders_must_be_chosen(tmp_path: Path, writ
         find_dataset(tmp_path)
 
 
+def test_a_loose_image_beside_an_archive_does_not_hide_it(tmp_path: Path) -> None:
+    (tmp_path / "faces.zip").write_bytes(b"")
+    (tmp_path / "a.png").write_bytes(b"")
+
+    with pytest.raises(UserError, match=r"more than one data set \(faces\.zip, a\.png\)"):
+        find_dataset(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("names", "splits"),
     [
@@ -123,7 +131,7 @@ def test_archives_that_are_named_after_splits_are_one_data_set(
     assert {face.label for face in faces} == {"happy", "angry"}
     facts = reading.notes.facts()
     assert facts["labels"] == "anger read as angry (2)"
-    assert facts["train faces"] == f"3: 3 from {names[0]}"
+    assert facts["train faces"] == f"3 from {names[0]}"
 
 
 @pytest.mark.parametrize("names", [("a.zip", "b.zip"), ("train.zip", "train_2.zip"), ("train.zip", "more.zip")])

@@ -46,6 +46,8 @@ def test_what_the_settings_say_goes_first() -> None:
         ("happy/a.png", ("happy", "")),
         ("a.png", ("", "")),
         ("train/a.png", ("train", "")),
+        ("happy/train/a.png", ("happy", "train")),
+        ("images/train/a.png", ("train", "")),
     ],
 )
 def test_label_is_the_folder_and_split_the_nearest_folder_that_names_one(path: str, expected: tuple[str, str]) -> None:
