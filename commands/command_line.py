@@ -1,7 +1,9 @@
 """The command line: its words become options and settings."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -106,15 +108,24 @@ def _nest(words: list[str]) -> dict[str, Any]:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
                 raise UserError(f"{name}: {section} was given a value before, so it is not a section")
-        place[key] = _read_value(name, value)
+        place[key] = _read_value(name, value, rest)
     return given
 
 
-def _read_value(name: str, text: str) -> Any:
-    """Read lists and mappings as YAML; pydantic turns other text into numbers and switches."""
+def _read_value(name: str, text: str, rest: Iterator[str]) -> Any:
+    """Read lists and mappings as YAML; pydantic turns other text into numbers and switches.
+
+    `rest` are the words that follow, in which the other parts are of a list that the shell has split.
+    """
     if not text.startswith(("[", "{")):
         return text
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number
+        parts = [text, *takewhile(lambda word: not word.startswith("--"), rest)]
+        if len(parts) > 1 and parts[-1].endswith(("]", "}")):
+            whole = " ".join(parts)
+            raise UserError(
+                f'{name} {text} is a part: the shell splits at spaces; quote it: {name} "{whole}"'
+            ) from error
         raise UserError(f"{name} {text} is not valid YAML: {' '.join(str(error).split())}") from error

@@ -190,11 +190,11 @@ def train_again(former: Former, settings: Settings, tags: dict[str, str]) -> Out
     now = {
         **tags,
         **training.describe(settings),
-        "data_fingerprint": ingest_faces(settings.dataset, settings.seed).fingerprint,
+        "data_fingerprint": ingest_faces(settings.dataset, settings.seed, settings.detection).fingerprint,
         "weights_sha256": known_hash(settings.classifier.weights),
         "precision": resolve_precision(settings.training.precision),
     }
-    everything = settings.model_dump(mode="json", include=training.SECTIONS)
+    everything = training.kept_settings(settings)
     logger.info("%s", render(former, find_differences(former, everything, now)))
     trained = training.run(settings, tags)
     uri = find_tracking_uri(settings.state_folder)

@@ -163,11 +163,26 @@ def _allowed() -> str:
 
 
 def _wrong_settings(error: ValidationError) -> UserError:
-    found = error.errors()
+    found = _without_repetition(error.errors())
     lines = [f"  {_describe(problem)}" for problem in found[:SHOWN_PROBLEMS]]
     if more := len(found) - len(lines):
         lines.append(f"  and {more} more")
     return UserError("\n".join(["wrong settings:", *lines]))
+
+
+def _without_repetition(problems: Sequence[Any]) -> list[Any]:
+    """Keep one problem of each kind of a list's entries, and none of the list itself where entries are wrong."""
+    kept: dict[Any, Any] = {}
+    lists = {problem["loc"][:-1] for problem in problems if _is_entry(problem)}
+    for problem in problems:
+        if problem["loc"] not in lists:
+            place = problem["loc"][:-1] if _is_entry(problem) else problem["loc"]
+            kept.setdefault((place, problem["type"]), problem)
+    return list(kept.values())
+
+
+def _is_entry(problem: Any) -> bool:
+    return bool(problem["loc"]) and isinstance(problem["loc"][-1], int)
 
 
 def _describe(problem: Any) -> str:

@@ -21,7 +21,8 @@ ENVIRONMENT_PREFIX = "FACE_EMOTION__"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-ClassName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9 _-]*$")]  # MLflow takes these in metric names
+CLASS_NAME = r"^[a-z0-9][a-z0-9 _-]*$"  # MLflow takes these in metric names
+ClassName = Annotated[str, Field(pattern=CLASS_NAME)]
 Sentence = Annotated[str, Field(min_length=1)]
 Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
@@ -64,6 +65,8 @@ class DatasetSettings(Section):
     codes: Codes
     splits: Splits
     image_size: Annotated[int, Field(ge=16, le=512)]
+    crop_faces: bool
+    white_level: Annotated[float, Field(ge=0.0)]
     max_pixels: Annotated[int, Field(ge=256, le=400_000_000)]
     max_file_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)]
     max_images: Annotated[int, Field(ge=1, le=10_000_000)]
@@ -71,6 +74,15 @@ class DatasetSettings(Section):
     workers: Annotated[int, Field(ge=1, le=256)]
     kaggle_name: str
     drawn: DrawnSettings
+
+    @field_validator("class_names", mode="before")
+    @classmethod
+    def class_names_are_names(cls, given: Any) -> Any:
+        if isinstance(given, list | tuple) and any(isinstance(name, int | float) for name in given):
+            raise ValueError(
+                "expected the names of emotions, such as [angry, happy], not the numbers that stand for them"
+            )
+        return given
 
     @model_validator(mode="after")
     def class_names_are_unique(self) -> Self:
@@ -95,6 +107,11 @@ class SizeCheck(ShareCheck):
     min_side: Annotated[int, Field(ge=1)]
 
 
+class FramingCheck(ShareCheck):
+    max_aspect: Annotated[float, Field(ge=1.0)]
+    max_side: Annotated[int, Field(ge=32)]
+
+
 class BrightnessCheck(ShareCheck):
     min_mean: Annotated[float, Field(ge=0.0, le=255.0)]
     max_mean: Annotated[float, Field(ge=0.0, le=255.0)]
@@ -110,6 +127,8 @@ class ValidationSettings(Section):
     decodable: ShareCheck
     known_label: ShareCheck
     class_count: ClassCountCheck
+    face_found: ShareCheck
+    framing: FramingCheck
     size: SizeCheck
     blank: ShareCheck
     repeated: ShareCheck
@@ -250,17 +269,20 @@ class OnnxSettings(Section):
     latency_samples: Annotated[int, Field(ge=1, le=10_000)]
 
 
-class InferenceSettings(Section):
-    input: str
-    output: Path
-    model: Annotated[str, Field(min_length=1)]
-    runtime: Literal["keras", "onnx", "onnx_int8"]
-    detect: bool
+class DetectionSettings(Section):
     detection_side: Annotated[int, Field(ge=64, le=20_000)]
     scale_factor: Annotated[float, Field(gt=1.0, le=2.0)]
     min_neighbors: Annotated[int, Field(ge=1, le=100)]
     min_face_pixels: Annotated[int, Field(ge=8, le=5_000)]
     margin: Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class InferenceSettings(DetectionSettings):
+    input: str
+    output: Path
+    model: Annotated[str, Field(min_length=1)]
+    runtime: Literal["keras", "onnx", "onnx_int8"]
+    detect: bool
     frames_per_second: Annotated[float, Field(gt=0.0, le=1000.0)]
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     workers: Annotated[int, Field(ge=1, le=256)]
@@ -380,6 +402,13 @@ class Settings(BaseSettings):
     bundle: BundleSettings
     tuning: TuningSettings
     alerts: AlertSettings
+
+    @property
+    def detection(self) -> DetectionSettings | None:
+        """How faces are cut out of the data set's pictures: as inference does it. None where they are not."""
+        if not self.dataset.crop_faces:
+            return None
+        return DetectionSettings(**{name: getattr(self.inference, name) for name in DetectionSettings.model_fields})
 
     @model_validator(mode="after")
     def sections_fit_together(self) -> Self:

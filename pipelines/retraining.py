@@ -28,7 +28,7 @@ SECTIONS = {"seed", "tracking", "dataset", "validation", "preprocessing", "monit
 def retraining(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
     """Ingest, validate and preprocess as training does, which then finds these steps in the cache; review."""
     seed, tracking = settings.seed, settings.tracking
-    faces = ingest_data(settings.dataset, seed, fingerprint)
+    faces = ingest_data(settings.dataset, seed, fingerprint, settings.detection)
     validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     shown = settings.model_dump(mode="json", include=SECTIONS)
     accept_data(faces, validation, shown, tags, str(tracking.reports_folder))

@@ -1,6 +1,7 @@
 """The training pipeline: from raw faces to an evaluated challenger, and to the champion if it is better."""
 
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from zenml import pipeline
@@ -10,6 +11,7 @@ from configs.errors import HELD, REJECTED
 from configs.settings import Settings
 from pipelines.runner import Outcome, execute, output
 from stack.fingerprints import code_fingerprint, settings_fingerprint, surroundings
+from stack.preflight import check_training
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
 from steps.evaluate_model import evaluate_model
@@ -40,10 +42,10 @@ EXIT_CODES = {"promoted": 0, "held": HELD, "rejected": REJECTED}
 def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
     """Ingest, validate, analyse, preprocess, train, register, evaluate, promote, report and export."""
     seed, tracking, state_folder = settings.seed, settings.tracking, str(settings.state_folder)
-    everything = settings.model_dump(mode="json", include=SECTIONS)
+    everything = kept_settings(settings)
     reports_folder, checkpoints = str(tracking.reports_folder), str(settings.state_folder / "checkpoints")
 
-    faces = ingest_data(settings.dataset, seed, fingerprint)
+    faces = ingest_data(settings.dataset, seed, fingerprint, settings.detection)
     validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     accept_data(faces, validation, everything, tags, reports_folder)
     balance = analyze_balance(faces, settings.balance, seed, after="accept_data")
@@ -87,6 +89,13 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
     export_onnx(prepared, model_uri, settings.onnx, seed, after="report_run")
 
 
+def kept_settings(settings: Settings) -> dict[str, Any]:
+    """Return what a run keeps of its settings, by section as JSON can hold it: all that decides what it learns."""
+    kept = settings.model_dump(mode="json", include=SECTIONS)
+    cut_out = {} if settings.detection is None else {"inference": settings.detection.model_dump(mode="json")}
+    return kept | cut_out
+
+
 def describe(settings: Settings) -> dict[str, str]:
     """Return the tags that identify a training besides its settings."""
     dataset = settings.dataset
@@ -103,7 +112,11 @@ def describe(settings: Settings) -> dict[str, str]:
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:
-    """Run the pipeline on the active stack; the exit code says what the gate decided."""
+    """Run the pipeline on the active stack; the exit code says what the gate decided.
+
+    Raises UserError before the first step for what would end it late.
+    """
+    check_training(settings)
     tags = {**tags, **describe(settings)}
     finished = execute(training, settings, settings, tags, source_fingerprint(settings.dataset))
     # only now: a run that is stopped after its training must not train again

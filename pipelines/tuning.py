@@ -21,7 +21,7 @@ SECTIONS = {*training.SECTIONS, "tuning"} - {"promotion"}
 def tuning(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
     """Ingest, validate, analyse and preprocess as training does, from its cache; search."""
     seed, tracking = settings.seed, settings.tracking
-    faces = ingest_data(settings.dataset, seed, fingerprint)
+    faces = ingest_data(settings.dataset, seed, fingerprint, settings.detection)
     validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     shown = settings.model_dump(mode="json", include=SECTIONS)
     accept_data(faces, validation, shown, tags, str(tracking.reports_folder))

@@ -31,6 +31,8 @@ def settings_fingerprint(settings: Settings) -> str:
     chosen = settings.model_dump(mode="json", include=LEARNED_FROM)
     for name in SAID_BY_THE_DATA:
         del chosen["dataset"][name]
+    if settings.detection is not None:
+        chosen["detection"] = settings.detection.model_dump(mode="json")
     weights = settings.classifier.weights
     chosen["classifier"]["weights"] = weights if weights == IMAGENET else weights_hash(weights)
     return hash_facts(chosen)

@@ -9,11 +9,15 @@ from zenml import step
 
 from configs.errors import InvalidDataError
 from configs.loading import KEPT_SETTINGS, flatten
+from configs.settings import PreprocessingSettings
 from stack.run_log import log_report, report_folder
 from vision.data.faces import FaceSet
+from vision.data.preprocessing import why_not_learnable
 from vision.data.validation import ValidationReport
 
 logger = logging.getLogger(__name__)
+
+SHOWN_REASONS = 3  # of a check, in its line of the log
 
 
 @step(experiment_tracker=True, enable_cache=False)
@@ -31,19 +35,26 @@ def accept_data(
     log_report(validation, "validation")
     for name, fact in faces.reading.items():
         logger.info("%s: %s", name, fact)
-    for check in validation.warnings:
-        logger.warning(
-            "data check %s: %d of %d failed (%.2f%%)",
-            check.check,
-            check.failed,
-            check.checked,
-            100 * check.failed_share,
-        )
+    for check in validation.checks:
+        if check.failed:
+            level = logging.INFO if check.passed else logging.WARNING
+            share, found = 100 * check.failed_share, "; ".join(check.found[:SHOWN_REASONS])
+            counts = (check.failed, check.checked, share, check.allowed)
+            logger.log(level, "data check %s: %d of %d failed (%.2f%%; allowed: %s): %s", check.check, *counts, found)
     if validation.critical:
         page = report_folder(reports_folder) / "validation.html"
         page.write_text(validation.page(), encoding="utf-8")
         raise InvalidDataError(
             f"{validation.dataset} failed {len(validation.critical)} critical data checks, so nothing was trained:\n"
-            f"{validation.table(validation.critical)}\n"
-            f"Fix the data, or set validation.<check>.severity to warning. The whole report: {page}"
+            f"{validation.table(validation.critical)}\n{_advise(faces, validation, settings)}\n"
+            f"The whole report: {page}"
         )
+
+
+def _advise(faces: FaceSet, validation: ValidationReport, settings: dict[str, Any]) -> str:
+    """Say how to train all the same, where that is possible."""
+    rules = PreprocessingSettings(**settings["preprocessing"])
+    if reason := why_not_learnable(faces, rules, settings["seed"]):
+        return f"It cannot be trained on as it is, whatever the checks allow: {reason}"
+    options = " ".join(f"--validation.{check.check}.severity warning" for check in validation.critical)
+    return f"To train all the same, without the images that cannot be used: {options}"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import step
 
-from configs.settings import DatasetSettings
+from configs.settings import DatasetSettings, DetectionSettings
 from materializers.face_set_materializer import FaceSetMaterializer
 from stack.run_log import measured
 from vision.data.faces import FaceSet
@@ -12,7 +12,9 @@ from vision.data.ingestion import ingest_faces
 
 
 @step(output_materializers=FaceSetMaterializer)
-def ingest_data(dataset: DatasetSettings, seed: int, source_fingerprint: str) -> Annotated[FaceSet, "faces"]:
+def ingest_data(
+    dataset: DatasetSettings, seed: int, source_fingerprint: str, detection: DetectionSettings | None = None
+) -> Annotated[FaceSet, "faces"]:
     """Read and decode the data set; `source_fingerprint` makes the cache notice that its files changed."""
     with measured():
-        return ingest_faces(dataset, seed)
+        return ingest_faces(dataset, seed, detection)

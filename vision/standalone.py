@@ -13,7 +13,7 @@ from configs.settings import Settings
 from vision.data.balance import SCHEMES
 from vision.data.faces import TEST, FaceSet
 from vision.data.ingestion import ingest_faces
-from vision.data.preprocessing import IN_TRAINING, preprocess_faces
+from vision.data.preprocessing import IN_TRAINING, NO_CLEAN_FACE, preprocess_faces
 from vision.evaluation.calibration import calibrate_classifier
 from vision.evaluation.metrics import score_predictions
 from vision.evaluation.test_time_augmentation import predict_views
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 CLASSIFIER, SCORES, CURVES = "classifier.keras", "scores.json", "learning_curves.png"
 UNFINISHED = "unfinished"  # folder of what a stopped training resumes from
+CLEAN = "clean test"  # begins the names of scores of test faces that were never training faces
 
 
 def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
@@ -49,12 +50,12 @@ def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
     (folder / SCORES).write_text(json.dumps(facts, indent=1), encoding="utf-8")
     (folder / CURVES).write_bytes(history.figures[CURVES])
     forget_state(folder / UNFINISHED, history.state)
-    return _summary(scores, history, folder)
+    return summarize(scores, history, folder)
 
 
 def prepare_faces(settings: Settings) -> FaceSet:
     """Ingest and preprocess: the faces with the splits that training sees."""
-    faces = ingest_faces(settings.dataset, settings.seed)
+    faces = ingest_faces(settings.dataset, settings.seed, settings.detection)
     for name, fact in faces.reading.items():
         logger.info("%s: %s", name, fact)
     return preprocess_faces(faces, settings.preprocessing, settings.seed)[0]
@@ -84,7 +85,7 @@ def train_faces(
 def score_recipe(classifier: keras.Model, faces: FaceSet, settings: Settings) -> dict[str, dict[str, float]]:
     """Score a classifier of logits on the test split, all and clean, in one view and averaged over views.
 
-    The temperature is fitted on the validation split.
+    The temperature is fitted on the validation split. Without a clean test face there are no scores of them.
     """
     evaluation = settings.evaluation
     calibrated, _, _ = calibrate_classifier(classifier, faces, evaluation.batch_size)
@@ -97,12 +98,15 @@ def score_recipe(classifier: keras.Model, faces: FaceSet, settings: Settings) ->
     return {
         f"{split}, {version}": score_predictions(found[chosen], test.labels[chosen], evaluation, settings.seed)
         for version, found in versions.items()
-        for split, chosen in (("test", np.ones_like(clean)), ("clean test", clean))
+        for split, chosen in (("test", np.ones_like(clean)), (CLEAN, clean))
+        if chosen.any()
     }
 
 
-def _summary(scores: Mapping[str, Mapping[str, float]], history: TrainingHistory, folder: Path) -> dict[str, str]:
+def summarize(scores: Mapping[str, Mapping[str, float]], history: TrainingHistory, folder: Path) -> dict[str, str]:
+    """Return the lines that a bare training ends with, by name."""
     seconds = sum(epoch["seconds"] for epoch in history.epochs)
+    clean = any(name.startswith(CLEAN) for name in scores)
     return {
         "backend": f"{keras.backend.backend()}, {history.precision}",
         "training": f"{len(history.epochs)} epochs in {seconds:.0f} s",
@@ -112,6 +116,7 @@ def _summary(scores: Mapping[str, Mapping[str, float]], history: TrainingHistory
             f"macro-F1 {found['macro_f1']:.2%}"
             for name, found in scores.items()
         },
+        **({} if clean else {CLEAN: NO_CLEAN_FACE}),
         "classifier": str(folder / CLASSIFIER),
         "scores": str(folder / SCORES),
     }

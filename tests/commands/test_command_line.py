@@ -46,6 +46,7 @@ def test_options_are_not_settings() -> None:
         (["--pipe"], "--pipe has no value"),  # not taken for --pipeline
         (["seed", "3"], "unexpected argument 'seed'"),
         (["--training.phases", "[1, 2"], r"--training\.phases \[1, 2 is not valid YAML"),
+        (["--a.b", "[1,", "2]", "--c", "3"], r'--a\.b \[1, is a part: .* quote it: --a\.b "\[1, 2\]"'),
         (["--training.phases", "[2001-99-99]"], "is not valid YAML: month must be in 1..12"),
         (["--seed", "1", "--seed.x", "1"], r"--seed\.x: seed was given a value before"),
         (["--format", "pdf"], "invalid choice: 'pdf'"),

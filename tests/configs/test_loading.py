@@ -144,3 +144,17 @@ def test_flatten_names_nested_values_as_the_command_line_does() -> None:
 )  # fmt: skip
 def test_every_name_that_yaml_may_say_is_registered(allowed: set[str], registered: set[str]) -> None:
     assert allowed == registered
+
+
+def test_wrong_entries_of_a_list_are_refused_once() -> None:
+    with pytest.raises(UserError) as numbers:
+        load_settings([], {"dataset": {"class_names": [0, 1, 2]}})
+    with pytest.raises(UserError) as words:
+        load_settings([], {"classifier": {"dense_units": ["a", "b", 256]}})
+
+    assert str(numbers.value).splitlines()[1:] == [
+        "  dataset.class_names = [0, 1, 2]: Value error, expected the names of emotions, such as [angry, happy], not "
+        "the numbers that stand for them"
+    ]
+    assert len(str(words.value).splitlines()) == 2
+    assert "classifier.dense_units.0 = 'a'" in str(words.value)

@@ -1,3 +1,5 @@
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -5,7 +7,9 @@ from typing import Any
 import mlflow
 import pytest
 
+from commands.command_line import parse_words
 from configs.errors import InvalidDataError
+from configs.loading import merge
 from configs.settings import Settings
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
@@ -30,11 +34,16 @@ def test_the_data_steps_run_without_a_stack(small_settings: Settings) -> None:
     assert preview.settings["flip"] == 1.0
 
 
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("store")
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    return mlflow.create_experiment("tests", artifact_location=(folder / "artifacts").as_uri())
+
+
 @pytest.fixture
-def mlflow_run(tmp_path: Path) -> Any:
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    mlflow.create_experiment("tests", artifact_location=(tmp_path / "artifacts").as_uri())
-    with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name("tests").experiment_id) as run:
+def mlflow_run(experiment: str) -> Any:
+    with mlflow.start_run(experiment_id=experiment) as run:
         yield run
 
 
@@ -58,3 +67,84 @@ def test_invalid_data_stops_with_a_table_and_is_recorded_all_the_same(
     assert recorded.data.params["training.batch_size"] == "32"
     assert recorded.data.tags["data_fingerprint"] == faces.fingerprint
     assert (tmp_path / "reports" / mlflow_run.info.run_id / "validation.html").is_file()
+    assert "It cannot be trained on as it is, whatever the checks allow: drawn: no training face is left of sad" in str(
+        raised.value
+    )
+    assert "severity warning" not in str(raised.value)
+
+
+def spoil(faces: FaceSet, fault: str) -> FaceSet:
+    """Give a twelfth of the faces a fault of a critical check."""
+    table = faces.table.copy()
+    rows = table.index[::12]
+    changes: dict[str, dict[str, Any]] = {
+        "decodable": {"error": "ValueError: invalid literal for int() with base 10: '[70,'"},
+        "known_label": {"label": "bored"},
+        "size": {"width": 20, "height": 20},
+        "framing": {"width": 640, "height": 490},
+        "class_count": {"label": "happy"},
+    }
+    for column, value in changes[fault].items():
+        table.loc[rows if fault != "class_count" else table["label"] == "sad", column] = value
+    return replace(faces, table=table)
+
+
+def refused(faces: FaceSet, settings: Settings, reports: Path) -> str:
+    """Return what the user reads of data that fail a check, or "" where they are accepted."""
+    validation = validate_data.entrypoint(faces, settings.validation, 1.0)
+    experiment = mlflow.active_run().info.experiment_id
+    with mlflow.start_run(experiment_id=experiment, nested=True):
+        try:
+            accept_data.entrypoint(faces, validation, settings.model_dump(mode="json"), {}, str(reports))
+        except InvalidDataError as error:
+            return str(error)
+    return ""
+
+
+def with_options(settings: Settings, options: list[str]) -> Settings:
+    given = parse_words(shlex.split(" ".join(options))).given
+    return Settings(**merge(settings.model_dump(), given))
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("decodable", "18 x ValueError: invalid literal for int() with base 10: '[70,' (for example drawn/000000)"),
+        ("known_label", "18 x the label 'bored' (for example drawn/000000)"),
+        ("size", "18 x 20x20 pixels (for example drawn/000000)"),
+        ("framing", "18 x 640x490 pixels (for example drawn/000000)"),
+    ],
+)
+def test_the_severity_that_a_failed_check_advises_lets_the_rest_be_trained(
+    fault: str, reason: str, mlflow_run: Any, drawn: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    faces = spoil(drawn, fault)
+    said = refused(faces, small_settings, tmp_path)
+
+    advised = re.findall(r"--validation\.\w+\.severity warning", said)
+
+    assert reason in said
+    assert advised == [f"--validation.{fault}.severity warning"]
+    settings = with_options(small_settings, advised)
+    assert refused(faces, settings, tmp_path) == ""
+    analyze_balance.entrypoint(faces, settings.balance, 1)
+    prepared, report = preprocess_data.entrypoint(faces, settings.preprocessing, 1)
+    assert len(prepared) == 210 - (0 if fault in ("size", "framing") else 18)
+    dropped = {rule.rule: rule.dropped for rule in report.rules}
+    assert dropped["unreadable"] == ({"unassigned": 18} if fault == "decodable" else {})
+    assert dropped["unknown_label"] == ({"unassigned": 18} if fault == "known_label" else {})
+
+
+@pytest.mark.parametrize("fault", ["known_label", "class_count"])
+def test_the_class_names_that_a_failed_check_advises_are_those_of_the_data(
+    fault: str, mlflow_run: Any, drawn: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    faces = spoil(drawn, fault)
+    said = refused(faces, small_settings, tmp_path)
+
+    advised = re.findall(r'--dataset\.class_names "[^"]*"', said)
+
+    settings = with_options(small_settings, advised)
+    names = settings.dataset.class_names
+    assert set(names) == set(faces.table["label"])
+    assert refused(replace(faces, class_names=names), settings, tmp_path) == ""

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -12,8 +13,11 @@ import pytest
 from configs.errors import UserError
 from configs.settings import Settings
 from tests.conftest import PROJECT
-from vision.model.classifier import predict
-from vision.standalone import CLASSIFIER, SCORES, train_recipe
+from vision.data.faces import FaceSet
+from vision.data.preprocessing import IN_TRAINING
+from vision.model.classifier import build_classifier, predict
+from vision.standalone import CLASSIFIER, SCORES, score_recipe, summarize, train_recipe
+from vision.training.history import TrainingHistory
 
 WITHOUT = """
 import sys
@@ -51,6 +55,23 @@ def test_a_folder_that_cannot_be_made_is_refused_before_any_work(small_settings:
 
     with pytest.raises(UserError, match=r"--bare .*file is not a folder that can be made: File exists; name another"):
         train_recipe(small_settings, tmp_path / "file")
+
+
+def test_without_a_clean_test_face_the_summary_says_so(
+    prepared: FaceSet, small_settings: Settings, tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(1)
+    classifier = build_classifier(small_settings.classifier, 32, 7)
+    learnt = replace(prepared, table=prepared.table.assign(**{IN_TRAINING: True}))
+
+    scores = score_recipe(classifier, learnt, small_settings)
+    history = TrainingHistory(
+        epochs=[{"seconds": 1.0, "val_accuracy": 0.5}], phases=["all"], monitor="val_accuracy", best_epoch=1,
+        precision="float32", state="", figures={},
+    )  # fmt: skip
+
+    assert set(scores) == {"test, one view", "test, flip"}
+    assert summarize(scores, history, tmp_path)["clean test"] == "none: every test face also came as training"
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])

@@ -46,7 +46,10 @@ def analyze_classes(faces: FaceSet, settings: BalanceSettings, seed: int) -> Bal
     learnt = counted.reindex([TRAIN, UNASSIGNED]).fillna(0).sum()
     missing = [str(name) for name in faces.class_names if learnt[name] == 0]
     if missing:
-        raise InvalidDataError(f"{faces.name} has no training face of: {', '.join(missing)}")
+        raise InvalidDataError(
+            f"{faces.name} has no training face of: {', '.join(missing)}; add images of it, or take the class out of "
+            "dataset.class_names"
+        )
     counts = learnt.to_numpy(dtype=np.int64)
     order = [split for split in (*SPLITS, UNASSIGNED) if split in counted.index]
     named = {

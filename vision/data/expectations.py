@@ -30,8 +30,11 @@ def image_expectations(
         meta = {"check": name, "question": question, "allowed": f"at most {check.max_share:.2%}"}
         return {"mostly": 1 - check.max_share, "severity": check.severity, "meta": meta}
 
-    def no_copies(name: str, question: str) -> Expectation:
-        return expect.ExpectColumnValuesToBeInSet(column=name, value_set=[False], **described(name, question))
+    def holds(name: str, question: str, wanted: bool) -> Expectation:
+        return expect.ExpectColumnValuesToBeInSet(column=name, value_set=[wanted], **described(name, question))
+
+    framing = settings.framing
+    cut_out = f"at most {framing.max_side} pixels long and {framing.max_aspect:g} times as long as wide"
 
     return [
         expect.ExpectColumnValuesToBeNull(column="error", **described("decodable", "Can the image be read?")),
@@ -40,6 +43,8 @@ def image_expectations(
             value_set=list(faces.class_names),
             **described("known_label", f"Is the label one of {', '.join(faces.class_names)}?"),
         ),
+        holds("face_found", "Was a face found in the picture (with dataset.crop_faces)?", True),
+        holds("framing", f"Is the image a face that was cut out ({cut_out})?", True),
         expect.ExpectColumnValuesToBeBetween(
             column="short_side",
             min_value=settings.size.min_side,
@@ -50,10 +55,10 @@ def image_expectations(
             min_value=blank_standard_deviation,
             **described("blank", "Does the image show anything (more than one grey level)?"),
         ),
-        no_copies("repeated", "Is the image the first of its kind in its split?"),
-        no_copies("leaked", "Is the held-out image absent from training?"),
-        no_copies("near_leaked", "Is the held-out image unlike every training image (perceptual hash)?"),
-        no_copies("conflicting", "Does the same image have the same label everywhere?"),
+        holds("repeated", "Is the image the first of its kind in its split?", False),
+        holds("leaked", "Is the held-out image absent from training?", False),
+        holds("near_leaked", "Is the held-out image unlike every training image (perceptual hash)?", False),
+        holds("conflicting", "Does the same image have the same label everywhere?", False),
         expect.ExpectColumnValuesToBeBetween(
             column="mean",
             min_value=settings.brightness.min_mean,

@@ -1,8 +1,9 @@
 """Ingestion: decoding a stream of faces in parallel into a FaceSet."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import imagehash
@@ -14,12 +15,17 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from configs.errors import UserError
-from configs.settings import DatasetSettings
+from configs.settings import DatasetSettings, DetectionSettings
+from vision.data.face_detection import NO_FACE, cut_largest_face
 from vision.data.faces import TABLE_COLUMNS, FaceSet, store_images
+from vision.data.grey_levels import GUESSED, WhiteLevels, blend_alpha, is_deep, scale_levels
 from vision.data.image_formats import open_image
 from vision.data.raw_faces import Box, RawFace
 from vision.data.readers import open_dataset
+from vision.data.treatment import PLAIN, Treatment, TreatmentCounts
 from vision.files.paths import printable
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 256  # faces that a worker decodes at a time
 CHUNK_BYTES = 32_000_000  # fewer faces where their files are large, which limits the memory in flight
@@ -28,21 +34,55 @@ SMALL_SET = 2000  # below this many faces, starting worker processes takes longe
 Image.MAX_IMAGE_PIXELS = None  # settings say what is too large, and Pillow's warning cannot be silenced in a thread
 
 
-def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
-    """Read and decode the data set that the settings name.
+class DecodedImage(NamedTuple):
+    """A picture of 8 bits a channel, and what became of it: the original's mode, the level that is white, blending.
 
-    Every image becomes a row, whether it can be decoded or not. Raises UserError where there is no data set or it
-    holds no image.
+    `white` is 0 where the original had 8 bits.
     """
+
+    image: Image.Image
+    mode: str
+    white: float = 0.0
+    blended: bool = False
+
+
+class DecodedFace(NamedTuple):
+    """As DecodedImage, with (height, width) uint8 grey levels."""
+
+    pixels: np.ndarray[Any, Any]
+    mode: str
+    white: float = 0.0
+    blended: bool = False
+
+
+def ingest_faces(settings: DatasetSettings, seed: int, detection: DetectionSettings | None = None) -> FaceSet:
+    """Read and decode the data set that the settings name; `detection` is for `dataset.crop_faces`.
+
+    Every image becomes a row, whether it can be decoded or not. Where images of one mode of more than 8 bits seem to
+    use different numbers of bits, the data set is read again with the largest. Raises UserError where there is no data
+    set or it holds no image.
+    """
+    if settings.crop_faces != (detection is not None):
+        raise ValueError(f"dataset.crop_faces is {settings.crop_faces}, and detection is {detection}")
+    faces, counts = _read_faces(settings, seed, Treatment(detection, WhiteLevels(settings.white_level)))
+    if counts.differs():
+        logger.info("images of one kind use different numbers of bits; reading again with the largest for all")
+        faces, counts = _read_faces(settings, seed, Treatment(detection, WhiteLevels(by_mode=counts.common_whites())))
+    return faces
+
+
+def _read_faces(settings: DatasetSettings, seed: int, treatment: Treatment) -> tuple[FaceSet, TreatmentCounts]:
     reading = open_dataset(settings, seed)
+    counts = TreatmentCounts()
     small = reading.form == "drawn" or (reading.count is not None and reading.count < SMALL_SET)
     tables: list[pd.DataFrame] = []
 
     def blocks() -> Iterator[np.ndarray[Any, Any]]:
-        work = (delayed(decode_chunk)(chunk, settings) for chunk in chunk_faces(reading.faces))
+        work = (delayed(decode_chunk)(chunk, settings, treatment) for chunk in chunk_faces(reading.faces))
         parallel = Parallel(n_jobs=1 if small else settings.workers, return_as="generator", pre_dispatch="3*n_jobs")
         with tqdm(total=reading.count, unit=" faces", desc=f"reading {reading.name}", disable=None) as progress:
             for block, rows in parallel(work):
+                counts.add(rows)
                 tables.append(pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS))
                 progress.update(len(rows))
                 yield block
@@ -53,7 +93,8 @@ def ingest_faces(settings: DatasetSettings, seed: int) -> FaceSet:
     if not tables:
         raise UserError(f"dataset.path {settings.path} holds no faces; nothing was read")
     table = pd.concat(tables, ignore_index=True)
-    return FaceSet(reading.name, reading.form, settings.class_names, images, table, reading.notes.facts())
+    facts = {**reading.notes.facts(), **counts.facts(treatment)}
+    return FaceSet(reading.name, reading.form, settings.class_names, images, table, facts), counts
 
 
 def chunk_faces(faces: Iterator[RawFace]) -> Iterator[list[RawFace]]:
@@ -70,8 +111,13 @@ def chunk_faces(faces: Iterator[RawFace]) -> Iterator[list[RawFace]]:
         yield chunk
 
 
-def decode_chunk(faces: list[RawFace], settings: DatasetSettings) -> tuple[np.ndarray[Any, Any], list[dict[str, Any]]]:
-    """Decode faces into a (n, side, side) uint8 block and their table rows; what cannot be decoded stays black."""
+def decode_chunk(
+    faces: list[RawFace], settings: DatasetSettings, treatment: Treatment = PLAIN
+) -> tuple[np.ndarray[Any, Any], list[dict[str, Any]]]:
+    """Decode faces into a (n, side, side) uint8 block and their table rows; what cannot be decoded stays black.
+
+    The rows also have `white` and `blended`, which the table does not keep.
+    """
     side = settings.image_size
     block = np.zeros((len(faces), side, side), dtype=np.uint8)
     rows = []
@@ -79,11 +125,16 @@ def decode_chunk(faces: list[RawFace], settings: DatasetSettings) -> tuple[np.nd
         source, label = face.source[-SOURCE_CHARACTERS:], face.label[:LABEL_CHARACTERS]
         row: dict[str, Any] = {"source": printable(source), "label": printable(label), "split": face.split}
         row |= {"width": 0, "height": 0, "mode": "", "exact_hash": "", "perceptual_hash": "", "error": ""}
+        row |= {"white": 0.0, "blended": False}
         try:
-            pixels, mode = decode_face(face.payload, settings.max_pixels)
-            pixels = cut_box(pixels, face.box) if face.box else pixels
-            row |= {"mode": mode, **describe_face(pixels)}
-            block[position] = resize_face(pixels, side)
+            found = decode_face(face.payload, settings.max_pixels, treatment.whites)
+            row |= {"mode": found.mode, "white": found.white, "blended": found.blended}
+            pixels = _face_within(found.pixels, face, treatment)
+            if pixels is None:
+                row["error"] = NO_FACE
+            else:
+                row |= describe_face(pixels)
+                block[position] = resize_face(pixels, side)
         except Exception as error:  # noqa: BLE001 - a hostile image may make a decoder raise anything; its row says what
             row["error"] = printable(f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS])
         rows.append(row)
@@ -91,9 +142,9 @@ def decode_chunk(faces: list[RawFace], settings: DatasetSettings) -> tuple[np.nd
 
 
 def decode_face(
-    payload: bytes | str | np.ndarray[Any, Any] | Exception, max_pixels: int
-) -> tuple[np.ndarray[Any, Any], str]:
-    """Return (height, width) uint8 grey levels, upright, and the original's mode.
+    payload: bytes | str | np.ndarray[Any, Any] | Exception, max_pixels: int, whites: WhiteLevels = GUESSED
+) -> DecodedFace:
+    """Return grey levels, upright; `whites` are the levels of white that are known.
 
     Raises ValueError for wrong pixel lists and for more than `max_pixels`, which are not decoded;
     Pillow's errors for damaged images; and the payload itself where that is an exception.
@@ -101,11 +152,18 @@ def decode_face(
     if isinstance(payload, Exception):
         raise payload
     if isinstance(payload, np.ndarray):
-        return payload, "L"
+        return DecodedFace(payload, "L")
     if isinstance(payload, str):
-        return _parse_pixels(payload, max_pixels), "L"
-    image, mode = decode_image(payload, max_pixels)
-    return np.asarray(image.convert("L")), mode
+        return DecodedFace(_parse_pixels(payload, max_pixels), "L")
+    found = decode_image(payload, max_pixels, whites=whites)
+    return DecodedFace(np.asarray(found.image.convert("L")), found.mode, found.white, found.blended)
+
+
+def _face_within(pixels: np.ndarray[Any, Any], face: RawFace, treatment: Treatment) -> np.ndarray[Any, Any] | None:
+    """Return the part of an image that is the face, or None where none is found; a face's own box is trusted."""
+    if face.box:
+        return cut_box(pixels, face.box)
+    return cut_largest_face(pixels, treatment.detection) if treatment.detection else pixels
 
 
 def cut_box(pixels: np.ndarray[Any, Any], box: Box) -> np.ndarray[Any, Any]:
@@ -117,8 +175,10 @@ def cut_box(pixels: np.ndarray[Any, Any], box: Box) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(part)
 
 
-def decode_image(payload: bytes, max_pixels: int, section: str = "dataset") -> tuple[Image.Image, str]:
-    """Return an encoded image, upright and of 8 bits a channel, and the original's mode.
+def decode_image(
+    payload: bytes, max_pixels: int, section: str = "dataset", whites: WhiteLevels = GUESSED
+) -> DecodedImage:
+    """Return an encoded image, upright, of 8 bits a channel and without transparency.
 
     Raises ValueError for what is not an image and for more than `max_pixels`, which are not decoded, and Pillow's
     errors for damaged images. `section` names the settings that hold the limit.
@@ -130,20 +190,11 @@ def decode_image(payload: bytes, max_pixels: int, section: str = "dataset") -> t
             raise ValueError(f"{image.width}x{image.height} pixels, more than {section}.max_pixels {max_pixels}")
         mode = image.mode
         upright = ImageOps.exif_transpose(image)
-        if mode.startswith(("I", "F")):
-            levels = np.asarray(upright, dtype=np.float64)
-            if not np.isfinite(levels).all():
-                raise ValueError("grey levels that are not finite numbers")
-            scaled = np.clip(levels / full_scale(mode, levels) * 255, 0, 255)
-            return Image.fromarray(scaled.astype(np.uint8)), mode
-        return upright, mode
-
-
-def full_scale(mode: str, levels: np.ndarray[Any, Any]) -> float:
-    """Return the level that is white in Pillow's modes I;16, I and F; for I and F it is guessed from the levels."""
-    if mode.startswith("I;16"):
-        return 65535.0
-    return next(scale for scale in (1.0 if mode == "F" else 255.0, 255.0, 65535.0, np.inf) if levels.max() <= scale)
+        if is_deep(mode):
+            scaled, white = scale_levels(upright, whites)
+            return DecodedImage(scaled, mode, white)
+        shown, blended = blend_alpha(upright)
+        return DecodedImage(shown, mode, blended=blended)
 
 
 def _parse_pixels(text: str, max_pixels: int) -> np.ndarray[Any, Any]:

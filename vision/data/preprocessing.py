@@ -1,6 +1,7 @@
 """Preprocessing: dropping what should not be learnt from, making missing splits, resizing."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,17 @@ from configs.errors import InvalidDataError
 from configs.settings import PreprocessingSettings
 from vision.data import plots
 from vision.data.duplicates import audit_copies
+from vision.data.face_detection import NO_FACE
 from vision.data.faces import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, FaceSet, store_images
 from vision.data.ingestion import resize_face
 from vision.reporting.reports import Report
 
+logger = logging.getLogger(__name__)
+
 BLOCK = 1024  # faces resized at a time
 SPLITS_MADE = "splits made"  # listed among the rules; drops nothing
 IN_TRAINING = "in_training"  # column: a held-out face that is pixel-identical to one that came as training
+NO_CLEAN_FACE = "none: every test face also came as training"
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,12 @@ class RuleCount:
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessingReport(Report):
-    """Faces before and after each rule, by split."""
+    """Faces before and after each rule, by split; `missing` are the classes that have no face in a split."""
 
     before: dict[str, int]
     rules: tuple[RuleCount, ...]
     test_faces_in_training: int
+    missing: dict[str, tuple[str, ...]]
 
     def numbers(self) -> dict[str, float]:
         after = self.rules[-1].remaining
@@ -88,7 +94,10 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
     """
     before = _count_splits(faces.table)
     table, rules = _apply_rules(faces, settings, seed)
-    _check_learnable(table, faces)
+    _check_learnable(table, faces, rules)
+    missing = _missing_classes(table, faces.class_names)
+    for split, names in missing.items():
+        logger.warning("the %s split has no face of %s", split, ", ".join(names))
     images = store_images(
         _resized_blocks(faces.images, table.index.to_numpy(), settings.image_size), settings.image_size
     )
@@ -97,19 +106,39 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
         before=before,
         rules=tuple(rules),
         test_faces_in_training=int(table[IN_TRAINING].sum()),
+        missing=missing,
         figures={"faces_by_rule.png": plots.faces_by_rule(before, {rule.rule: rule.remaining for rule in rules})},
     )
     return prepared, report
 
 
+def why_not_learnable(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> str:
+    """Return why nothing can be learned from these faces even if no check stops the run, or "" where it can."""
+    try:
+        table, rules = _apply_rules(faces, settings, seed)
+        _check_learnable(table, faces, rules)
+    except InvalidDataError as error:
+        return str(error)
+    return ""
+
+
 def _apply_rules(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> tuple[pd.DataFrame, list[RuleCount]]:
     """Return the rows that are left, with their splits and their positions in `faces` as index, and what each rule did.
 
-    Unreadable faces and unknown labels go first, then splits are made, then the rules of the settings apply.
+    Unreadable files, pictures without a face and unknown labels go first, then splits are made, then the rules of the
+    settings apply.
     """
-    unusable = ~faces.decodable | (faces.labels < 0)
-    table = faces.table[~unusable].copy()
-    rules = [RuleCount("unreadable", _count_splits(faces.table[unusable]), _count_splits(table))]
+    no_face = np.asarray(faces.table["error"] == NO_FACE)
+    unusable = {
+        "unreadable": ~faces.decodable & ~no_face,
+        "no_face": no_face,
+        "unknown_label": faces.decodable & (faces.labels < 0),
+    }
+    left, rules = np.ones(len(faces), dtype=bool), []
+    for rule, marked in unusable.items():
+        left &= ~marked
+        rules.append(RuleCount(rule, _count_splits(faces.table[marked]), _count_splits(faces.table[left])))
+    table = faces.table[left].copy()
     came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
     table = make_splits(table, settings, seed)
     rules.append(RuleCount(SPLITS_MADE, {}, _count_splits(table)))
@@ -123,18 +152,33 @@ def _apply_rules(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> 
     return table, rules
 
 
-def _check_learnable(table: pd.DataFrame, faces: FaceSet) -> None:
+def _check_learnable(table: pd.DataFrame, faces: FaceSet, rules: Sequence[RuleCount]) -> None:
     """Raise InvalidDataError where a split is empty or a class has no training face."""
     for split in SPLITS:
         if not (table["split"] == split).any():
-            raise InvalidDataError(
-                f"{faces.name}: no face is left in the {split} split; see preprocessing in the settings"
-            )
+            raise InvalidDataError(f"{faces.name}: no face is left in the {split} split: {_what_went(rules, split)}")
     learnt = set(table.loc[table["split"] == TRAIN, "label"])
     if missing := [name for name in faces.class_names if name not in learnt]:
         raise InvalidDataError(
-            f"{faces.name}: no training face is left of {', '.join(missing)}; see preprocessing.drop"
+            f"{faces.name}: no training face is left of {', '.join(missing)} ({_what_went(rules, TRAIN)}), or take the "
+            "class out of dataset.class_names"
         )
+
+
+def _what_went(rules: Sequence[RuleCount], split: str) -> str:
+    """Say what each rule dropped from a split, and what to do about it."""
+    dropped = {rule.rule: rule.dropped[split] for rule in rules if rule.dropped.get(split)}
+    counts = ", ".join(f"{rule} dropped {count}" for rule, count in dropped.items())
+    settled = [rule for rule in dropped if rule in DROP_RULES]
+    way_out = f"add images, or take {' or '.join(settled)} out of preprocessing.drop" if settled else "add images"
+    return f"{counts or 'none came'}; {way_out}"
+
+
+def _missing_classes(table: pd.DataFrame, class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return for each split the classes that have no face in it, where there are any."""
+    present = {split: set(table.loc[table["split"] == split, "label"]) for split in SPLITS}
+    missing = {split: tuple(name for name in class_names if name not in names) for split, names in present.items()}
+    return {split: names for split, names in missing.items() if names}
 
 
 def _resized_blocks(
@@ -165,9 +209,20 @@ def make_splits(table: pd.DataFrame, settings: PreprocessingSettings, seed: int)
             try:
                 _, taken = train_test_split(images, test_size=share, stratify=images["label"], random_state=seed)
             except ValueError as error:
-                raise InvalidDataError(f"too few faces to make a {split} split of {share:.0%}: {error}") from error
+                raise InvalidDataError(_too_few(images["label"], split, share)) from error
             table.loc[pool.index[pool["exact_hash"].isin(taken["exact_hash"])], "split"] = split
     return table
+
+
+def _too_few(labels: pd.Series, split: str, share: float) -> str:
+    """Say why no split can be drawn from different images with these labels."""
+    counts = labels.value_counts()
+    rarest = f"{counts.index[-1]} has {counts.iloc[-1]}"
+    return (
+        f"too few faces to make a {split} split of {share:.0%}: training has {len(labels)} different images of "
+        f"{len(counts)} classes, {rarest}; every class needs two or more, and the split one of each class. Add images, "
+        f"raise preprocessing.{split}_share, or give the data set a folder {split}/ beside train/"
+    )
 
 
 def _count_splits(table: pd.DataFrame) -> dict[str, int]:

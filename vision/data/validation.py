@@ -9,7 +9,9 @@ from configs.settings import ValidationSettings
 from vision.data import plots
 from vision.data.checks import CheckResult
 from vision.data.duplicates import audit_copies
+from vision.data.face_detection import NO_FACE
 from vision.data.faces import SPLITS, TEST, UNASSIGNED, VALIDATION, FaceSet
+from vision.data.reasons import explain_checks, is_framed
 from vision.reporting.pages import render_page
 from vision.reporting.reports import Report
 
@@ -41,18 +43,21 @@ class ValidationReport(Report):
         return render_page("validation.html.j2", title=f"Data validation of {self.dataset}", report=self)
 
     def table(self, checks: tuple[CheckResult, ...]) -> str:
-        """Return checks as a text table: what failed, by how much, and examples."""
+        """Return checks as a text table, then what was found in the rows that failed and what to change."""
         rows = [
             {
                 "severity": check.severity,
                 "check": check.check,
                 "failed": f"{check.failed} of {check.checked} ({check.failed_share:.2%})",
                 "allowed": check.allowed,
-                "for example": ", ".join(check.examples[:3]),
             }
             for check in checks
         ]
-        return pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=110)
+        lines = [pd.DataFrame(rows).to_string(index=False, justify="left")]
+        for check in checks:
+            lines += [f"{check.check} found:", *(f"  {found}" for found in check.found)]
+            lines += [f"  way out: {check.way_out}"] if check.way_out else []
+        return "\n".join(lines)
 
 
 def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_deviation: float) -> ValidationReport:
@@ -63,12 +68,13 @@ def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_
     # Great Expectations takes seconds to import, and most commands check nothing
     from vision.data.expectations import check_rows, class_expectations, image_expectations
 
-    images, classes = _image_batch(faces), _class_batch(faces)
+    images, classes = _image_batch(faces, settings), _class_batch(faces)
     # Great Expectations reports rows by the column that is asked for; both batches call it `source`
     checks = [
         *check_rows(images, image_expectations(faces, settings, blank_standard_deviation), EXAMPLE_FILES),
         *check_rows(classes, class_expectations(settings), EXAMPLE_FILES),
     ]
+    checks = explain_checks(faces, checks, settings, blank_standard_deviation)
     return ValidationReport(
         dataset=faces.name,
         fingerprint=faces.fingerprint,
@@ -79,7 +85,7 @@ def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_
     )
 
 
-def _image_batch(faces: FaceSet) -> pd.DataFrame:
+def _image_batch(faces: FaceSet, settings: ValidationSettings) -> pd.DataFrame:
     """Return one row an image; a value is missing where its check does not apply to the image."""
     table = faces.table
     held_out = table["split"].isin([VALIDATION, TEST])
@@ -88,7 +94,9 @@ def _image_batch(faces: FaceSet) -> pd.DataFrame:
         {
             "source": table["source"],
             "label": table["label"],
-            "error": table["error"].where(table["error"] != ""),
+            "error": table["error"].where(~table["error"].isin(["", NO_FACE])),
+            "face_found": (table["error"] != NO_FACE).astype("boolean").where(table["error"].isin(["", NO_FACE])),
+            "framing": is_framed(faces, settings.framing).astype("boolean").where(faces.decodable),
             "short_side": table[["width", "height"]].min(axis=1).where(faces.decodable),
             "mean": table["mean"],
             "standard_deviation": table["standard_deviation"],

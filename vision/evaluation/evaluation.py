@@ -40,11 +40,22 @@ class EvaluationReport(Report):
     confusion: list[list[int]]
     confidence_level: float
 
+    @property
+    def untested(self) -> tuple[str, ...]:
+        """The classes without a test face: their scores are unknown, and the averages are over the others."""
+        return tuple(str(row["class"]) for row in self.classes[OFFICIAL] if not row["count"])
+
+    @property
+    def has_clean(self) -> bool:
+        """Say whether any test face was never a training face."""
+        return CLEAN in self.faces
+
     def numbers(self) -> dict[str, float]:
         per_class = {
             f"{name}_class/{metric}_{row['class']}": float(row[metric])
             for name, rows in self.classes.items()
             for row in rows
+            if row["count"]
             for metric in ("precision", "recall", "f1")
         }
         flat = {f"{name}/{metric}": value for name, scores in self.scores.items() for metric, value in scores.items()}

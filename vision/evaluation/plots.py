@@ -15,10 +15,11 @@ HEAT = 0.55  # share of the colour of heat in a picture
 
 def confusion(matrix: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes:
     """Draw a (classes, classes) confusion matrix of counts, rows are true labels, coloured by share of the row."""
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    totals = matrix.sum(axis=1)
+    shares = matrix / np.maximum(totals[:, None], 1)
     texts = [
-        [f"{share:.0%}\n{count:,}" for share, count in zip(*row, strict=True)]
-        for row in zip(shares, matrix, strict=True)
+        [f"{share:.0%}\n{count:,}" if total else "no face" for share, count in zip(*row, strict=True)]
+        for total, row in zip(totals, zip(shares, matrix, strict=True), strict=True)
     ]
     figure, axis = new_figure(8, 6.6)
     with matplotlib.rc_context(STYLE):
@@ -39,7 +40,7 @@ def class_scores(table: pd.DataFrame) -> bytes:
         .reset_index()
         .melt("class", var_name="metric", value_name="score")
     )
-    labels = [f"{name}\n(n={count:,})" for name, count in table["count"].items()]
+    labels = [f"{name}\n(n={count:,})" if count else f"{name}\n(no face)" for name, count in table["count"].items()]
     figure, axis = new_figure(10, 3.4)
     with matplotlib.rc_context(STYLE):
         sns.barplot(long, x="class", y="score", hue="metric", palette=PALETTE[:3], ax=axis)

@@ -12,12 +12,11 @@ import numpy as np
 from PIL import Image
 
 from configs.settings import InferenceSettings
+from vision.data.face_detection import NO_FACE, crop_face, find_faces
 from vision.data.ingestion import decode_image, measure_levels, resize_face
 from vision.files.image_kinds import has_several_pictures
-from vision.inference.detection import crop_face, find_faces
 from vision.inference.inputs import Payload, Pictures, RawPicture
 from vision.inference.overlay import fit_picture
-from vision.inference.result_table import NO_FACE
 
 Array = np.ndarray[Any, Any]
 
@@ -142,7 +141,7 @@ def _decode(payload: Payload, settings: InferenceSettings) -> Image.Image:
         raise payload
     if isinstance(payload, np.ndarray):
         return Image.fromarray(payload)
-    return decode_image(payload, settings.max_pixels, "inference")[0]
+    return decode_image(payload, settings.max_pixels, "inference").image
 
 
 def _stack(images: Sequence[Array], side: int) -> Array:

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from vision.data.face_detection import NO_FACE
 from vision.files.atomic import write_file
 
 UNCERTAIN = "uncertain"
-NO_FACE = "no face found"
 SEVERAL = "several"  # the file holds more than one picture; a column of the parts, not of the table
 THUMBNAIL = "thumbnail"  # grey levels of some faces, for the summary; a column of the parts, not of the table
 MERGED_ROWS = 20_000  # in memory at a time

@@ -47,6 +47,11 @@ class Decision(Report):
     confusions: dict[str, list[list[int]]]
 
     @property
+    def untested(self) -> tuple[str, ...]:
+        """The classes without a test face, on which nothing was judged."""
+        return tuple(str(row["class"]) for row in self.classes if not row["count"])
+
+    @property
     def reason(self) -> str:
         """All reasons in one line."""
         return "; ".join(self.reasons)

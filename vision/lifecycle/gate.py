@@ -59,7 +59,8 @@ def measure_contender(model: LoadedVersion, test: FaceSet, rules: GateRules) -> 
     if set(model.class_names) != set(test.class_names):
         raise UserError(
             f"version {model.version} knows {', '.join(model.class_names)}, the test faces are "
-            f"{', '.join(test.class_names)}: the two cannot be compared; set tracking.model_name to another name"
+            f"{', '.join(test.class_names)}: the two cannot be compared; train these classes under another "
+            "tracking.model_name"
         )
     order = [model.class_names.index(name) for name in test.class_names]
     probabilities = predict(model.classifier, test.images, rules.evaluation.batch_size)[:, order]
@@ -91,7 +92,8 @@ def decide(
     matrices = {role: confusion(found.probabilities, labels) for role, found in present.items()}
     floors = _check_floors(scores[CHALLENGER], rules.promotion)
     paired = _compare_fairly(challenger, champion, test, ~learned, rules)
-    outcome, reasons = _judge(floors, paired.gains, champion, test.form == "drawn", rules.promotion)
+    unproven = _why_unproven(champion, test, learned, rules.promotion)
+    outcome, reasons = _judge(floors, paired.gains, champion, unproven, rules.promotion)
     return Decision(
         outcome=outcome,
         reasons=reasons,
@@ -144,13 +146,17 @@ def _compare_fairly(
 
 
 def _judge(
-    floors: Sequence[Floor], gains: Sequence[Gain], champion: Contender | None, drawn: bool, settings: PromotionSettings
+    floors: Sequence[Floor],
+    gains: Sequence[Gain],
+    champion: Contender | None,
+    unproven: str,
+    settings: PromotionSettings,
 ) -> tuple[str, list[str]]:
     broken = [str(floor) for floor in floors if not floor.passed]
     if broken:
         return REJECTED, broken
-    if drawn and not settings.allow_drawn:
-        return HELD, ["the faces are drawn, which proves nothing (promotion.allow_drawn is false)"]
+    if unproven:
+        return HELD, [unproven]
     if champion is None:
         return PROMOTED, ["there is no champion, and every floor is kept"]
     judged = [gain for gain in gains if gain.metric == settings.better_by]
@@ -164,6 +170,18 @@ def _judge(
     if gain.low > settings.min_gain:
         return PROMOTED, [f"better: {described}, above {settings.min_gain:+.4f}"]
     return HELD, [f"not shown to be better: {described}, must lie above {settings.min_gain:+.4f}"]
+
+
+def _why_unproven(champion: Contender | None, test: FaceSet, learned: Array, settings: PromotionSettings) -> str:
+    """Return why the scores on these faces prove nothing, or "" where they do."""
+    if test.form == "drawn" and not settings.allow_drawn:
+        return "the faces are drawn, which proves nothing (promotion.allow_drawn is false)"
+    if champion is None and learned.all():
+        return (
+            "the model was trained on every test face, which proves nothing; preprocessing.drop with leaked in it "
+            "takes such faces out of training"
+        )
+    return ""
 
 
 def _class_rows(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> list[dict[str, Any]]:

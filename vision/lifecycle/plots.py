@@ -16,6 +16,7 @@ def confusion_pair(
 ) -> bytes:
     """Draw two (classes, classes) confusion matrices as shares of the true class, and second minus first."""
     old, new = (m / np.maximum(m.sum(axis=1, keepdims=True), 1) for m in (champion, challenger))
+    unknown = np.repeat(challenger.sum(axis=1, keepdims=True) == 0, len(class_names), axis=1)  # rows without a face
     figure, axes = new_figure(13, 4.8, 1, 3)
     widest = max(0.1, float(np.abs(new - old).max()))
     share = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1, "fmt": ".0%"}
@@ -24,7 +25,7 @@ def confusion_pair(
     for axis, (title, values, style) in zip(axes, panels, strict=True):
         with matplotlib.rc_context(STYLE):
             sns.heatmap(
-                values, annot=True, ax=axis, square=True, annot_kws={"fontsize": 8},
+                values, annot=True, ax=axis, square=True, annot_kws={"fontsize": 8}, mask=unknown,
                 cbar_kws={"label": "share of the true class", "shrink": 0.75},
                 xticklabels=list(class_names), yticklabels=list(class_names), **style,
             )  # fmt: skip
@@ -42,7 +43,8 @@ def class_changes(champion: pd.DataFrame, challenger: pd.DataFrame) -> bytes:
     with matplotlib.rc_context(STYLE):
         sns.barplot(long, x="class", y="F1", hue="model", palette=PALETTE[:2], ax=axis)
     for position, (old, new) in enumerate(both.itertuples(index=False)):
-        axis.annotate(f"{new - old:+.3f}", (position, max(old, new) + 0.02), ha="center", fontsize=9)
+        change = f"{new - old:+.3f}" if challenger["count"].iloc[position] else "no face"
+        axis.annotate(change, (position, max(old, new) + 0.02), ha="center", fontsize=9)
     labels = [f"{name}\n(n={count:,})" for name, count in challenger["count"].items()]
     axis.set_xticks(range(len(labels)), labels)
     axis.set_title("F1 by class, and its change", loc="left")

@@ -7,12 +7,14 @@ from typing import Any
 from configs.loading import flatten
 from configs.settings import Section
 from vision.data.reading_notes import PASSED_OVER
+from vision.data.treatment import BLENDED, CUT_OUT, SCALED
 from vision.lifecycle.decision import Decision
 from vision.lifecycle.training_facts import TrainingFacts
 from vision.reporting.pages import render_page
 from vision.training.augmentation import AugmentationReport
 
 DATA_STEPS = ("ingest_data", "validate_data", "analyze_balance", "preprocess_data", "preview_augmentation")
+SAID_LAST = {*PASSED_OVER, CUT_OUT, BLENDED, SCALED}  # of how the data were read, in the last lines too
 
 
 class RunRequest(Section):
@@ -80,5 +82,5 @@ def run_page(facts: TrainingFacts, augmentation: AugmentationReport, decision: D
 
 def last_lines(facts: TrainingFacts, decision: Decision, context: RunContext, page: str) -> dict[str, str]:
     """Return what a run prints at its end, by name; `page` is where its page is."""
-    left_out = {name: fact for name, fact in facts.validation.reading.items() if name in PASSED_OVER}
+    left_out = {name: fact for name, fact in facts.validation.reading.items() if name in SAID_LAST}
     return {**context.names, **left_out, "report": page, **facts.headline, decision.outcome: decision.reason}

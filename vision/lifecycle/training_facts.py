@@ -5,7 +5,7 @@ from itertools import groupby
 
 from vision.data.balance import BalanceReport
 from vision.data.faces import SPLITS, UNASSIGNED
-from vision.data.preprocessing import PreprocessingReport
+from vision.data.preprocessing import NO_CLEAN_FACE, PreprocessingReport
 from vision.data.validation import ValidationReport
 from vision.evaluation.evaluation import AVERAGED, OFFICIAL, EvaluationReport
 from vision.training.history import TrainingHistory
@@ -49,4 +49,11 @@ class TrainingFacts:
             "worst class recall": f"{scores['worst_class_recall']:.2%}",
             "expected calibration error": f"{scores['expected_calibration_error']:.4f}",
             "best validation accuracy": f"{self.history.best['val_accuracy']:.2%}",
+            **self.gaps,
         }
+
+    @property
+    def gaps(self) -> dict[str, str]:
+        """What could not be measured, because a subset has no face; empty where every subset has one."""
+        missing = {f"no {split} face of": ", ".join(names) for split, names in self.preprocessing.missing.items()}
+        return missing if self.evaluation.has_clean else {**missing, "clean test faces": NO_CLEAN_FACE}

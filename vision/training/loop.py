@@ -18,6 +18,7 @@ from vision.training.checkpoints import Progress, StateFolder, keep_state, layer
 from vision.training.devices import make_deterministic, use_devices
 from vision.training.duration import TellDuration, plan_training
 from vision.training.feature_cache import FeatureStore
+from vision.training.feature_room import check_feature_room
 from vision.training.fingerprint import fingerprint_training, state_key
 from vision.training.history import EpochHook, TrainingHistory, TrainingStoppedError
 from vision.training.learner import Fitting, Learner, build_learner, compile_model
@@ -57,6 +58,7 @@ def train_classifier(
     fingerprint = fingerprint_training(data, recipe)
     with use_devices(recipe.training.devices), keep_state(paths.states, fingerprint, recipe.epochs) as kept:
         run = prepare_run(build_learner(data, recipe), paths, hook, kept)
+        check_feature_room(run.learner, recipe.training.phases[run.resumed.phase if run.resumed else 0 :], run.store)
         with _naming_the_checkpoint(run):
             for position in range(len(recipe.training.phases)):
                 train_phase(run, position)

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.settings import Settings
 from vision.data import ingestion
 from vision.data.ingestion import decode_face, ingest_faces
 from vision.data.raw_faces import RawFace
+from vision.data.synthetic import EXPRESSIONS, draw_face
+from vision.inference.examine import examine_picture
+from vision.inference.inputs import RawPicture
 
 LIMIT = 50_000_000
 
@@ -55,7 +59,7 @@ def test_what_cannot_be_decoded_says_why(payload: bytes | str, said: str) -> Non
 
 
 def test_a_csv_row_is_read_row_by_row() -> None:
-    pixels, _ = decode_face("1 2 3 4", LIMIT)
+    pixels = decode_face("1 2 3 4", LIMIT).pixels
 
     np.testing.assert_array_equal(pixels, [[1, 2], [3, 4]])
 
@@ -66,14 +70,14 @@ def test_a_csv_row_is_read_row_by_row() -> None:
         (Image.new("RGB", (4, 4), (100, 100, 100)), 100),
         (Image.new("RGBA", (4, 4), (100, 100, 100, 255)), 100),
         (Image.fromarray(np.full((4, 4), 100 * 257, dtype=np.uint16)), 100),
-        (Image.fromarray(np.full((4, 4), 255, dtype=np.uint16)), 0),
+        (Image.fromarray(np.full((4, 4), 255, dtype=np.uint16)), 255),
         (Image.new("1", (4, 4), 1), 255),
         (Image.new("P", (4, 4), 0), 0),
     ],
-    ids=["rgb", "rgba", "16 bit", "dark 16 bit", "1 bit", "palette"],
+    ids=["rgb", "rgba", "16 bit", "8 bit in 16", "1 bit", "palette"],
 )
 def test_every_pixel_format_becomes_grey_levels_of_8_bits(image: Image.Image, level: int) -> None:
-    pixels, mode = decode_face(encoded(image), LIMIT)
+    pixels, mode, *_ = decode_face(encoded(image), LIMIT)
 
     assert mode.startswith(image.mode[:1])
     np.testing.assert_array_equal(pixels, np.full((4, 4), level, dtype=np.uint8))
@@ -82,7 +86,7 @@ def test_every_pixel_format_becomes_grey_levels_of_8_bits(image: Image.Image, le
 def test_floating_point_levels_between_zero_and_one_are_stretched() -> None:
     image = Image.fromarray(np.array([[0.0, 0.5], [1.0, 0.25]], dtype=np.float32))
 
-    pixels, mode = decode_face(encoded(image, "TIFF"), LIMIT)
+    pixels, mode, *_ = decode_face(encoded(image, "TIFF"), LIMIT)
 
     assert mode == "F"
     np.testing.assert_array_equal(pixels, [[0, 127], [255, 63]])
@@ -99,7 +103,7 @@ def test_a_photo_that_was_turned_is_put_upright() -> None:
     turned = Image.Exif()
     turned[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
 
-    pixels, _ = decode_face(encoded(image, "TIFF", exif=turned), LIMIT)
+    pixels = decode_face(encoded(image, "TIFF", exif=turned), LIMIT).pixels
 
     np.testing.assert_array_equal(pixels, [[255, 255, 0], [255, 255, 0]])
 
@@ -162,6 +166,68 @@ def test_several_workers_read_what_one_reads(
 
     assert together.table.equals(alone.table)
     np.testing.assert_array_equal(together.images, alone.images)
+
+
+def test_twelve_bits_in_16_bit_files_are_scaled_alike_and_a_dark_image_stays_dark(
+    tmp_path: Path, dataset_settings: Callable[..., Any]
+) -> None:
+    (tmp_path / "happy").mkdir()
+    levels = np.linspace(0, 4000, 32 * 32).reshape(32, 32).astype(np.uint16)
+    for name, values in {"bright": levels, "dark": levels // 8}.items():  # the dark one alone would be of 10 bits
+        Image.fromarray(values).save(tmp_path / "happy" / f"{name}.png")
+
+    faces = ingest_faces(dataset_settings(tmp_path), seed=0)
+    fixed = ingest_faces(dataset_settings(tmp_path, white_level=65535), seed=0)
+
+    expected = [levels / 4095 * 255, levels // 8 / 4095 * 255]
+    np.testing.assert_array_equal(faces.images, np.array(expected).astype(np.uint8))
+    assert faces.reading["white level"].startswith("4095 in 2 images of mode I;16")
+    assert fixed.images.max() == 4000 * 255 // 65535
+
+
+def test_transparent_images_are_counted(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    (tmp_path / "happy").mkdir()
+    for name, alpha in {"hidden": 0, "opaque": 255}.items():
+        Image.new("RGBA", (32, 32), (200, 200, 200, alpha)).save(tmp_path / "happy" / f"{name}.png")
+
+    faces = ingest_faces(dataset_settings(tmp_path), seed=0)
+
+    assert faces.images[:, 0, 0].tolist() == [128, 200]
+    assert faces.reading["alpha over grey"].startswith("1 transparent images")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two whole photos: one with two drawn faces, of which the right one is larger, and one without."""
+    (tmp_path / "happy").mkdir()
+    photo = np.full((490, 640), 90, dtype=np.uint8)
+    for x, y, side in ((40, 150, 140), (300, 60, 260)):
+        photo[y : y + side, x : x + side] = draw_face(EXPRESSIONS["happy"], side, 2.0, np.random.default_rng(0))
+    cv2.imwrite(str(tmp_path / "happy" / "faces.png"), photo)
+    cv2.imwrite(str(tmp_path / "happy" / "wall.png"), np.full((490, 640), 90, dtype=np.uint8))
+    return tmp_path
+
+
+def test_the_largest_face_is_cut_out_as_inference_does_and_pictures_without_one_are_left_out(
+    photos: Path, dataset_settings: Callable[..., Any], small_settings: Settings
+) -> None:
+    inference = small_settings.inference.model_copy(update={"margin": 0.1, "detect": True})
+    dataset = dataset_settings(photos, crop_faces=True)
+    settings = small_settings.model_copy(update={"dataset": dataset, "inference": inference})
+
+    faces = ingest_faces(dataset, 0, settings.detection)
+
+    raw = RawPicture("faces.png", (photos / "happy" / "faces.png").read_bytes())
+    both = examine_picture(raw, inference, 32, keep=False).faces
+    np.testing.assert_array_equal(faces.images[0], both.images[1])
+    assert faces.table["width"].tolist() == [both.sizes[1], 0]
+    assert faces.table["error"].tolist() == ["", "no face found"]
+    assert faces.reading["faces cut out"] == "1, the largest of each picture; 1 pictures without a face are left out"
+
+
+def test_faces_cannot_be_cut_out_without_saying_how(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match=r"dataset\.crop_faces is True, and detection is None"):
+        ingest_faces(dataset_settings(tmp_path, crop_faces=True), seed=0)
 
 
 def test_faces_are_memory_mapped(drawn: Any) -> None:

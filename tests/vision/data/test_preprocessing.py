@@ -132,8 +132,8 @@ def test_blank_conflicting_and_repeated_faces_go_from_training_but_never_from_te
 
     dropped = {rule.rule: rule.dropped for rule in report.rules}
     assert dropped == {
-        "unreadable": {}, "splits made": {}, "blank": {"train": 1}, "conflicting": {"train": 2},
-        "repeated": {"train": 1}, "leaked": {},
+        "unreadable": {}, "no_face": {}, "unknown_label": {}, "splits made": {}, "blank": {"train": 1},
+        "conflicting": {"train": 2}, "repeated": {"train": 1}, "leaked": {},
     }  # fmt: skip
     assert (prepared.table["split"] == "test").sum() == 15
 
@@ -143,9 +143,11 @@ def test_unreadable_faces_and_unknown_labels_always_go(settings: PreprocessingSe
     table = faces.table.copy()
     table.loc[61, "error"] = "broken"
 
-    prepared, _ = preprocess_faces(replace(faces, table=table), settings.model_copy(update={"drop": ()}), seed=0)
+    prepared, report = preprocess_faces(replace(faces, table=table), settings.model_copy(update={"drop": ()}), seed=0)
 
     assert len(prepared) == 60
+    dropped = {rule.rule: rule.dropped for rule in report.rules}
+    assert (dropped["unreadable"], dropped["unknown_label"]) == ({"unassigned": 1}, {"unassigned": 1})
 
 
 def test_images_follow_their_rows_and_are_resized(settings: PreprocessingSettings) -> None:
@@ -162,3 +164,50 @@ def test_images_follow_their_rows_and_are_resized(settings: PreprocessingSetting
 def test_too_few_faces_for_a_split_are_an_error_of_the_data(settings: PreprocessingSettings) -> None:
     with pytest.raises(InvalidDataError, match="too few faces to make a test split"):
         preprocess_faces(face_set(*many("unassigned", 3)), settings, seed=0)
+
+
+def test_one_face_a_class_is_too_few_and_the_class_is_named(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("unassigned", 40), *many("test", 4))
+    table = faces.table[(faces.table["label"] == "happy") | (faces.table.index == 1)].reset_index(drop=True)
+
+    with pytest.raises(
+        InvalidDataError, match=r"make a validation split of 20%: .* 2 classes, sad has 1; .*folder val"
+    ):
+        preprocess_faces(replace(faces, table=table, images=faces.images[: len(table)]), settings, seed=0)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_class_without_a_held_out_face_is_named_by_its_split(split: str, settings: PreprocessingSettings) -> None:
+    held_out = [*many("validation", 4), *many("test", 4)]
+    held_out = [row for row in held_out if row[:2] != (split, "sad")]
+
+    _, report = preprocess_faces(face_set(*many("train", 40), *held_out), settings, seed=0)
+
+    assert report.missing == {split: ("sad",)}
+
+
+def test_an_empty_validation_split_says_which_rule_emptied_it_and_the_way_out_works(
+    settings: PreprocessingSettings,
+) -> None:
+    copies = [("validation", label, image) for _, label, image in many("test", 10)]
+    faces = face_set(*many("train", 40), *copies, *many("test", 10))
+
+    with pytest.raises(
+        InvalidDataError, match=r"in the validation split: leaked dropped 10; .*take leaked out of"
+    ) as e:
+        preprocess_faces(faces, settings, seed=0)
+
+    assert e.value.exit_code == 5
+    kept = tuple(rule for rule in settings.drop if rule != "leaked")
+    prepared, report = preprocess_faces(faces, settings.model_copy(update={"drop": kept}), seed=0)
+    assert (prepared.table["split"] == "validation").sum() == 10
+    assert report.missing == {}
+
+
+def test_one_face_a_class_in_each_split_can_be_learned_from(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("train", 2), *many("validation", 2), *many("test", 2))
+
+    _, report = preprocess_faces(faces, settings, seed=0)
+
+    assert report.rules[-1].remaining == {"train": 2, "validation": 2, "test": 2}
+    assert report.missing == {}

@@ -121,3 +121,23 @@ def test_without_clean_test_faces_there_are_no_scores_of_them(
     report, _ = evaluate_classifier(classifier, learnt, plain, seed=1)
 
     assert set(report.scores) == set(report.faces) == set(report.classes) == {"test"}
+    assert not report.has_clean
+
+
+def test_a_class_without_a_test_face_has_no_metric_and_does_not_lower_the_averages(
+    undrawn: dict[str, Any], classifier: keras.Model, prepared: FaceSet, small_settings: Settings
+) -> None:
+    table = prepared.table
+    some = prepared.take(np.flatnonzero((table["split"] == "test") & (table["label"] != "disgust")))
+    plain = small_settings.evaluation.model_copy(update={"test_time_augmentation": "none"})
+
+    report, _ = evaluate_classifier(classifier, some, plain, seed=1)
+
+    numbers = report.numbers()
+    assert report.untested == ("disgust",)
+    assert [name for name in numbers if name.startswith("test_class/recall_")] == [
+        f"test_class/recall_{name}" for name in prepared.class_names if name != "disgust"
+    ]
+    recalls = [row["recall"] for row in report.classes["test"] if row["count"]]
+    assert numbers["test/balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert numbers["test/worst_class_recall"] == min(recalls)

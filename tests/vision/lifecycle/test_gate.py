@@ -152,6 +152,37 @@ def test_faces_that_a_model_was_trained_on_do_not_count_for_the_gain(
     assert "nothing is left" in everything.reasons[0]
 
 
+def test_a_first_model_that_was_trained_on_every_test_face_is_held(
+    judge: Any, drawn: FaceSet, lenient: PromotionSettings
+) -> None:
+    learned = np.ones(len(drawn), dtype=bool)
+
+    decision = judge(contender(drawn, 0.9), None, lenient, learned)
+    broken = judge(contender(drawn, 0.9), None, lenient.model_copy(update={"min_accuracy": 0.99}), learned)
+
+    assert decision.outcome == "held"
+    assert decision.reason.startswith("the model was trained on every test face")
+    assert broken.outcome == "rejected"
+    learned[0] = False
+    assert judge(contender(drawn, 0.9), None, lenient, learned).outcome == "promoted"
+
+
+def test_a_class_without_a_test_face_has_no_score_in_the_decision(
+    drawn: FaceSet, lenient: PromotionSettings, small_settings: Settings
+) -> None:
+    test = drawn.take(np.flatnonzero(drawn.table["label"] != "disgust"))
+    rules = GateRules(promotion=lenient, evaluation=small_settings.evaluation, seed=1)
+    one, other = contender(test, 0.9, "2"), contender(test, 0.5, "1", seed=5)
+
+    decision = decide(one, other, test, np.zeros(len(test), dtype=bool), rules)
+
+    assert decision.scores["challenger"]["worst_class_recall"] > 0.5  # of the classes that have faces
+    assert decision.untested == ("disgust",)
+    assert "| disgust | – | – | 0 |" in decision.markdown()
+    for text in (decision.markdown(), decision.page()):
+        assert "No test face of disgust: nothing was judged on it." in text
+
+
 def test_a_gain_must_exceed_the_minimum(judge: Any, drawn: FaceSet, lenient: PromotionSettings) -> None:
     strict = lenient.model_copy(update={"min_gain": 0.6})
 
@@ -223,7 +254,7 @@ def test_probabilities_stand_in_the_order_of_the_test_faces_classes(drawn: FaceS
 def test_a_model_of_other_classes_cannot_be_compared(drawn: FaceSet, rules: GateRules) -> None:
     other = Toy((0.1,) * NAMES, (*drawn.class_names[:-1], "contempt"))
 
-    with pytest.raises(UserError, match=r"version 4 knows .*contempt.*set tracking\.model_name to another name"):
+    with pytest.raises(UserError, match=r"version 4 knows .*contempt.*under another tracking\.model_name"):
         measure_contender(other, drawn, rules)
 
 

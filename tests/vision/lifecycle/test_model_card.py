@@ -217,3 +217,22 @@ def test_a_version_is_identified_by_what_its_run_says_of_data_weights_and_code()
     about = describe_version("faces", "7", "4db9", {"git_commit": "43c5", "mlflow.user": "me", "dataset": "drawn"})
 
     assert about == {"model": "faces", "version": "7", "run": "4db9", "dataset": "drawn", "git_commit": "43c5"}
+
+
+def test_a_class_without_a_test_face_and_an_empty_subset_are_named(reports: dict[str, Any]) -> None:
+    whole = reports["evaluation"]
+    rows = [{**row, "count": 0, "recall": 0.0} if row["class"] == "happy" else row for row in whole.classes["test"]]
+    evaluation = replace(
+        whole, classes={"test": rows}, scores={"test": whole.scores["test"]}, faces={"test": whole.faces["test"]},
+        confusion=[[0, 0, 0], *whole.confusion[1:]],
+    )  # fmt: skip
+    missing = {"validation": ("sad",), "test": ("happy",)}
+
+    card = write(
+        **{**reports, "evaluation": evaluation, "preprocessing": replace(reports["preprocessing"], missing=missing)}
+    ).markdown
+
+    assert "| happy | – | – | – | 0 |" in card
+    assert "No test face is clean." in card
+    assert "No test face of happy: its scores are unknown" in card
+    assert "No validation face of sad: the kept epoch and the temperature were chosen without it." in card

@@ -87,3 +87,31 @@ def test_the_page_of_a_run_whose_test_faces_were_all_in_training_counts_them(
 
 def test_hostile_names_in_tags_and_settings_are_text(facts: TrainingFacts, decision: Decision) -> None:
     assert "<script" not in page(facts, decision, dataset="<script>alert(1)</script>")
+
+
+def test_what_could_not_be_measured_stands_in_the_last_lines_and_on_the_page(
+    facts: TrainingFacts, decision: Decision
+) -> None:
+    whole = facts.evaluation
+    subset = {name: {"test": getattr(whole, name)["test"]} for name in ("scores", "classes", "faces")}
+    missing = {"validation": ("sad",), "test": ("happy", "angry")}
+    gaps = replace(
+        facts, evaluation=replace(whole, **subset), preprocessing=replace(facts.preprocessing, missing=missing)
+    )
+
+    lines, shown = last_lines(gaps, decision, context(), "report.html"), page(gaps, decision)
+
+    assert lines["no validation face of"] == "sad"
+    assert lines["no test face of"] == "happy, angry"
+    assert lines["clean test faces"] == "none: every test face also came as training"
+    assert "no validation face of: sad" in shown
+    assert not {"no test face of", "clean test faces"} & last_lines(facts, decision, context(), "").keys()
+
+
+def test_the_page_shows_no_score_of_a_class_without_a_test_face(facts: TrainingFacts, decision: Decision) -> None:
+    classes = {"test": [{**row, "count": 0, "recall": 0.123} for row in facts.evaluation.classes["test"]]}
+
+    shown = page(replace(facts, evaluation=replace(facts.evaluation, classes=classes)), decision)
+
+    assert "0.123" not in shown
+    assert '<td>happy</td>\n<td class="number">–</td>' in shown

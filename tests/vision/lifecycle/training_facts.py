@@ -59,6 +59,7 @@ def invented_facts() -> TrainingFacts:
                 RuleCount("leaked", {"train": 19}, {"train": 1007, "validation": 112, "test": 115}),
             ),
             test_faces_in_training=29,
+            missing={},
         ),
         history=TrainingHistory(
             figures={},

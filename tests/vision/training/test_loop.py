@@ -198,3 +198,16 @@ def test_a_student_learns_from_its_teacher(prepared: FaceSet, toy_settings: Sett
 
     answers = predict(student, prepared.images[rows], 32).argmax(axis=1)
     assert (answers == 5).mean() > (prepared.labels[rows] == 5).mean() + 0.1
+
+
+def test_a_later_phase_that_cannot_be_trained_is_refused_before_the_first_epoch(
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
+) -> None:
+    first, second = toy_settings.training.phases
+    phases = first, second.model_copy(update={"trainable": ("block5",)})
+    epochs: list[int] = []
+
+    with pytest.raises(UserError, match=r"training\.phases: trainable block5 is not a part of this backbone"):
+        train(few_faces, toy_settings, tmp_path / "best.keras", lambda epoch, _: epochs.append(epoch), phases=phases)
+
+    assert epochs == []

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from cv2.data import haarcascades
 
-from configs.settings import InferenceSettings
+from configs.settings import DetectionSettings
 
 Array = np.ndarray[Any, Any]
 
@@ -19,10 +19,12 @@ TILTS = (-25.0, 25.0)  # degrees; the cascade finds upright faces only, so the p
 TILTED_HITS = 12  # fewer windows that agree in a turned picture are mostly chance
 TILTED_SCALE = 0.5  # turned pictures are searched at half the size, to save time
 
+NO_FACE = "no face found"
+
 _cascades = threading.local()  # a CascadeClassifier must not be used by two threads at once
 
 
-def find_faces(gray: Array, settings: InferenceSettings) -> Array:
+def find_faces(gray: Array, settings: DetectionSettings) -> Array:
     """Return the boxes of the faces in (height, width) uint8 grey levels, from left to right.
 
     (n, 4) int64: x, y, width and height in the picture's own pixels, squares inside the picture. Finds faces that
@@ -47,6 +49,12 @@ def find_faces(gray: Array, settings: InferenceSettings) -> Array:
     return np.array(sorted(boxes), dtype=np.int64).reshape(-1, 4)
 
 
+def cut_largest_face(gray: Array, settings: DetectionSettings) -> Array | None:
+    """Return the largest face of (height, width) uint8 grey levels as inference cuts it out, or None without one."""
+    boxes = find_faces(gray, settings)
+    return crop_face(gray, boxes[boxes[:, 2].argmax()], settings.margin) if len(boxes) else None
+
+
 def crop_face(gray: Array, box: Array, margin: float) -> Array:
     """Return the square around a box, widened on each side by `margin` of its side, as (side, side) uint8.
 
@@ -60,7 +68,7 @@ def crop_face(gray: Array, box: Array, margin: float) -> Array:
     return np.asarray(gray[np.ix_(rows, columns)])
 
 
-def _search(gray: Array, scale: float, least_hits: int, settings: InferenceSettings) -> Array:
+def _search(gray: Array, scale: float, least_hits: int, settings: DetectionSettings) -> Array:
     """Return faces as rows of centre x and y, side, all divided by `scale`, and the number of windows that agree."""
     least = (settings.min_face_pixels, settings.min_face_pixels)
     boxes, hits = _cascade(FACES).detectMultiScale2(gray, settings.scale_factor, least_hits, 0, least)
@@ -72,7 +80,7 @@ def _search(gray: Array, scale: float, least_hits: int, settings: InferenceSetti
     return np.array(faces, dtype=np.float64).reshape(-1, 4)
 
 
-def _search_turned(gray: Array, scale: float, degrees: float, settings: InferenceSettings) -> Array:
+def _search_turned(gray: Array, scale: float, degrees: float, settings: DetectionSettings) -> Array:
     """Search the picture turned by `degrees`; return what `_search` does, in coordinates of the upright picture."""
     height, width = gray.shape
     turning = cv2.getRotationMatrix2D((0, 0), degrees, 1.0)

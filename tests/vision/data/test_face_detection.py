@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from configs.settings import InferenceSettings, Settings
+from vision.data import face_detection
+from vision.data.face_detection import crop_face, find_faces
 from vision.data.synthetic import EXPRESSIONS, draw_face
-from vision.inference import detection
-from vision.inference.detection import crop_face, find_faces
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_what_few_windows_take_for_a_face_needs_an_eye(
     picture = picture_with((100, 50, 200), width=400, height=300)
     picture[116:146, 136:264] = np.median(picture[150:180, 160:240])  # no eyes
     with_eyes_only = find_faces(picture, settings)
-    monkeypatch.setattr(detection, "SURE_HITS", 1)
+    monkeypatch.setattr(face_detection, "SURE_HITS", 1)
 
     assert len(with_eyes_only) == 0
     assert len(find_faces(picture, settings)) == 1
