@@ -8,14 +8,15 @@ from configs.settings import Settings
 def load_with_dataset(command: Command, falls_back_to_demo: bool) -> Settings:
     """Return the settings with the data set found.
 
-    They are those of the demo where nobody names a data set and there is none: the demo is for a first look.
+    They are those of the demo where nobody names a data set and the folder for one is empty but for its README: the
+    demo is for a first look. Raises UserError for whatever else cannot be read.
     """
     settings = load_settings(command.config, command.given)
-    from vision.data.readers import find_dataset
+    from vision.data.sources import find_dataset
 
     dataset = settings.dataset
     chosen = dataset.reader != "auto" or names_dataset(command)
-    if falls_back_to_demo and not chosen and not find_dataset(dataset.path):
+    if falls_back_to_demo and not chosen and not find_dataset(dataset.path, dataset.splits):
         settings = load_settings([DEMO, *command.config], command.given)
         line = f"DEMO: there is no data set in {dataset.path}, so faces are DRAWN. Name one with --dataset.path PATH"
         print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)

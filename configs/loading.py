@@ -107,7 +107,7 @@ def change_settings(settings: Settings, values: dict[str, Any]) -> Settings:
 
 def flatten(values: Any, prefix: str = "", lists: bool = True) -> dict[str, str]:
     """Turn nested settings into `section.field` names and texts; `lists` also opens lists of sections."""
-    if isinstance(values, dict):
+    if isinstance(values, dict) and (values or not prefix):  # an empty mapping is a value as well
         entries = list(values.items())
     elif lists and isinstance(values, list) and values and isinstance(values[0], dict):
         entries = list(enumerate(values))

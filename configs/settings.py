@@ -4,7 +4,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "FACE_EMOTION__"
@@ -38,10 +48,22 @@ class DrawnSettings(Section):
     noise: Annotated[float, Field(ge=0.0, le=64.0)]
 
 
+def _with_text_keys(value: Any) -> Any:
+    """YAML reads `{7: null}` with a number as its key."""
+    return {str(key): entry for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+CodeTable = Literal["fer2013", "affectnet", "rafdb", "ckplus", "expw"]
+Codes = Annotated[CodeTable | dict[str, str | None], BeforeValidator(_with_text_keys)]
+Splits = Annotated[dict[str, Literal["train", "validation", "test"] | None], BeforeValidator(_with_text_keys)]
+
+
 class DatasetSettings(Section):
     path: Path
     reader: Literal["auto", "folder", "archive", "csv", "drawn", "kaggle"]
     class_names: Annotated[tuple[ClassName, ...], Field(min_length=2)]
+    codes: Codes
+    splits: Splits
     image_size: Annotated[int, Field(ge=16, le=512)]
     crop_faces: bool
     white_level: Annotated[float, Field(ge=0.0)]

@@ -29,7 +29,8 @@ from stack.health import (
 from stack.inherited import check_environment
 from stack.local_stack import tracking_uri, wants_users_zenml
 from stack.relocation import describe, former_place, way_out
-from vision.data.readers import find_dataset, locate_dataset, open_dataset
+from vision.data.readers import locate_dataset, open_dataset
+from vision.data.sources import find_dataset
 from vision.files.paths import walk
 from vision.model.weight_files import IMAGENET, RANDOM, WAY_OUT, check_weights, weights_hash
 

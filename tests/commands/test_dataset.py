@@ -85,3 +85,24 @@ def test_a_typed_path_starts_where_the_user_is(
 def test_only_training_falls_back_to_drawn_faces(settings_for: Callable[..., Settings]) -> None:
     with pytest.raises(UserError, match=r"dataset\.path .*data does not exist"):
         settings_for(falls_back_to_demo=False)
+
+
+@pytest.mark.parametrize("name", ["README.md", ".gitkeep"])
+def test_a_folder_that_is_empty_but_for_its_readme_gives_the_demo(
+    name: str, settings_for: Callable[..., Settings], tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_text("a text", encoding="utf-8")
+
+    assert settings_for().dataset.reader == "drawn"
+
+
+@pytest.mark.parametrize("name", ["faces.rar", "labels.txt", "fer2013.parquet"])
+def test_what_is_not_recognised_is_an_error_and_not_the_demo(
+    name: str, settings_for: Callable[..., Settings], tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_bytes(b"\0whatever this is")
+
+    with pytest.raises(UserError, match=rf"data holds no data set that is recognised; found 1 file .*{name}"):
+        settings_for()

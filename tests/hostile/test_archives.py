@@ -17,6 +17,7 @@ from configs.errors import UserError
 from vision.data.ingestion import ingest_faces
 from vision.data.raw_faces import RawFace
 from vision.data.readers import open_dataset
+from vision.files import archives
 
 PNG = cv2.imencode(".png", np.arange(1024, dtype=np.uint8).reshape(32, 32))[1].tobytes()
 LEADING_OUT = (
@@ -52,6 +53,23 @@ def raw_tar(path: Path, *blocks: bytes) -> Path:
         for block in blocks:
             file.write(block)
     return path
+
+
+class Endless(io.RawIOBase):
+    """Zeros after a start, up to a size."""
+
+    def __init__(self, start: bytes, size: int) -> None:
+        self.start, self.left = start, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        piece = (self.start + bytes(len(buffer)))[: min(len(buffer), self.left)]
+        self.start = self.start[len(piece) :]
+        buffer[: len(piece)] = piece
+        self.left -= len(piece)
+        return len(piece)
 
 
 def block(name: str, kind: bytes, size: int) -> bytes:
@@ -235,6 +253,31 @@ def test_headers_of_a_tar_take_no_memory_however_much_they_claim(
     assert said[0].endswith("pax.tar.gz is not a readable zip or tar file; was it copied or downloaded completely?")
 
 
+def test_endless_names_in_a_tar_are_refused(
+    tmp_path: Path, dataset_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "LISTED_CHARACTERS", 1000)
+    members = ((tar_member(f"{number}{'n' * 200}.txt"), b"") for number in range(9))
+    path = write_tar(tmp_path / "set.tar.gz", members)
+
+    with pytest.raises(UserError, match=r"is a damaged archive: names of more than 1000 characters in all"):
+        open_dataset(dataset_settings(path), 0)
+
+
+def test_a_table_in_an_archive_takes_no_memory_however_much_it_claims(
+    tmp_path: Path, read_confined: Callable[..., list[Any]]
+) -> None:
+    size = 150_000_000
+    start = b"emotion,pixels\n3,"
+    with tarfile.open(tmp_path / "set.tar.gz", "w:gz", compresslevel=1) as archive:
+        archive.addfile(tar_member("faces.csv", size=size), io.BufferedReader(Endless(start, size)))
+    write_zip(tmp_path / "set.zip", [("faces.csv", start + bytes(20_000_000))], zipfile.ZIP_DEFLATED)
+
+    said = read_confined(tmp_path / "set.tar.gz", tmp_path / "set.zip", megabytes=100)
+
+    assert all("faces.csv, line 1: a row of more than 4000000 characters" in refusal for refusal in said)
+
+
 def test_a_tar_that_leads_back_to_its_start_ends(tmp_path: Path, dataset_settings: Settings) -> None:
     first, second = (block(f"happy/{name}.png", tarfile.REGTYPE, 0) for name in "ab")
     below_zero = (-1024 & (1 << 96) - 1).to_bytes(12, "big")  # a size in base 256
@@ -249,7 +292,7 @@ def test_archives_in_an_archive_are_not_opened(tmp_path: Path, dataset_settings:
     inner = write_zip(tmp_path / "inner.zip", [("happy/a.png", PNG)]).read_bytes()
     path = write_zip(tmp_path / "set.zip", [("happy/inner.zip", inner), ("happy/inner.tar.gz", inner)])
 
-    with pytest.raises(UserError, match=r"holds no images \(a CSV or an archive in it must be unpacked first\)"):
+    with pytest.raises(UserError, match=r"holds no images \(an archive in it must be unpacked first\)"):
         open_dataset(dataset_settings(path), 0)
 
 

@@ -1,22 +1,54 @@
-"""Archive reader: class folders inside a zip or tar file."""
+"""Archive reader: class folders or a CSV inside a zip or tar file, or archives that are a split each."""
+
+from itertools import chain
+from pathlib import Path
 
 from configs.errors import UserError
 from configs.settings import DatasetSettings
+from vision.data.csv_reader import faces_among, is_votes, read_header, read_tables, tables_of
 from vision.data.image_reader import limits_of, read_images
+from vision.data.layouts import Placed
 from vision.data.raw_faces import EXPECTED, Reading
+from vision.data.reading_notes import merge_notes
+from vision.data.sources import archives_of_splits
+from vision.data.split_names import SplitNames
 from vision.files.file_sets import describe_files, open_files
 
 
 def read_archive(settings: DatasetSettings, seed: int) -> Reading:
-    """Read class folders in a zip or tar file, without unpacking it onto the disk.
+    """Read class folders or a CSV in a zip or tar file, without unpacking it onto the disk.
 
-    Raises UserError, at once or on the way, where the archive is damaged or larger than the settings allow; OSError.
+    The path may be a folder of archives that are a split each. Raises UserError, at once or on the way, where an
+    archive is damaged or larger than the settings allow; OSError.
     """
-    files = open_files(settings.path, limits_of(settings))
-    if not files.images:
-        found = f"; found {describe_files(files.others)}" if files.others else ""
-        raise UserError(
-            f"dataset.path {settings.path} holds no images (a CSV or an archive in it must be unpacked first){found}; "
-            f"expected {EXPECTED}"
-        )
-    return read_images(files, settings)
+    if not settings.path.is_dir():
+        return _read_one(settings)
+    paths = archives_of_splits(settings.path, settings.splits)
+    if not paths:
+        raise UserError(f"dataset.path {settings.path} holds no archives that are named after splits")
+    parts = [_read_split(path, settings) for path in paths]
+    counts = [part.count or 0 for part in parts]
+    faces = chain.from_iterable(part.faces for part in parts)
+    notes = merge_notes([part.notes for part in parts])
+    return Reading(settings.path.resolve().name, "archive", sum(counts), faces, notes)
+
+
+def _read_split(path: Path, settings: DatasetSettings) -> Reading:
+    located = settings.model_copy(update={"path": path})
+    split = SplitNames(settings.splits).of(path.name.partition(".")[0])
+    return read_images(open_files(path, limits_of(settings)), located, Placed(split=split, place=path.name))
+
+
+def _read_one(settings: DatasetSettings) -> Reading:
+    path = settings.path
+    files = open_files(path, limits_of(settings))
+    if files.images:
+        return read_images(files, settings)
+    tables = tables_of(files, path)
+    if faces := faces_among(tables):
+        votes = [table for table in tables if is_votes(read_header(table))]
+        return read_tables(path.name, faces, votes[0] if votes else None, settings)
+    found = f"; found {describe_files(files.others)}" if files.others else ""
+    raise UserError(
+        f"dataset.path {path} holds no images (an archive in it must be unpacked first){found}; expected {EXPECTED}"
+    )

@@ -1,18 +1,25 @@
-"""Image reader: the faces of a folder or an archive, one image each."""
+"""Image reader: the faces of a folder or an archive of images."""
 
-from collections.abc import Iterator
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 
 from configs.errors import UserError
 from configs.settings import DatasetSettings
+from vision.data.faces import UNASSIGNED
 from vision.data.image_formats import NEEDS_HEIF, readable_formats
-from vision.data.raw_faces import EXPECTED, MORE_IMAGES, RawFace, Reading, label_and_split
-from vision.data.reading_notes import ReadingNotes
+from vision.data.label_codes import Labels
+from vision.data.layouts import Layout, Placed, class_folders, class_last, recognise_layout
+from vision.data.raw_faces import EXPECTED, MORE_IMAGES, RawFace, Reading
+from vision.data.reading_notes import PASSED_OVER, ReadingNotes
+from vision.data.split_names import SplitNames, check_split_folders
 from vision.files.archives import Limits, member_path
 from vision.files.file_sets import FileSet, describe_files
 from vision.files.image_kinds import has_several_pictures
 
 HEIC_SUFFIXES = (".heic", ".heif")
+NO_SPLIT = "no folder that names a split"
+NOWHERE = Placed()
 
 
 def limits_of(settings: DatasetSettings) -> Limits:
@@ -20,21 +27,54 @@ def limits_of(settings: DatasetSettings) -> Limits:
     return Limits(settings.max_images, settings.max_file_bytes, settings.max_unpacked_bytes, "dataset", MORE_IMAGES)
 
 
-def read_images(files: FileSet, settings: DatasetSettings, above: str = "") -> Reading:
-    """Read class folders; any folder above the class folder may name the split, and so may `above`.
+def read_images(files: FileSet, settings: DatasetSettings, outer: Placed = NOWHERE) -> Reading:
+    """Read a data set's own layout, or class folders: any folder above the class may name the split.
 
-    Raises UserError where there is nothing that can be read.
+    `outer` has the split of what lies in no such folder.
+
+    Raises UserError where there is nothing that can be read, and where splits or labels are not understood.
     """
-    notes = ReadingNotes(files.others)
     _check_readable(files, settings)
+    names = SplitNames(settings.splits)
+    layout = recognise_layout(files, names, settings.class_names)
+    if layout is None:
+        layout = class_folders(names, outer)
+        _check_folders(files, settings, names, bool(outer.split))
+        notes = ReadingNotes(Labels(settings), other_files=files.others)
+    else:
+        notes = ReadingNotes(Labels(settings, layout.codes), layout.name, files.others)
+    placed = list(_place(files.images, layout, outer, notes))
+    labels = notes.labels = notes.labels or Labels(settings)
+    labels.check_numbers({face.label for _, face in placed})
+    kept = [(at, replace(face, label=label)) for at, face in placed if (label := labels.of(face.label)) is not None]
+    if not kept:
+        reasons = [f"{name}: {fact}" for name, fact in notes.facts().items() if name in PASSED_OVER]
+        raise UserError(f"dataset.path {settings.path}: none of its images is used; {'; '.join(reasons)}")
+    for _, face in kept:
+        notes.splits[face.split or UNASSIGNED, face.place if face.split else NO_SPLIT] += 1
+    return Reading(files.name, files.form, len(kept), _read(files, kept, notes), notes)
 
-    def faces() -> Iterator[RawFace]:
-        for name, payload in zip(files.images, files.read(range(len(files.images))), strict=True):
-            if isinstance(payload, bytes) and has_several_pictures(payload):
-                notes.several.append(name)
-            yield RawFace(name, *label_and_split(PurePosixPath(above, member_path(name))), payload)
 
-    return Reading(files.name, files.form, len(files.images), faces(), notes)
+def _place(images: Sequence[str], layout: Layout, outer: Placed, notes: ReadingNotes) -> Iterator[tuple[int, Placed]]:
+    """Yield the position of each image with what is said of its faces; count those that are left out."""
+    for position, name in enumerate(images):
+        for face in layout.place(name):
+            if face.left_out:
+                notes.without[face.left_out] += 1
+            else:
+                yield position, face if face.split else replace(face, split=outer.split, place=outer.place)
+
+
+def _read(files: FileSet, kept: Sequence[tuple[int, Placed]], notes: ReadingNotes) -> Iterator[RawFace]:
+    by_image = [(position, [face for _, face in faces]) for position, faces in groupby(kept, key=lambda one: one[0])]
+    payloads = files.read([position for position, _ in by_image])
+    for (position, faces), payload in zip(by_image, payloads, strict=True):
+        name = files.images[position]
+        if isinstance(payload, bytes) and has_several_pictures(payload):
+            notes.several.append(name)
+        for number, face in enumerate(faces):
+            source = name if len(faces) == 1 else f"{name}#{number}"
+            yield RawFace(source, face.label, face.split or UNASSIGNED, payload, face.box)
 
 
 def _check_readable(files: FileSet, settings: DatasetSettings) -> None:
@@ -43,3 +83,14 @@ def _check_readable(files: FileSet, settings: DatasetSettings) -> None:
         raise UserError(f"dataset.path {settings.path} holds no images{found}; expected {EXPECTED}")
     if "HEIF" not in readable_formats() and all(name.lower().endswith(HEIC_SUFFIXES) for name in files.images):
         raise UserError(f"dataset.path {settings.path} holds {describe_files(files.images)}; {NEEDS_HEIF}")
+
+
+def _check_folders(files: FileSet, settings: DatasetSettings, names: SplitNames, has_split: bool) -> None:
+    folders = {class_last(member_path(name).parent.parts, names) for name in files.images}
+    if all(not folder or names.of(folder[-1]) for folder in folders):
+        raise UserError(
+            f"dataset.path {settings.path} holds {describe_files(files.images)}, but not in class folders; "
+            f"put each emotion's images into a folder of its name: expected {EXPECTED}"
+        )
+    if not has_split:
+        check_split_folders({folder for folder in folders if folder}, names, settings.path)

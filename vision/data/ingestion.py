@@ -20,7 +20,7 @@ from vision.data.face_detection import NO_FACE, cut_largest_face
 from vision.data.faces import TABLE_COLUMNS, FaceSet, store_images
 from vision.data.grey_levels import GUESSED, WhiteLevels, blend_alpha, is_deep, scale_levels
 from vision.data.image_formats import open_image
-from vision.data.raw_faces import RawFace
+from vision.data.raw_faces import Box, RawFace
 from vision.data.readers import open_dataset
 from vision.data.treatment import PLAIN, Treatment, TreatmentCounts
 from vision.files.paths import printable
@@ -93,9 +93,6 @@ def _read_faces(settings: DatasetSettings, seed: int, treatment: Treatment) -> t
     if not tables:
         raise UserError(f"dataset.path {settings.path} holds no faces; nothing was read")
     table = pd.concat(tables, ignore_index=True)
-    known = {name: name for name in settings.class_names}
-    lowered = table["label"].str.strip().str.lower()
-    table["label"] = lowered.map(known).fillna(table["label"]).astype("str")
     facts = {**reading.notes.facts(), **counts.facts(treatment)}
     return FaceSet(reading.name, reading.form, settings.class_names, images, table, facts), counts
 
@@ -132,7 +129,7 @@ def decode_chunk(
         try:
             found = decode_face(face.payload, settings.max_pixels, treatment.whites)
             row |= {"mode": found.mode, "white": found.white, "blended": found.blended}
-            pixels = cut_largest_face(found.pixels, treatment.detection) if treatment.detection else found.pixels
+            pixels = _face_within(found.pixels, face, treatment)
             if pixels is None:
                 row["error"] = NO_FACE
             else:
@@ -160,6 +157,22 @@ def decode_face(
         return DecodedFace(_parse_pixels(payload, max_pixels), "L")
     found = decode_image(payload, max_pixels, whites=whites)
     return DecodedFace(np.asarray(found.image.convert("L")), found.mode, found.white, found.blended)
+
+
+def _face_within(pixels: np.ndarray[Any, Any], face: RawFace, treatment: Treatment) -> np.ndarray[Any, Any] | None:
+    """Return the part of an image that is the face, or None where none is found; a face's own box is trusted."""
+    if face.box:
+        return cut_box(pixels, face.box)
+    return cut_largest_face(pixels, treatment.detection) if treatment.detection else pixels
+
+
+def cut_box(pixels: np.ndarray[Any, Any], box: Box) -> np.ndarray[Any, Any]:
+    """Return the part of a (height, width) array that a box covers. Raises ValueError where that is nothing."""
+    left, top, right, bottom = (max(0, edge) for edge in box)
+    part = pixels[top:bottom, left:right]
+    if not part.size:
+        raise ValueError(f"the box {box} is outside of the {pixels.shape[1]}x{pixels.shape[0]} image")
+    return np.ascontiguousarray(part)
 
 
 def decode_image(

@@ -1,28 +1,16 @@
-"""Raw faces: what every reader yields, and what folder names say about a face."""
+"""Raw faces: what every reader yields."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from vision.data.faces import TEST, TRAIN, UNASSIGNED, VALIDATION
 from vision.data.reading_notes import ReadingNotes
 
-SPLIT_NAMES = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "val": VALIDATION,
-    "valid": VALIDATION,
-    "validation": VALIDATION,
-    "publictest": VALIDATION,
-    "test": TEST,
-    "testing": TEST,
-    "privatetest": TEST,
-}
 EXPECTED = "class folders such as train/happy/*.png, a .zip or .tar.gz of them, or a Kaggle CSV"
 MORE_IMAGES = "raise dataset.max_images if that is right"
+Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
 
 @dataclass(frozen=True)
@@ -30,13 +18,15 @@ class RawFace:
     """A face before decoding.
 
     `payload` is an encoded image (bytes), grey levels separated by spaces (str), decoded grey levels (2-D
-    uint8 array), or the reason why there is nothing to decode (an exception).
+    uint8 array), or the reason why there is nothing to decode (an exception). Without a `box` all of the image is the
+    face.
     """
 
     source: str
     label: str
     split: str
     payload: bytes | str | np.ndarray[Any, Any] | Exception
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +41,3 @@ class Reading:
     count: int | None
     faces: Iterator[RawFace]
     notes: ReadingNotes = field(default_factory=ReadingNotes)
-
-
-def label_and_split(path: PurePosixPath) -> tuple[str, str]:
-    """Return the name of the folder that holds the image, and the split that a folder above it names."""
-    folders = path.parent.parts
-    label = folders[-1] if folders else ""
-    splits = [SPLIT_NAMES[name.lower()] for name in folders[:-1] if name.lower() in SPLIT_NAMES]
-    return label, splits[-1] if splits else UNASSIGNED

@@ -14,9 +14,8 @@ from vision.data.drawn_reader import read_drawn
 from vision.data.folder_reader import read_folder
 from vision.data.kaggle_download import download_dataset
 from vision.data.raw_faces import EXPECTED, MORE_IMAGES, RawFace, Reading
+from vision.data.sources import find_dataset
 from vision.files.paths import walk
-
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 def read_kaggle(settings: DatasetSettings, seed: int) -> Reading:
@@ -35,36 +34,6 @@ READERS: dict[str, Callable[[DatasetSettings, int], Reading]] = {
 }
 
 
-def find_dataset(path: Path) -> tuple[str, Path] | None:
-    """Return the reader's name and the path that it should read, or None if `path` holds nothing.
-
-    `path` is an archive, a CSV file, a folder of class folders, or a folder that holds a single archive or CSV.
-    Raises UserError for a file of another kind, and for several data sets side by side.
-    """
-    if path.is_file():
-        lowered = path.name.lower()
-        if lowered.endswith(ARCHIVE_SUFFIXES):
-            return "archive", path
-        if lowered.endswith(".csv"):
-            return "csv", path
-        raise UserError(f"dataset.path {path} is a file of unknown kind; expected {EXPECTED}")
-    if not path.is_dir():
-        return None
-    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    folders = [entry for entry in entries if entry.is_dir()]
-    packed = [
-        entry for entry in entries if entry.is_file() and entry.name.lower().endswith((*ARCHIVE_SUFFIXES, ".csv"))
-    ]
-    if (folders and packed) or len(packed) > 1:
-        names = ", ".join(entry.name for entry in [*folders, *packed][:6])
-        raise UserError(
-            f"{path} holds more than one data set ({names}); choose one with --dataset.path, or --dataset.reader folder"
-        )
-    if packed:
-        return find_dataset(packed[0])
-    return ("folder", path) if folders else None
-
-
 def locate_dataset(settings: DatasetSettings) -> DatasetSettings:
     """Replace reader `auto` by the reader that fits, and the path by what it should read.
 
@@ -73,7 +42,8 @@ def locate_dataset(settings: DatasetSettings) -> DatasetSettings:
     if settings.reader in ("drawn", "kaggle"):
         return settings
     try:
-        found = find_dataset(settings.path) if settings.reader == "auto" else (settings.reader, settings.path)
+        by_hand = (settings.reader, settings.path)
+        found = find_dataset(settings.path, settings.splits) if settings.reader == "auto" else by_hand
         missing = found is None or not found[1].exists()
     except OSError as error:
         raise UserError(f"dataset.path {settings.path} cannot be read: {error.strerror}") from error
@@ -119,7 +89,9 @@ def source_fingerprint(settings: DatasetSettings) -> str:
     if settings.reader == "drawn" or not root.exists():
         return digest.hexdigest()
     try:
-        files = [root] if root.is_file() else sorted(walk(root))
+        # FER+ is a CSV beside that of the faces
+        beside = sorted(root.parent.glob("*.[cC][sS][vV]")) if settings.reader == "csv" else [root]
+        files = beside if root.is_file() else sorted(walk(root))
     except OSError as error:
         raise _unreadable(error, root) from error
     for path in files:

@@ -170,10 +170,11 @@ def is_tar(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class TarFile:
-    """A file in a tar file: its name and where its content starts, in bytes of the unpacked archive."""
+    """A file in a tar file: its name, and where its content lies in the unpacked archive, in bytes."""
 
     name: str
     start: int
+    size: int
 
 
 def list_tar(path: Path, limits: Limits) -> tuple[list[TarFile], list[TarFile]]:
@@ -195,7 +196,9 @@ def list_tar(path: Path, limits: Limits) -> tuple[list[TarFile], list[TarFile]]:
             if characters > LISTED_CHARACTERS:
                 raise tarfile.ReadError(f"names of more than {LISTED_CHARACTERS} characters in all")
             is_one = name.suffix.lower() in IMAGE_SUFFIXES or image_kind(_tar_head(content, member))
-            (images if is_one else others).append(TarFile(member.name, member.offset_data))
+            (images if is_one else others).append(
+                TarFile(member.name, member.offset_data, member.size if member.isfile() else 0)
+            )
         _check_end(archive.offset, content, path, limits)
     return images, others
 
@@ -214,6 +217,33 @@ def read_tar(path: Path, limits: Limits, starts: Collection[int]) -> Iterator[by
             if not missing:
                 return
     raise tarfile.ReadError("it changed while it was read")
+
+
+class _Part(io.RawIOBase):
+    """The content of one file in a tar file, read piece by piece."""
+
+    def __init__(self, content: _TarBytes, part: TarFile) -> None:
+        super().__init__()
+        self.content, self.left = content, part.size
+        content.seek(part.start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        piece = self.content.file.read(min(len(buffer), self.left))
+        buffer[: len(piece)] = piece
+        self.left -= len(piece)
+        return len(piece)
+
+    def close(self) -> None:
+        self.content.close()
+        super().close()
+
+
+def open_tar_file(path: Path, part: TarFile) -> IO[bytes]:
+    """Open a file in a tar file for reading from its start to its end. Raises OSError."""
+    return io.BufferedReader(_Part(_TarBytes(path), part))
 
 
 def _tar_members(archive: tarfile.TarFile, content: _TarBytes, path: Path, limits: Limits) -> Iterator[tarfile.TarInfo]:

@@ -7,16 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from configs.errors import UserError
 from vision.files.archives import (
     DAMAGED_ARCHIVE,
+    UNPACKED,
     Limits,
     check_unpacked,
     image_members,
     is_tar,
     list_tar,
     member_path,
+    open_tar_file,
     open_zip,
     read_member,
     read_tar,
@@ -34,7 +37,8 @@ class FileSet:
 
     `images` begin as one or are named as one; `others` are the rest. Both are names as they stand there, in the
     order in which they are read. `read` yields the content of the images at ascending positions, or the reason why
-    one cannot be read; `read_others` does so for other files by their name, and is empty for those that are missing.
+    one cannot be read; `read_others` does so for other files by their name. `open_other` opens a large one, and
+    raises UserError where that is not possible.
     """
 
     name: str
@@ -43,6 +47,7 @@ class FileSet:
     others: Sequence[str]
     read: Callable[[Sequence[int]], Iterator[bytes | Exception]]
     read_others: Callable[[Collection[str]], dict[str, bytes | Exception]]
+    open_other: Callable[[str], IO[bytes]]
 
 
 def open_files(path: Path, limits: Limits) -> FileSet:
@@ -93,7 +98,9 @@ def _open_folder(root: Path, limits: Limits) -> FileSet:
             name: read_file(root / name, limits.file_bytes, limits.section) for name in sorted({*names} & {*others})
         }
 
-    return FileSet(root.resolve().name, "folder", images, others, read, read_others)
+    return FileSet(
+        root.resolve().name, "folder", images, others, read, read_others, lambda name: (root / name).open("rb")
+    )
 
 
 def _open_zip(path: Path, limits: Limits) -> FileSet:
@@ -107,10 +114,24 @@ def _open_zip(path: Path, limits: Limits) -> FileSet:
                 yield read_member(archive, images[position], limits.file_bytes, limits.section)
 
     def read_others(names: Collection[str]) -> dict[str, bytes | Exception]:
-        wanted = [member for member in others if member.filename in names]
+        chosen = set(names)
+        wanted = [member for member in others if member.filename in chosen]
         return {member.filename: read_member(archive, member, limits.file_bytes, limits.section) for member in wanted}
 
-    return FileSet(path.name, "archive", [m.filename for m in images], [m.filename for m in others], read, read_others)
+    def open_other(name: str) -> IO[bytes]:
+        member = next(member for member in others if member.filename == name)
+        check_unpacked(member.file_size, path, limits)
+        if member.compress_type not in UNPACKED:
+            raise UserError(
+                f"{path}: {printable(name)} is packed in a way that is not read; pack it again with deflate"
+            )
+        try:
+            return archive.open(member)
+        except DAMAGED_ARCHIVE as error:
+            raise _damaged(path, error, limits) from error
+
+    listed = ([member.filename for member in images], [member.filename for member in others])
+    return FileSet(path.name, "archive", *listed, read, read_others, open_other)
 
 
 def _open_tar(path: Path, limits: Limits) -> FileSet:
@@ -122,14 +143,17 @@ def _open_tar(path: Path, limits: Limits) -> FileSet:
             yield from read_tar(path, limits, [images[position].start for position in positions])
 
     def read_others(names: Collection[str]) -> dict[str, bytes | Exception]:
-        wanted = [file for file in others if file.name in names]
+        chosen = set(names)
+        wanted = [file for file in others if file.name in chosen]
         with _whole(path, limits):
             contents = list(read_tar(path, limits, [file.start for file in wanted]))
         return {file.name: content for file, content in zip(wanted, contents, strict=True)}
 
-    return FileSet(
-        path.name, "archive", [file.name for file in images], [file.name for file in others], read, read_others
-    )
+    def open_other(name: str) -> IO[bytes]:
+        return open_tar_file(path, next(file for file in others if file.name == name))
+
+    listed = ([file.name for file in images], [file.name for file in others])
+    return FileSet(path.name, "archive", *listed, read, read_others, open_other)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Image kinds: what the name and the first bytes of a file say about it."""
 
+import re
 import struct
 
 HEAD_BYTES = 32  # enough for every mark below
@@ -20,6 +21,8 @@ STARTS = {
     b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
+# two letters alone may begin a text; these are the sizes of a bitmap's second header
+BITMAP_HEADERS = tuple(struct.pack("<I", size) for size in (12, 40, 52, 56, 64, 108, 124))
 BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), HEIC
 )
@@ -32,9 +35,9 @@ def image_kind(head: bytes) -> str:
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
-    if head[:2] == b"BM" and head[14:18] in (b"\x0c\0\0\0", b"\x28\0\0\0", b"\x40\0\0\0", b"\x6c\0\0\0", b"\x7c\0\0\0"):
-        return "BMP"  # two letters alone may begin a text; the size of the second header is one of these
-    if head[:1] == b"P" and head[1:2] in tuple(b"%d" % digit for digit in range(1, 7)) and head[2:3].isspace():
+    if head[:2] == b"BM" and head[14:18] in BITMAP_HEADERS:
+        return "BMP"
+    if re.match(rb"P[1-6]\s+[#\d]", head):
         return "PNM"
     if head[4:8] == b"ftyp":
         # a general first brand (mif1) may be followed by the one that counts

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from configs.errors import UserError
-from vision.data.readers import find_dataset, open_dataset, source_fingerprint
+from vision.data.readers import open_dataset, source_fingerprint
+from vision.data.sources import find_dataset
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,15 @@ def test_what_a_phone_writes_is_heic(brand: bytes) -> None:
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"BMW is a car", b"%!PS-Adobe-3.0 EPSF-3.0", b"PK\x03\x04", b"\0\0\0\x18ftypmp42", b"RIFF1234AVI "],
+    [
+        b"",
+        b"BMW is a car",
+        b"P1 is a race",
+        b"%!PS-Adobe-3.0 EPSF-3.0",
+        b"PK\x03\x04",
+        b"\0\0\0\x18ftypmp42",
+        b"RIFF1234AVI ",
+    ],
 )
 def test_a_text_a_film_and_a_program_for_ghostscript_are_not_images(head: bytes) -> None:
     assert image_kind(head) == ""

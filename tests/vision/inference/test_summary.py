@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.vision.inference.toy_jobs import NAMES, inference_settings, run_job, table_of
 from vision.inference.summary import InferenceReport
@@ -22,6 +23,20 @@ def test_the_report_counts_shows_and_comes_back_from_its_facts(
     assert InferenceReport.from_facts(report.facts(), report.figures) == report
     assert all(png.startswith(b"\x89PNG") for png in report.figures.values())
     assert (folder / "summary.html").read_text(encoding="utf-8") == report.page()
+
+
+def test_what_was_left_out_and_what_was_animated_is_counted(tmp_path: Path, write_faces: Callable[..., Path]) -> None:
+    photos = write_faces(tmp_path / "photos", 2)
+    frames = [Image.new("L", (32, 32), level) for level in (10, 200)]
+    frames[0].save(photos / "moving.gif", save_all=True, append_images=frames[1:])
+    (photos / "notes.txt").write_text("a text", encoding="utf-8")
+
+    report, folder = run_job(inference_settings(photos, tmp_path / "out"))
+
+    assert (report.pictures, report.several) == (3, 1)
+    assert report.left_out == "1 file (1 .txt; for example notes.txt)"
+    assert "several" not in table_of(folder).columns
+    assert report.left_out in report.page()
 
 
 def test_pictures_without_any_face_make_a_report_too(tmp_path: Path, write_photos: Callable[..., Path]) -> None:

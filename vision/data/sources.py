@@ -1,0 +1,113 @@
+"""Sources: which reader fits a path, by the content of the files there."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from configs.errors import UserError
+from vision.data.csv_reader import FACES, is_votes, read_header, table_of
+from vision.data.raw_faces import EXPECTED
+from vision.data.split_names import SplitNames
+from vision.files.archives import is_tar
+from vision.files.file_sets import describe_files
+from vision.files.image_kinds import IMAGE_SUFFIXES, image_kind
+from vision.files.paths import read_head
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+NOTES = ("readme", "license", "licence")  # starts of names of files that say nothing about what the folder holds
+HEADER_BYTES = 2000  # of a table; that of icml_face_data.csv has 24
+
+
+def find_dataset(path: Path, splits: Mapping[str, str | None] | None = None) -> tuple[str, Path] | None:
+    """Return the reader's name and the path that it should read, or None if there is nothing but a README.
+
+    `path` is an archive, a CSV file, a folder of class folders, a folder that holds a single archive or CSV, or one of
+    archives that are named after the splits. Raises UserError for what is not a data set, and for several side by side.
+    """
+    try:
+        if path.is_file():
+            if form := _form_of(path):
+                return form, path
+            raise UserError(f"dataset.path {path} is a file of unknown kind; expected {EXPECTED}")
+        return _find_in_folder(path, splits or {}) if path.is_dir() else None
+    except OSError as error:
+        raise UserError(f"dataset.path {error.filename or path} cannot be read: {error.strerror}") from error
+
+
+def archives_of_splits(folder: Path, splits: Mapping[str, str | None]) -> list[Path]:
+    """Return the archives in a folder, if there are several and each has the name of another split."""
+    archives = [entry for entry in _entries(folder) if entry.is_file() and _form_of(entry) == "archive"]
+    names = SplitNames(splits)
+    said = [names.of(archive.name.partition(".")[0]) for archive in archives]
+    return archives if len(archives) > 1 and all(said) and len(set(said)) == len(said) else []
+
+
+def _find_in_folder(path: Path, splits: Mapping[str, str | None]) -> tuple[str, Path] | None:
+    entries = _entries(path)
+    folders = [entry for entry in entries if entry.is_dir()]
+    files = [entry for entry in entries if not entry.is_dir()]
+    forms = {entry: _form_of(entry) for entry in files}
+    images = [entry for entry in files if not forms[entry] and _is_image(entry)]
+    packed = [entry for entry in files if forms[entry]]
+    if len(packed) > 1 or folders or images:  # then a table without faces belongs to something else
+        packed = [entry for entry in packed if forms[entry] != "csv" or _may_hold_faces(entry)]
+    if not folders and not images:
+        if len(packed) == 1:
+            return forms[packed[0]], packed[0]
+        if votes := _ferplus(packed, forms):
+            return "csv", votes
+        if len(archives_of_splits(path, splits)) == len(packed) > 1:
+            return "archive", path
+    if len(packed) > 1 or (packed and (folders or images)):
+        names = ", ".join(entry.name for entry in [*folders, *packed, *images][:6])
+        raise UserError(
+            f"{path} holds more than one data set ({names}); choose one with --dataset.path, or --dataset.reader folder"
+        )
+    if folders or images:
+        return "folder", path
+    if files:
+        found = describe_files([entry.name for entry in files])
+        raise UserError(f"dataset.path {path} holds no data set that is recognised; found {found}; expected {EXPECTED}")
+    return None
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what a folder holds that may be a part of a data set."""
+    shown = (entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX")
+    return sorted(entry for entry in shown if entry.is_dir() or not entry.name.lower().startswith(NOTES))
+
+
+def _form_of(path: Path) -> str:
+    """Return the reader of a file, by its ending or its content, or "" where there is none."""
+    lowered = path.name.lower()
+    if lowered.endswith(ARCHIVE_SUFFIXES):
+        return "archive"
+    if lowered.endswith(".csv"):
+        return "csv"
+    head = read_head(path)
+    if not head or image_kind(head) or path.suffix.lower() in IMAGE_SUFFIXES:
+        return ""
+    if zipfile.is_zipfile(path) or is_tar(path):
+        return "archive"
+    with path.open("rb") as file:
+        first = file.read(HEADER_BYTES).partition(b"\n")[0].decode("utf-8-sig", "replace")
+    columns = {name.strip().strip('"').lower() for name in first.split(",")}
+    return "csv" if columns >= FACES or is_votes(tuple(columns)) else ""
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES or bool(image_kind(read_head(path)))
+
+
+def _may_hold_faces(path: Path) -> bool:
+    """Say whether a CSV is more than a list beside images: it has FER2013's or FER+'s columns, or none."""
+    header = read_header(table_of(path))
+    return not any(header) or set(header) >= FACES or is_votes(header)
+
+
+def _ferplus(packed: Sequence[Path], forms: Mapping[Path, str]) -> Path | None:
+    """Return the votes of FER+ where they stand beside one table of faces and nothing else."""
+    if len(packed) != 2 or any(forms[entry] != "csv" for entry in packed):
+        return None
+    votes = [entry for entry in packed if is_votes(read_header(table_of(entry)))]
+    return votes[0] if len(votes) == 1 else None
