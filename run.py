@@ -17,7 +17,7 @@ except ImportError as error:
     sys.exit(2)
 
 if __name__ == "__main__":
-    gc.set_threshold(50_000, 20, 20)  # Python's own 700 looks through TensorFlow's objects for a tenth of a short run
+    gc.set_threshold(50000, 20, 20)  # Python's own 700 looks through TensorFlow's objects for a tenth of a short run
     ended_with = main(sys.argv[1:])
     gc.freeze()  # leaves what remains to the operating system: collecting it takes seconds
     sys.exit(ended_with)

@@ -250,7 +250,7 @@ def test_the_command_line_alerts_and_keeps_its_exit_code(
             raise raised
         return Outcome({"drifted": "brightness"}, 6)
 
-    monkeypatch.setattr(run, "dispatch", dispatch)
+    monkeypatch.setattr("commands.main.dispatch", dispatch)
     monkeypatch.setenv("FACE_EMOTION__ALERTS__WEBHOOK", receiver.url)
     receiver.statuses = [404]  # the hook does not even want it
 
@@ -266,7 +266,7 @@ def test_an_unexpected_error_is_alerted_and_still_raised(
     def dispatch(*arguments: object) -> Outcome:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr(run, "dispatch", dispatch)
+    monkeypatch.setattr("commands.main.dispatch", dispatch)
     monkeypatch.setenv("FACE_EMOTION__ALERTS__WEBHOOK", receiver.url)
 
     with pytest.raises(ZeroDivisionError):
