@@ -145,7 +145,7 @@ def _run_command(alerts: AlertSettings, said: Mapping[str, object]) -> None:
             "ALERT_MESSAGE": "message"}  # fmt: skip
     try:
         done = subprocess.run(
-            alerts.command,
+            [os.path.expanduser(alerts.command[0]), *alerts.command[1:]],
             input=json.dumps(said).encode(),
             env={**os.environ, **{name: str(said[key]) for name, key in gist.items()}},
             stdout=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """The command line: its words become options and settings."""
 
 import argparse
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -11,8 +12,9 @@ import yaml
 
 from configs.errors import UserError
 from configs.loading import flatten, load_settings
+from configs.paths import expand_home
 from configs.pipelines import PIPELINES
-from configs.settings import ENVIRONMENT_PREFIX
+from configs.settings import ENVIRONMENT_PREFIX, Settings
 
 FORMATS = ("text", "markdown", "json", "html")
 EXPECTED = "settings are given as --section.field VALUE"
@@ -88,10 +90,10 @@ def _make_parser() -> Parser:
     )
     add = parser.add_argument
     add("--pipeline", metavar="NAME", help="the pipeline to run")
-    repeatable: dict[str, Any] = {"type": Path, "action": "append", "default": []}
+    repeatable: dict[str, Any] = {"type": _path, "action": "append", "default": []}
     add("--config", metavar="FILE", help="YAML over the pipeline's own; repeatable", **repeatable)
     bare = "train without ZenML and MLflow, by any of Keras's backends (KERAS_BACKEND); write to FOLDER"
-    add("--bare", metavar="FOLDER", type=Path, help=bare)
+    add("--bare", metavar="FOLDER", type=_path, help=bare)
     add("--reproduce", metavar="RUN_ID", help="train again from what an MLflow run keeps, and say what differs")
     add("--doctor", action="store_true", help="look over this machine and say what to fix")
     add("--compare", action="store_true", help="print champion, challenger and the last runs")
@@ -115,7 +117,7 @@ def _nest(words: list[str]) -> dict[str, Any]:
             try:
                 value = next(rest)
             except StopIteration:
-                raise UserError(f"{name} has no value; {EXPECTED}") from None
+                raise UserError(f"{name} has no value; {EXPECTED}{_meant(name)}") from None
         *sections, key = name.removeprefix("--").split(".")
         place = given
         for section in sections:
@@ -124,6 +126,28 @@ def _nest(words: list[str]) -> dict[str, Any]:
                 raise UserError(f"{name}: {section} was given a value before, so it is not a section")
         place[key] = _read_value(name, value, rest)
     return given
+
+
+def check_names(command: Command) -> None:
+    """Raise UserError for what is neither an option nor a section of the settings, with the nearest that is."""
+    for name in command.given:
+        if name not in Settings.model_fields:
+            raise UserError(f"--{name} is neither an option nor a setting{_meant(f'--{name}')}; see run.py --help")
+
+
+def _meant(name: str) -> str:
+    """Return a question that names the option or section that is most like an unknown one, or nothing."""
+    options = [option for action in _make_parser()._actions for option in action.option_strings]
+    known = [*options, *(f"--{section}" for section in Settings.model_fields)]
+    given, dot, rest = name.partition(".")
+    if given in known or not (near := difflib.get_close_matches(given, known, n=1)):
+        return ""
+    return f"; did you mean {near[0]}{dot}{rest}?"
+
+
+def _path(text: str) -> Path:
+    """Return an option's path; a shell leaves the ~ after = to us."""
+    return Path(expand_home("path", text))
 
 
 def _read_value(name: str, text: str, rest: Iterator[str]) -> Any:

@@ -5,7 +5,7 @@ import sys
 import traceback
 
 from commands import alerts, bare, compare, doctor, relocate, reproduce, run_pipeline, tidy
-from commands.command_line import Command, parse_words
+from commands.command_line import Command, check_names, parse_words
 from commands.console import secure_output
 from configs.errors import STOPPED_BY_USER, UNEXPECTED, UserError
 from configs.loading import PROJECT
@@ -42,6 +42,7 @@ def main(words: list[str]) -> int:
     command = Command()
     try:
         command = parse_words(words)
+        check_names(command)
         outcome = dispatch(command)
         code, event = outcome.exit_code, alerts.ending(command.subject, outcome.exit_code, outcome.lines)
     except UserError as error:

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from commands.console import print_lines, quiet
 from commands.dataset import load_with_dataset
 from configs.errors import UserError
 from configs.loading import PROJECT, load_settings
-from configs.pipelines import PIPELINES
+from configs.pipelines import PIPELINES, Pipeline
 from configs.settings import Settings
 from pipelines.runner import Outcome
 
@@ -39,8 +40,20 @@ def run(command: Command) -> Outcome:
         settings = load_with_dataset(command, chosen.falls_back_to_demo)
     else:
         settings = load_settings(command.config, command.given)
+    check_inputs(chosen, settings)
     job = Job(name, lambda: _run_of(chosen.module))
     return run_on_stack(job, without_alerts(settings), command.debug)
+
+
+def check_inputs(pipeline: Pipeline, settings: Settings) -> None:
+    """Raise UserError where what the pipeline reads is not there, before the libraries take their time to load."""
+    bundle = settings.bundle.path
+    if pipeline.reads_bundle and not bundle.is_file():
+        raise UserError(f"bundle.path {bundle} is not a file; name what --pipeline export wrote with --bundle.path")
+    if pipeline.reads_pictures and not os.path.exists(os.path.expanduser(settings.inference.input.strip() or "-")):
+        from vision.inference.inputs import open_pictures
+
+        open_pictures(settings.inference)  # a pattern is looked up, and what does not exist is refused
 
 
 def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:

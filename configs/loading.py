@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from configs.errors import UserError
-from configs.paths import FILES_OR_NAMES, OF_THE_PROJECT, PATHS, resolve_paths
+from configs.paths import FILES_OR_NAMES, PATHS, resolve_paths
 from configs.pipelines import PIPELINES
 from configs.settings import ENVIRONMENT_PREFIX, Settings
 
@@ -19,6 +19,7 @@ FOLDER = Path(__file__).resolve().parent
 PROJECT = FOLDER.parent
 DEMO = FOLDER / "demo.yaml"
 KEPT_SETTINGS = "settings.json"  # artifact of an MLflow run: its settings by section, to rebuild them from
+RESOLVED = frozenset({*PATHS, *FILES_OR_NAMES})
 YAML_BYTES = 100_000  # ten times what all settings together take
 SHOWN_CHARACTERS, SHOWN_PROBLEMS = 200, 20  # of a wrong value, and of wrong settings
 
@@ -47,8 +48,8 @@ def load_settings(overlays: Sequence[Path], given: Mapping[str, Any]) -> Setting
     """Merge, from weak to strong, the pipelines' YAML files, `overlays`, the environment and `given`.
 
     Each pipeline's file holds what the others do not, so that their order does not matter. `given` is the command
-    line as a nested dictionary. Relative paths start at the working directory; in the project's own YAML files, data
-    set, state folder and reports folder start at the project. Raises UserError that names each wrong key, its value
+    line as a nested dictionary. Relative paths start at the working directory; in the project's own YAML files, at
+    the project. Raises UserError that names each wrong key, its value
     and what is allowed.
     """
     own = [_read_yaml(FOLDER / f"{name}.yaml") for name in PIPELINES]
@@ -57,7 +58,7 @@ def load_settings(overlays: Sequence[Path], given: Mapping[str, Any]) -> Setting
         if name.startswith("_"):  # pydantic-settings would take it for an option of its own
             raise UserError(f"{name} = {_shown(values[name])}: unknown setting; {_allowed()}")
     try:
-        return Settings(**resolve_paths(values, Path.cwd(), {*PATHS, *FILES_OR_NAMES}))
+        return Settings(**resolve_paths(values, Path.cwd(), RESOLVED))
     except ValidationError as error:
         raise _wrong_settings(error) from error
 
@@ -132,7 +133,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"--config {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"--config {path} contains {type(content).__name__}, expected sections such as `training:`")
-    return resolve_paths(content, PROJECT, OF_THE_PROJECT) if path.resolve().parent == FOLDER else content
+    return resolve_paths(content, PROJECT, RESOLVED) if path.resolve().parent == FOLDER else content
 
 
 def _read_overlay(path: Path) -> dict[str, Any]:

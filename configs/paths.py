@@ -7,8 +7,7 @@ from typing import Any
 
 from configs.errors import UserError
 
-OF_THE_PROJECT = ("dataset.path", "state_folder", "tracking.reports_folder")  # relative in the project's own YAML
-PATHS = (*OF_THE_PROJECT, "bundle.path", "inference.output")
+PATHS = ("dataset.path", "state_folder", "tracking.reports_folder", "bundle.path", "inference.output")
 FILES_OR_NAMES = ("classifier.weights", "training.distillation.teacher")
 
 
@@ -28,8 +27,16 @@ def resolve_paths(values: Mapping[str, Any], folder: Path, names: Collection[str
     return resolved
 
 
+def expand_home(name: str, value: str | Path) -> str:
+    """Return a path whose ~ or ~user at the beginning is the home folder. Raises UserError where that is not known."""
+    expanded = os.path.expanduser(value)
+    if expanded.startswith("~"):
+        raise UserError(f"{name} {value} begins with ~, and no such user has a home folder here; write ./~ for a file")
+    return expanded
+
+
 def _resolve(name: str, value: str | Path, folder: Path) -> str | Path:
-    path = folder / os.path.expanduser(value)
+    path = folder / expand_home(name, value)
     try:
         if name in FILES_OR_NAMES:
             return str(path.absolute()) if path.is_file() else value

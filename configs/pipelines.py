@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A pipeline: its module, whether it reads the data set, and whether drawn faces stand in where there is none."""
+    """A pipeline: its module and what it reads; drawn faces may stand in where there is no data set."""
 
     module: str
     reads_dataset: bool = False
     falls_back_to_demo: bool = False
+    reads_pictures: bool = False
+    reads_bundle: bool = False
 
 
 # by the name on the command line; each has a YAML of the same name beside this file
@@ -17,9 +19,9 @@ PIPELINES = {
     "training": Pipeline("pipelines.training", reads_dataset=True, falls_back_to_demo=True),
     "retraining": Pipeline("pipelines.retraining", reads_dataset=True),
     "tuning": Pipeline("pipelines.tuning", reads_dataset=True),
-    "inference": Pipeline("pipelines.inference"),
-    "monitoring": Pipeline("pipelines.monitoring"),
+    "inference": Pipeline("pipelines.inference", reads_pictures=True),
+    "monitoring": Pipeline("pipelines.monitoring", reads_pictures=True),
     "rollback": Pipeline("pipelines.rollback"),
     "export": Pipeline("pipelines.export"),
-    "import": Pipeline("pipelines.import"),
+    "import": Pipeline("pipelines.import", reads_bundle=True),
 }

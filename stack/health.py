@@ -26,13 +26,13 @@ from stack.local_stack import (
     OWN_ZENML,
     STACK,
     USERS_ZENML,
-    check_server,
     shown_address,
     tracking_uri,
     wants_users_zenml,
 )
 from stack.places import local_path
 from stack.relocation import check_place
+from stack.servers import check_server
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment

@@ -19,10 +19,10 @@ from urllib.parse import unquote, urlsplit
 from configs.environment import without_login
 from configs.errors import UserError
 from stack.error_messages import SHOWN_CHARACTERS, talking_to_mlflow
+from stack.servers import check_server
 from vision.files.locks import InUseError, hold_lock, wait_for_lock
 
 STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_tracker", "face_emotion_artifacts"
-SERVER_SECONDS = 20
 OWN_ZENML = "zenml"  # folder in the state folder
 USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", "ZENML_ACTIVE_STACK_ID", "ZENML_ACTIVE_STACK_NAME")
 # TensorFlow uses oneDNN by itself only on processors with AVX-512 VNNI, BF16 or AMX; elsewhere Eigen, which trains half
@@ -59,6 +59,11 @@ def shown_address(uri: str) -> str:
 
 def check_writable(setting: str, folder: Path) -> None:
     """Make the folder. Raises UserError that names the setting where nothing can be written there."""
+    if setting == "state_folder" and ("?" in str(folder) or unquote(str(folder)) != str(folder)):
+        raise UserError(
+            f"state_folder {folder} contains ?, at which the address of a database ends, or a % code, which MLflow "
+            "decodes; move the project, or set --state_folder to a folder without it"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -266,17 +271,6 @@ def _ensure_component(client: Any, name: str, kind: Any, flavor: str, configurat
         client.create_stack_component(name, flavor, kind, configuration)
     elif any(found[0].configuration.get(key) != value for key, value in configuration.items()):
         client.update_stack_component(name, kind, configuration=configuration)
-
-
-def check_server(uri: str, seconds: float = SERVER_SECONDS) -> None:
-    """Raise UserError where no server answers; MLflow itself would try for minutes."""
-    import requests
-
-    try:
-        requests.get(uri, timeout=seconds)
-    except (requests.RequestException, ValueError) as error:  # ValueError: of some impossible names of servers
-        shown = shown_address(uri)
-        raise UserError(f"MLFLOW_TRACKING_URI {shown}: no server answers ({type(error).__name__})") from error
 
 
 def _ensure_experiment(uri: str, name: str, artifacts: Path) -> None:

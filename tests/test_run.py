@@ -29,6 +29,8 @@ print(json.dumps([code, sorted(sys.modules)]))
         (["--compare", "--seed", "-1"], 2),
         (["--doctor", "--seed", "-1"], 2),
         (["--reproduce", "abc", "--seed", "-1"], 2),
+        (["--pipelin", "training"], 2),
+        (["--pipeline", "import", "--bundle.path", "nowhere.zip"], 2),
     ],
 )
 def test_help_and_wrong_settings_come_before_any_heavy_import(words: list[str], code: int) -> None:
@@ -91,6 +93,12 @@ def test_an_old_python_can_read_run_py() -> None:
         (["--pipeline", "training", "--seed.x", "1"], "seed = {'x': '1'}"),
         (["--pipeline", "export", "--training.optimiser", "x"], "training.optimiser = 'x': unknown setting; allowed"),
         (["--pipeline", "training", "--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["--pipelin", "training"], "did you mean --pipeline?"),
+        (["--pipeline", "inference", "--inference.input", "nowhere.jpg"], "inference.input nowhere.jpg does not exist"),
+        (["--pipeline", "monitoring"], "inference.input is empty"),
+        (["--pipeline", "import", "--bundle.path", "nowhere.zip"], "nowhere.zip is not a file"),
+        (["--pipeline", "rollback", "--state_folder", "what?"], "contains ?, at which the address"),
+        (["--pipeline", "rollback", "--state_folder", "a%20b"], "a % code, which MLflow decodes"),
         (["--reproduce", "abc", "--pipeline", "training"], "--reproduce takes pipeline and settings from the run"),
     ],
 )
@@ -104,6 +112,16 @@ def test_a_mistake_on_the_command_line_is_one_message_and_code_2(
     assert shown.startswith("error: ")
     assert said in shown
     assert "Traceback" not in shown
+
+
+def test_missing_pictures_are_refused_before_tensorflow_is_loaded() -> None:
+    line = [sys.executable, "-c", LOADED, "--pipeline", "inference", "--inference.input", "nowhere.jpg"]
+
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True, cwd=PROJECT)
+
+    found, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert found == 2
+    assert not {"keras", "mlflow", "tensorflow", "zenml"} & {*loaded}
 
 
 def test_debug_shows_the_stack_trace_of_a_mistake_and_keeps_its_code(capsys: pytest.CaptureFixture[str]) -> None:

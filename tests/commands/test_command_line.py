@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.command_line import Command, parse_words
+from commands.command_line import Command, check_names, parse_words
 from configs.errors import UserError
 from configs.pipelines import PIPELINES
 
@@ -56,3 +56,30 @@ def test_options_are_not_settings() -> None:
 def test_a_mistake_is_one_sentence(words: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         parse_words(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--pipelin", "training"], r"--pipelin is neither an option nor a setting; did you mean --pipeline\?"),
+        (["--trainig.batch_size", "3"], r"--trainig is neither an option nor a setting; did you mean --training\?"),
+        (["--zzz", "3"], "--zzz is neither an option nor a setting; see run.py --help"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_nearest_that_is_known(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_names(parse_words(words))
+
+
+def test_an_unknown_switch_is_named_with_the_nearest_that_is_known() -> None:
+    with pytest.raises(UserError, match=r"--debgu has no value; .*; did you mean --debug\?"):
+        parse_words(["--pipeline", "training", "--debgu"])
+
+
+def test_the_home_folder_is_found_after_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    command = parse_words(["--config=~/my.yaml", "--bare=~/out"])
+
+    assert command.config == [tmp_path / "my.yaml"]
+    assert command.bare == tmp_path / "out"

@@ -25,7 +25,7 @@ def test_every_path_among_the_settings_is_resolved() -> None:
     assert sorted(path_fields(Settings)) == sorted(PATHS)
 
 
-def test_the_projects_own_folders_are_in_the_project_and_what_a_user_asks_for_comes_to_the_user(
+def test_what_the_projects_own_yaml_names_is_in_the_project_from_wherever_it_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -35,8 +35,8 @@ def test_the_projects_own_folders_are_in_the_project_and_what_a_user_asks_for_co
     assert settings.dataset.path == PROJECT / "data"
     assert settings.state_folder == PROJECT / ".state"
     assert settings.tracking.reports_folder == PROJECT / "reports"
-    assert settings.inference.output == tmp_path / "predictions"
-    assert settings.bundle.path == tmp_path / "champion.zip"
+    assert settings.inference.output == PROJECT / "predictions"
+    assert settings.bundle.path == PROJECT / "champion.zip"
 
 
 def test_paths_of_command_line_environment_and_files_start_at_the_working_directory(
@@ -71,6 +71,11 @@ def test_the_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert settings.dataset.path == tmp_path / "faces.zip"
     assert settings.classifier.weights == str(tmp_path / "own.keras")
+
+
+def test_the_home_of_an_unknown_user_is_refused() -> None:
+    with pytest.raises(UserError, match=r"dataset\.path ~nobody-here/faces begins with ~"):
+        load_settings([], {"dataset": {"path": "~nobody-here/faces"}})
 
 
 def test_weights_and_teacher_are_full_paths_where_they_are_files_and_else_names(
