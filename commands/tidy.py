@@ -14,9 +14,10 @@ def run(command: Command) -> Outcome:
     if not state.is_dir():
         print(f"{state} does not exist, so there is nothing to tidy")
         return Outcome({})
-    from stack.disk_space import find_spare, free, state_at_rest
+    from stack.disk_space import check_is_state, find_spare, free, state_at_rest
     from stack.local_stack import choose_zenml
 
+    check_is_state(state)
     with state_at_rest(state):
         choose_zenml(state)
         with quiet(not command.debug):

@@ -33,6 +33,15 @@ class Spare:
         return sum(path.stat().st_size for path in _files(self.paths))
 
 
+def check_is_state(folder: Path) -> None:
+    """Raise UserError for a folder in which no run of this project has kept its state; its files are somebody else's."""
+    if not (folder / "start.lock").is_file():
+        raise UserError(
+            f"state_folder {folder} is not the state folder of a run, so nothing in it is looked at or deleted; set "
+            "--state_folder to one that is"
+        )
+
+
 @contextmanager
 def state_at_rest(state: Path) -> Iterator[None]:
     """Keep runs from starting in the state folder for a block. Raises UserError where one is in progress."""

@@ -135,6 +135,17 @@ def test_tidy_deletes_only_with_yes(
     assert not (state / "features" / "key").exists()
 
 
+def test_a_folder_that_no_run_has_used_is_left_alone(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (state / "start.lock").unlink()  # now it is any folder with the names features, temporary and checkpoints in it
+    before = sorted(state.rglob("*"))
+
+    code = run.main(["--tidy", "--yes", "--state_folder", str(state)])
+
+    assert code == 2
+    assert f"state_folder {state} is not the state folder of a run" in capsys.readouterr().err
+    assert sorted(state.rglob("*")) == before
+
+
 def test_yes_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--pipeline", "training", "--yes"]) == 2
     assert "--yes goes with --tidy" in capsys.readouterr().err
