@@ -34,7 +34,7 @@ class Spare:
 
 
 def check_is_state(folder: Path) -> None:
-    """Raise UserError for a folder in which no run of this project has kept its state; its files are somebody else's."""
+    """Raise UserError for a folder in which no run of this project kept its state; what is in it is somebody else's."""
     if not (folder / "start.lock").is_file():
         raise UserError(
             f"state_folder {folder} is not the state folder of a run, so nothing in it is looked at or deleted; set "

@@ -15,7 +15,7 @@ from configs.environment import changed_environment
 from configs.errors import UserError
 from configs.settings import ClassifierSettings, Settings
 from stack.error_messages import talking_to_mlflow
-from stack.health import BRIEFLY, nearest
+from stack.health import nearest
 from stack.local_stack import find_tracking_uri
 from stack.model_store import REFERENCE
 from stack.registry import CHAMPION, PREVIOUS, ModelError, RegisteredVersion, find_alias, find_version
@@ -115,9 +115,9 @@ def read_class_names(version: RegisteredVersion) -> tuple[str, ...]:
 
 @contextmanager
 def _tracking_to(uri: str) -> Iterator[None]:
-    """Point MLflow to the store for a block, and wait briefly for a server."""
+    """Point MLflow to the store for a block."""
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else ""  # type: ignore[no-untyped-call]
-    with changed_environment({**BRIEFLY, "MLFLOW_TRACKING_URI": uri}):  # MLflow writes that one when it is told
+    with changed_environment({"MLFLOW_TRACKING_URI": uri}):  # MLflow writes that one when it is told
         mlflow.set_tracking_uri(uri)
         try:
             yield
