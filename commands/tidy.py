@@ -16,8 +16,10 @@ def run(command: Command) -> Outcome:
         return Outcome({})
     from stack.disk_space import check_is_state, find_spare, free, state_at_rest
     from stack.local_stack import choose_zenml
+    from stack.relocation import check_place
 
     check_is_state(state)
+    check_place(state)  # ZenML would look into the original, and call all artifacts here unused
     with state_at_rest(state):
         choose_zenml(state)
         with quiet(not command.debug):

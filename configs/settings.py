@@ -80,7 +80,8 @@ class DatasetSettings(Section):
     def class_names_are_names(cls, given: Any) -> Any:
         if isinstance(given, list | tuple) and any(isinstance(name, int | float) for name in given):
             raise ValueError(
-                "expected the names of emotions, such as [angry, happy], not the numbers that stand for them"
+                "expected the names of emotions, such as [angry, happy], not the numbers that stand for them; "
+                "dataset.codes says what numbers mean, as {1: angry, 2: happy}"
             )
         return given
 

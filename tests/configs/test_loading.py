@@ -154,7 +154,7 @@ def test_wrong_entries_of_a_list_are_refused_once() -> None:
 
     assert str(numbers.value).splitlines()[1:] == [
         "  dataset.class_names = [0, 1, 2]: Value error, expected the names of emotions, such as [angry, happy], not "
-        "the numbers that stand for them"
+        "the numbers that stand for them; dataset.codes says what numbers mean, as {1: angry, 2: happy}"
     ]
     assert len(str(words.value).splitlines()) == 2
     assert "classifier.dense_units.0 = 'a'" in str(words.value)

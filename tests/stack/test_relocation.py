@@ -196,3 +196,18 @@ def test_a_state_that_cannot_be_written_is_named(original: Path, copied: Path) -
     with pytest.raises(UserError, match=f"{copied} cannot be relocated"):
         relocate(copied, original)
     (copied / "mlflow").chmod(0o700)
+
+
+def test_a_copy_is_not_tidied_by_what_the_original_knows(
+    original: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copied / "start.lock").touch()
+    artifact = copied / "artifacts" / "ingest_data" / "faces" / "run" / "id"
+    artifact.mkdir(parents=True)
+    before = (content(original), content(copied))
+
+    code = run.main(["--tidy", "--yes", "--state_folder", str(copied)])
+
+    assert (code, artifact.is_dir()) == (2, True)
+    assert "--relocate" in capsys.readouterr().err
+    assert (content(original), content(copied)) == before

@@ -49,6 +49,5 @@ def _read_one(settings: DatasetSettings) -> Reading:
         votes = [table for table in tables if is_votes(read_header(table))]
         return read_tables(path.name, faces, votes[0] if votes else None, settings)
     found = f"; found {describe_files(files.others)}" if files.others else ""
-    raise UserError(
-        f"dataset.path {path} holds no images (an archive in it must be unpacked first){found}; expected {EXPECTED}"
-    )
+    inside = " (an archive in it must be unpacked first)" if files.others else ""
+    raise UserError(f"dataset.path {path} holds no images{inside}{found}; expected {EXPECTED}")

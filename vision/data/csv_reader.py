@@ -22,6 +22,8 @@ from vision.files.paths import printable
 
 ROW_CHARACTERS = 4_000_000  # a face of 1000x1000
 FACES = {"emotion", "pixels"}
+SPLIT_COLUMNS = ("usage", "split", "set", "subset", "partition")  # the first that is there
+DELIMITERS = ",;\t"
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
 NO_EMOTION = {"unknown": "whose emotion FER+ calls unknown", "nf": "that show no face by FER+"}
 
@@ -70,9 +72,10 @@ def read_csv(settings: DatasetSettings, seed: int) -> Reading:
     header = read_header(table)
     if not is_votes(header):
         if missing := FACES - set(header):
+            wide = "; it seems to be UTF-16, so save it as UTF-8" if any("\0" in name for name in header) else ""
             raise UserError(
                 f"dataset.path {path} has no column {' and '.join(sorted(missing))}; "
-                f"expected emotion, pixels and (optionally) Usage, found {', '.join(header)[:80]!r}"
+                f"expected emotion, pixels and (optionally) Usage, found {', '.join(header)[:80]!r}{wide}"
             )
         return read_tables(path.name, [table], None, settings)
     beside = [table_of(other) for other in sorted(path.parent.glob("*.[cC][sS][vV]")) if other != path]
@@ -117,11 +120,23 @@ def read_header(table: Table) -> list[str]:
     """Return the names of the columns, in lower case. Raises UserError where the first row is not one."""
     with _open(table) as file:
         try:
-            return [name.strip().lower() for name in next(csv.reader(_Lines(file)), [])]
+            lines = _Lines(file)
+            rows = csv.reader(lines, delimiter=delimiter_of(table))
+            return [name.strip().lower() for name in next(rows, [])]
         except csv.Error as error:
             raise UserError(f"dataset.path {table.title}, line 1: {error}; expected emotion,pixels,Usage") from error
         except DAMAGED_ARCHIVE as error:
             raise _damaged(table, error) from error
+
+
+def delimiter_of(table: Table) -> str:
+    """Return what separates the cells: a comma, or what a spreadsheet of another language writes."""
+    with _open(table) as file:
+        try:
+            first = file.readline(ROW_CHARACTERS)
+        except DAMAGED_ARCHIVE as error:
+            raise _damaged(table, error) from error
+    return max(DELIMITERS, key=first.count)  # of equally frequent ones the first
 
 
 def _open(table: Table) -> TextIO:
@@ -137,11 +152,14 @@ def _rows(table: Table) -> Iterator[Row]:
     header = read_header(table)
     with _open(table) as file:
         lines = _Lines(file)
-        rows = csv.reader(lines, strict=True)  # otherwise an open quote swallows the rest of the file
+        # otherwise an open quote swallows the rest of the file
+        rows = csv.reader(lines, delimiter=delimiter_of(table), strict=True)
         try:
             next(rows, None)
             for row in rows:
                 lines.left = ROW_CHARACTERS
+                if not any(row):  # an empty line, not a face
+                    continue
                 cells = dict(zip(header, row, strict=False))
                 yield Row(cells, rows.line_num, f"{table.title}, line {rows.line_num}")
         except csv.Error as error:
@@ -201,9 +219,10 @@ class _Usages:
 
     def split(self, row: Row) -> tuple[str, str]:
         """Return a row's split and where that stands. Raises UserError."""
-        if "usage" not in row.cells:
+        column = next((name for name in SPLIT_COLUMNS if name in row.cells), None)
+        if column is None:
             return UNASSIGNED, "rows without a Usage"
-        word = row.cells["usage"].strip()
+        title, word = column.capitalize(), row.cells[column].strip()
         split = self.names.of(word)
         if not word and not self.names.is_given(word):
             self.empty = self.empty or row.place
@@ -211,12 +230,12 @@ class _Usages:
             self.named = self.named or row.place
         elif not self.names.is_given(word):
             raise UserError(
-                f"dataset.path {row.place}: the Usage {word[:40]!r} is not a split that is known; say which it is with "
-                f"--dataset.splits \"{{'{word[:40]}': test}}\" (train, validation or test)"
+                f"dataset.path {row.place}: the {title} {word[:40]!r} is not a split that is known; say which it is "
+                f"with --dataset.splits \"{{'{word[:40]}': test}}\" (train, validation or test)"
             )
         if self.empty and self.named:
             raise UserError(
-                f"dataset.path {self.empty}: the Usage is empty, but {self.named.rpartition(', ')[2]} names a split; "
+                f"dataset.path {self.empty}: the {title} is empty, but {self.named.rpartition(', ')[2]} names a split; "
                 "say which split is meant with --dataset.splits \"{'': train}\" (train, validation or test)"
             )
-        return split or UNASSIGNED, f"Usage {word or '(empty)'}"
+        return split or UNASSIGNED, f"{title} {word or '(empty)'}"

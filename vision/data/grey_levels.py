@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+USED_OF_16 = 64  # of 256: below it, 14 bits or fewer are used
 NEUTRAL = 128  # grey level that shows through transparent pixels
 # what may be white: of fractions, and of 8, 10, 12, 14 and 16 bits
 WHITE_LEVELS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
@@ -47,6 +48,20 @@ def blend_alpha(image: Image.Image) -> tuple[Image.Image, bool]:
 def is_deep(mode: str) -> bool:
     """Say whether Pillow's mode has more than 8 bits a channel."""
     return mode.startswith(("I", "F"))
+
+
+def check_colour_bits(mode: str, raw_mode: str, image: Image.Image) -> None:
+    """Raise ValueError for colours or transparency of 16 bits of which the upper bits are not used.
+
+    Pillow keeps the upper 8 bits of each channel; of 10 or 12 bits in 16 those are nearly black. `raw_mode` is what it
+    says of the file, `mode` and `image` are what it makes of that.
+    """
+    if ";16" not in raw_mode or is_deep(mode):
+        return
+    if np.asarray(image.convert("RGB")).max() < USED_OF_16:
+        raise ValueError(
+            "a colour image of 16 bits a channel of which the upper bits are not used; save it with 8 bits, or as grey"
+        )
 
 
 def scale_levels(image: Image.Image, known: WhiteLevels) -> tuple[Image.Image, float]:

@@ -5,7 +5,7 @@ import importlib.util
 import io
 from functools import cache
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from vision.files.image_kinds import HEAD_BYTES, HEIC, image_kind
 
@@ -23,7 +23,7 @@ def readable_formats() -> tuple[str, ...]:
     return (*FORMATS, "HEIF")
 
 
-def open_image(payload: bytes) -> Image.Image:
+def open_image(payload: bytes) -> ImageFile.ImageFile:
     """Read an image's header. Raises ValueError for what is not an image, and Pillow's errors for damaged ones."""
     try:
         return Image.open(io.BytesIO(payload), formats=readable_formats())

@@ -47,6 +47,7 @@ def read_images(files: FileSet, settings: DatasetSettings, outer: Placed = NOWHE
     labels = notes.labels = notes.labels or Labels(settings)
     labels.check_numbers({face.label for _, face in placed})
     kept = [(at, replace(face, label=label)) for at, face in placed if (label := labels.of(face.label)) is not None]
+    labels.check_emotions()
     if not kept:
         reasons = [f"{name}: {fact}" for name, fact in notes.facts().items() if name in PASSED_OVER]
         raise UserError(f"dataset.path {settings.path}: none of its images is used; {'; '.join(reasons)}")

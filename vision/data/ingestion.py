@@ -18,7 +18,7 @@ from configs.errors import UserError
 from configs.settings import DatasetSettings, DetectionSettings
 from vision.data.face_detection import NO_FACE, cut_largest_face
 from vision.data.faces import TABLE_COLUMNS, FaceSet, store_images
-from vision.data.grey_levels import GUESSED, WhiteLevels, blend_alpha, is_deep, scale_levels
+from vision.data.grey_levels import GUESSED, WhiteLevels, blend_alpha, check_colour_bits, is_deep, scale_levels
 from vision.data.image_formats import open_image
 from vision.data.raw_faces import Box, RawFace
 from vision.data.readers import open_dataset
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 CHUNK = 256  # faces that a worker decodes at a time
 CHUNK_BYTES = 32_000_000  # fewer faces where their files are large, which limits the memory in flight
 SOURCE_CHARACTERS, LABEL_CHARACTERS, ERROR_CHARACTERS = 1000, 100, 300  # in the table; a name may be as long as a file
+PIXELS_SHOWN = 60  # characters of an error about a list of pixels
 SMALL_SET = 2000  # below this many faces, starting worker processes takes longer than they save
 Image.MAX_IMAGE_PIXELS = None  # settings say what is too large, and Pillow's warning cannot be silenced in a thread
 
@@ -188,11 +189,12 @@ def decode_image(
     with open_image(payload) as image:
         if image.width * image.height > max_pixels:
             raise ValueError(f"{image.width}x{image.height} pixels, more than {section}.max_pixels {max_pixels}")
-        mode = image.mode
+        mode, raw_mode = image.mode, str(image.tile[0].args) if image.tile else ""
         upright = ImageOps.exif_transpose(image)
         if is_deep(mode):
             scaled, white = scale_levels(upright, whites)
             return DecodedImage(scaled, mode, white)
+        check_colour_bits(mode, raw_mode, upright)
         shown, blended = blend_alpha(upright)
         return DecodedImage(shown, mode, blended=blended)
 
@@ -204,7 +206,10 @@ def _parse_pixels(text: str, max_pixels: int) -> np.ndarray[Any, Any]:
         raise ValueError(f"{len(values)} pixel values do not make a square image")
     if len(values) > max_pixels:
         raise ValueError(f"{len(values)} pixels, more than dataset.max_pixels {max_pixels}")
-    levels = np.array(values, dtype=np.int64)
+    try:
+        levels = np.array(values, dtype=np.int64)
+    except ValueError as error:
+        raise ValueError(f"{error}"[:PIXELS_SHOWN] + "; pixels are whole numbers with spaces between them") from error
     if levels.min() < 0 or levels.max() > 255:
         raise ValueError(f"pixel values {levels.min()} to {levels.max()}, allowed 0 to 255")
     return levels.astype(np.uint8).reshape(side, side)

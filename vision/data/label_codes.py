@@ -79,8 +79,9 @@ class Labels:
         fitting = [
             f"{name} ({_listed(table)})" for name, table in TABLES.items() if all(_key(n) in table for n in numbers)
         ]
-        tables = f", or name a table of codes: {'; '.join(fitting)}" if fitting else ""
-        example = ", ".join(f"{number}: {name}" for number, name in zip(numbers, self.class_names, strict=False))
+        tables = f", or name a table by --dataset.codes NAME, which may be {'; '.join(fitting)}" if fitting else ""
+        # not the names of the classes: whoever copies the line would train a guess
+        example = ", ".join(f"{number}: EMOTION" for number in numbers[:SHOWN])
         raise UserError(
             f"dataset.path {self.path}: the labels are numbers ({_cut(numbers)}), and what they mean is not known; "
             f'say it for each, as in --dataset.codes "{{{example}}}" (null leaves faces out){tables}'
@@ -91,7 +92,8 @@ class Labels:
         facts = {}
         if self.table and any(NUMBER.fullmatch(text) for text in self.found):
             facts["codes"] = f"of {TITLES[self.table]} ({_listed(TABLES[self.table])})"
-        changed = {t: c for t, c in self.found.items() if c and c != t.strip().lower() and not NUMBER.fullmatch(t)}
+        words = {text: name for text, name in self.found.items() if name in self.class_names}
+        changed = {t: c for t, c in words.items() if c and c != t.strip().lower() and not NUMBER.fullmatch(t)}
         if changed:
             facts["labels"] = _cut([f"{t} read as {c} ({self.counted[t]:,})" for t, c in sorted(changed.items())])
         if meant := [f"{code} {name}" for code, name in self.given.items() if name]:
@@ -103,9 +105,30 @@ class Labels:
             example = "{" + f"{_yaml(unknown[0])}: null" + "}"
             facts[UNKNOWN] = (
                 f"{shown}; add them to dataset.class_names, or say what they are or leave them out (null) as in "
-                f'--dataset.codes "{example}"'
+                f'--dataset.codes "{example}"{self._other_codes(unknown)}'
             )
         return facts
+
+    def check_emotions(self) -> None:
+        """Raise UserError where labels are emotions that are not classes: those need not be decoded to be refused."""
+        unknown = [text for text, name in self.found.items() if name and name not in self.class_names]
+        if others := sorted(text for text in unknown if is_emotion(text)):
+            counts = ", ".join(f"{text} ({self.counted[text]:,})" for text in others)
+            left_out = ", ".join(f"{_yaml(_key(text))}: null" for text in others)
+            raise UserError(
+                f"dataset.path {self.path}: {counts} {'is an emotion' if len(others) == 1 else 'are emotions'} that "
+                f"dataset.class_names {list(self.class_names)} lacks; add {'it' if len(others) == 1 else 'them'}, or "
+                f'leave the faces out with --dataset.codes "{{{left_out}}}"'
+            )
+
+    def _other_codes(self, unknown: list[str]) -> str:
+        """Say that the numbers may be codes of another format, where the known one lacks some of them."""
+        if not self.table or not (numbers := [text for text in unknown if NUMBER.fullmatch(text.strip())]):
+            return ""
+        return (
+            f"; {TITLES[self.table]} has no code {_cut(numbers)}: if the codes are another format's, say what each "
+            "means in dataset.codes, or all faces get wrong labels"
+        )
 
     def _look_up(self, text: str, place: str) -> str | None:
         key = _key(text)
@@ -139,6 +162,11 @@ def class_named(word: str, class_names: tuple[str, ...]) -> str | None:
 def is_emotion(word: str) -> bool:
     """Say whether a word names an emotion, of dataset.class_names or not."""
     return class_named(word, tuple(group[0] for group in SYNONYMS)) is not None
+
+
+def is_class(name: str) -> bool:
+    """Say whether a folder's name is an emotion or a number, which may stand for one."""
+    return is_emotion(name) or NUMBER.fullmatch(name) is not None
 
 
 def _key(text: str) -> str:

@@ -5,11 +5,12 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 import numpy as np
 
 from configs.errors import UserError
-from vision.data.label_codes import class_named, is_emotion
+from vision.data.label_codes import class_named, is_class
 from vision.data.raw_faces import Box
 from vision.data.split_names import SplitNames
 from vision.files.archives import member_path
@@ -31,6 +32,7 @@ KDEF_ANGLES = {
 }
 NUMBER_BYTES = 64  # of a code in a .npy file
 EXPW_COLUMNS = 8  # name, number of the face, top, left, right, bottom, confidence, label
+FITTING_SHARE = 0.9  # of the images, by name
 AFFECTNET_OTHERS = {"8": "none", "9": "uncertain", "10": "no face"}  # codes that are not of an emotion
 
 
@@ -58,6 +60,7 @@ class Layout:
 
 
 Recognised = Callable[[FileSet, SplitNames], Layout | None]
+Fits = Callable[[PurePath], bool]
 
 
 def class_folder(name: str, names: SplitNames, outer: Placed) -> Placed:
@@ -73,7 +76,7 @@ def class_folder(name: str, names: SplitNames, outer: Placed) -> Placed:
 
 def class_last(folders: tuple[str, ...], names: SplitNames) -> tuple[str, ...]:
     """Return the folders with the class as the last; below it there may be one that names a split."""
-    if len(folders) > 1 and names.of(folders[-1]) and is_emotion(folders[-2]):
+    if len(folders) > 1 and names.of(folders[-1]) and is_class(folders[-2]):
         return (*folders[:-2], folders[-1], folders[-2])
     return folders
 
@@ -95,16 +98,40 @@ def recognise_layout(files: FileSet, names: SplitNames, class_names: tuple[str, 
     return next((layout for layout in found if layout is not None), None)
 
 
-def _rafdb_folders(files: FileSet, names: SplitNames) -> Layout | None:
-    paths = [member_path(name) for name in files.images]
-    if not all(RAFDB_FILE.fullmatch(path.name) and path.parent.name in tuple("1234567") for path in paths):
+def _most(files: FileSet, fits: Fits) -> bool:
+    """Say whether nearly all images have such names; people and programs add a few of their own."""
+    return sum(fits(member_path(name)) for name in files.images) >= FITTING_SHARE * len(files.images)
+
+
+def _named_layout(
+    title: str, codes: str, files: FileSet, fits: Fits, face: Callable[[PurePath], Placed]
+) -> Layout | None:
+    """Return the layout of names that say everything, if nearly all fit; the others are left out."""
+    if not _most(files, fits):
         return None
-    return Layout("RAF-DB", "rafdb", lambda name: (_rafdb_face(member_path(name).name, member_path(name).parent.name),))
+    other = Placed(left_out=f"whose names are not {title}'s")
+
+    def place(name: str) -> Sequence[Placed]:
+        path = member_path(name)
+        return (face(path) if fits(path) else other,)
+
+    return Layout(title, codes, place)
+
+
+def _is_rafdb(path: PurePath) -> bool:
+    return RAFDB_FILE.fullmatch(path.name) is not None
+
+
+def _rafdb_folders(files: FileSet, names: SplitNames) -> Layout | None:
+    def fits(path: PurePath) -> bool:
+        return _is_rafdb(path) and path.parent.name in tuple("1234567")
+
+    return _named_layout("RAF-DB", "rafdb", files, fits, lambda path: _rafdb_face(path.name, path.parent.name))
 
 
 def _rafdb_list(files: FileSet, names: SplitNames) -> Layout | None:
     lists = [name for name in files.others if member_path(name).name in RAFDB_LISTS]
-    if not lists or not all(RAFDB_FILE.fullmatch(member_path(name).name) for name in files.images):
+    if not lists or not _most(files, _is_rafdb):
         return None
     labels = dict(line.split()[:2] for line in _lines(files, lists[0]) if len(line.split()) > 1)
     aligned = any("_aligned" in name for name in files.images)
@@ -127,26 +154,22 @@ def _rafdb_face(file: str, code: str) -> Placed:
 
 
 def _jaffe(files: FileSet, names: SplitNames) -> Layout | None:
-    matches = [JAFFE_FILE.fullmatch(member_path(name).name) for name in files.images]
-    if not all(matches):
-        return None
+    def fits(path: PurePath) -> bool:
+        return JAFFE_FILE.fullmatch(path.name) is not None
 
-    def place(name: str) -> Sequence[Placed]:
-        return (Placed(LETTERS[member_path(name).name[3:5]]),)
-
-    return Layout("JAFFE", "", place)
+    return _named_layout("JAFFE", "", files, fits, lambda path: Placed(LETTERS[path.name[3:5]]))
 
 
 def _kdef(files: FileSet, names: SplitNames) -> Layout | None:
-    if not all(KDEF_FILE.fullmatch(member_path(name).name) for name in files.images):
-        return None
+    def fits(path: PurePath) -> bool:
+        return KDEF_FILE.fullmatch(path.name) is not None
 
-    def place(name: str) -> Sequence[Placed]:
-        file = member_path(name).name.upper()
+    def face(path: PurePath) -> Placed:
+        file = path.name.upper()
         angle = file[6:].partition(".")[0]
-        return (Placed(left_out=KDEF_ANGLES[angle]) if angle in KDEF_ANGLES else Placed(LETTERS[file[4:6]]),)
+        return Placed(left_out=KDEF_ANGLES[angle]) if angle in KDEF_ANGLES else Placed(LETTERS[file[4:6]])
 
-    return Layout("KDEF", "", place)
+    return _named_layout("KDEF", "", files, fits, face)  # its own AM31H.JPG does not fit
 
 
 def _affectnet(files: FileSet, names: SplitNames) -> Layout | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from vision.data.csv_reader import FACES, is_votes, read_header, table_of
+from vision.data.label_codes import is_class
 from vision.data.raw_faces import EXPECTED
 from vision.data.split_names import SplitNames
 from vision.files.archives import is_tar
@@ -14,6 +15,7 @@ from vision.files.image_kinds import IMAGE_SUFFIXES, image_kind
 from vision.files.paths import read_head
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+OTHER_ARCHIVES = (".7z", ".rar", ".xz", ".bz2", ".zst")
 NOTES = ("readme", "license", "licence")  # starts of names of files that say nothing about what the folder holds
 HEADER_BYTES = 2000  # of a table; that of icml_face_data.csv has 24
 
@@ -28,7 +30,8 @@ def find_dataset(path: Path, splits: Mapping[str, str | None] | None = None) -> 
         if path.is_file():
             if form := _form_of(path):
                 return form, path
-            raise UserError(f"dataset.path {path} is a file of unknown kind; expected {EXPECTED}")
+            way_out = "; unpack it first" if path.suffix.lower() in OTHER_ARCHIVES else ""
+            raise UserError(f"dataset.path {path} is a file of unknown kind{way_out}; expected {EXPECTED}")
         return _find_in_folder(path, splits or {}) if path.is_dir() else None
     except OSError as error:
         raise UserError(f"dataset.path {error.filename or path} cannot be read: {error.strerror}") from error
@@ -63,12 +66,30 @@ def _find_in_folder(path: Path, splits: Mapping[str, str | None]) -> tuple[str, 
         raise UserError(
             f"{path} holds more than one data set ({names}); choose one with --dataset.path, or --dataset.reader folder"
         )
+    if len(sets := _sets_with_splits(folders, SplitNames(splits))) > 1:
+        raise UserError(
+            f"{path} holds more than one data set ({', '.join(sets[:6])}), each with splits of its own; choose one "
+            "with --dataset.path, or read them as one with --dataset.reader folder"
+        )
     if folders or images:
         return "folder", path
     if files:
         found = describe_files([entry.name for entry in files])
-        raise UserError(f"dataset.path {path} holds no data set that is recognised; found {found}; expected {EXPECTED}")
+        way_out = "; unpack it first" if any(entry.suffix.lower() in OTHER_ARCHIVES for entry in files) else ""
+        raise UserError(
+            f"dataset.path {path} holds no data set that is recognised; found {found}{way_out}; expected {EXPECTED}"
+        )
     return None
+
+
+def _sets_with_splits(folders: Sequence[Path], names: SplitNames) -> list[str]:
+    """Return the folders that hold folders of splits, and are neither a split nor a class nor in dataset.splits."""
+    return [
+        folder.name
+        for folder in folders
+        if not (names.of(folder.name) or names.is_given(folder.name) or is_class(folder.name))
+        and any(names.of(entry.name) for entry in _entries(folder) if entry.is_dir())
+    ]
 
 
 def _entries(folder: Path) -> list[Path]:

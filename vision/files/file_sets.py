@@ -27,6 +27,7 @@ from vision.files.archives import (
 from vision.files.image_kinds import image_kind
 from vision.files.paths import is_hidden, is_image, printable, read_file, read_head, walk
 
+ENCRYPTED = 1  # in the flags of a zip's member
 FILES_AN_IMAGE = 10  # that a folder may hold for each image that is allowed
 SHOWN_KINDS, SHOWN_NAMES = 8, 3
 
@@ -107,6 +108,8 @@ def _open_zip(path: Path, limits: Limits) -> FileSet:
     archive = open_zip(path, limits.members, limits.way_out)
     images, others = image_members(archive)
     check_unpacked(sum(member.file_size for member in images), path, limits)
+    if images and all(member.flag_bits & ENCRYPTED for member in images):
+        raise UserError(f"{limits.section}.path {path} is encrypted; unpack it with its password, and name the folder")
 
     def read(positions: Sequence[int]) -> Iterator[bytes | Exception]:
         with archive:  # opening it again would hold its list of members twice

@@ -86,3 +86,18 @@ def test_windows_separators_in_a_zip_are_folders(tmp_path: Path, dataset_setting
     (face,) = open_dataset(dataset_settings(tmp_path / "set.zip"), 0).faces
 
     assert (face.label, face.split) == ("happy", "train")
+
+
+def test_an_archive_with_a_password_is_refused_in_one_sentence(
+    tmp_path: Path, dataset_settings: Callable[..., Any]
+) -> None:
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("happy/1.png", b"\x89PNG")
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1  # the flag that says "encrypted"
+    path.write_bytes(content)
+
+    with pytest.raises(UserError, match=r"set\.zip is encrypted; unpack it with its password"):
+        open_dataset(dataset_settings(path), 0)

@@ -253,3 +253,40 @@ def test_a_damaged_csv_in_an_archive_is_refused(tmp_path: Path, dataset_settings
 
     with pytest.raises(UserError, match=r"set\.zip: faces\.csv is damaged: Bad CRC"):
         list(open_dataset(dataset_settings(tmp_path / "set.zip"), 0).faces)
+
+
+@pytest.mark.parametrize("column", ["split", "Set", "subset", "partition"])
+def test_a_split_in_a_column_of_another_name_is_kept(
+    column: str, tmp_path: Path, dataset_settings: Callable[..., Any]
+) -> None:
+    path = write_csv(tmp_path / "faces.csv", f"emotion,pixels,{column}", f"3,{PIXELS},Training", f"4,{PIXELS},test")
+
+    reading = open_dataset(dataset_settings(path), 0)
+
+    assert [(face.label, face.split) for face in reading.faces] == [("happy", "train"), ("sad", "test")]
+    assert reading.notes.facts()["test faces"] == f"1 from {column.capitalize()} test"
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "encoding", "end"),
+    [(";", "utf-8", "\n"), ("\t", "utf-8-sig", "\r\n"), (",", "utf-8", "\n\n")],
+)
+def test_what_spreadsheets_of_other_languages_write_is_read(
+    delimiter: str, encoding: str, end: str, tmp_path: Path, dataset_settings: Callable[..., Any]
+) -> None:
+    rows = (("emotion", "pixels", "Usage"), ("3", PIXELS, "Training"), ("4", PIXELS, "PrivateTest"))
+    text = "".join(delimiter.join(row) + end for row in rows)
+    (tmp_path / "faces.csv").write_bytes(text.encode(encoding))
+
+    faces = list(open_dataset(dataset_settings(tmp_path / "faces.csv"), 0).faces)
+
+    assert [(face.label, face.split, face.payload) for face in faces] == [
+        ("happy", "train", PIXELS), ("sad", "test", PIXELS),
+    ]  # fmt: skip
+
+
+def test_a_csv_in_utf_16_says_how_to_save_it(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:
+    (tmp_path / "faces.csv").write_bytes(f"emotion,pixels\n3,{PIXELS}\n".encode("utf-16"))
+
+    with pytest.raises(UserError, match="seems to be UTF-16, so save it as UTF-8"):
+        open_dataset(dataset_settings(tmp_path / "faces.csv"), 0)

@@ -1,8 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from vision.data.grey_levels import GUESSED, WhiteLevels, blend_alpha, scale_levels
+from vision.data.ingestion import decode_face
 
 
 def with_colour_key() -> Image.Image:
@@ -58,3 +60,16 @@ def test_levels_of_more_than_16_bits_are_refused_with_the_setting() -> None:
 
     with pytest.raises(ValueError, match=r"up to 70000.*dataset\.white_level"):
         scale_levels(image, GUESSED)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize(("ending", "channels"), [(".png", 3), (".png", 4), (".tiff", 3)])
+def test_colours_of_fewer_bits_than_their_file_are_refused_not_darkened(ending: str, channels: int, bits: int) -> None:
+    levels = np.linspace(0, 2**bits - 1, 48 * 48 * channels).reshape(48, 48, channels).astype(np.uint16)
+    if channels == 4:
+        levels[..., 3] = 65535
+
+    with pytest.raises(ValueError, match="16 bits a channel of which the upper bits are not used"):
+        decode_face(cv2.imencode(ending, levels)[1].tobytes(), 10_000)
+    full = cv2.imencode(ending, (levels[..., :3] * 2 ** (16 - bits)).astype(np.uint16))[1].tobytes()
+    assert decode_face(full, 10_000).pixels.max() > 250

@@ -49,6 +49,7 @@ def png_header(width: int, height: int) -> bytes:
         (" ".join(["1"] * 2303), "2303 pixel values do not make a square image"),
         ("", "0 pixel values"),
         ("1 2 3 nan", "invalid literal"),
+        ("[1, 2, 3, 4]", r"'\[1,'; pixels are whole numbers with spaces between them"),
         ("1 2 3 256", "pixel values 1 to 256, allowed 0 to 255"),
         ("1 2 3 -4", "pixel values -4 to 3, allowed 0 to 255"),
     ],

@@ -62,6 +62,7 @@ def test_words_of_other_sets_become_class_names(word: str, name: str | None, lab
     found = labels()
 
     assert found.of(word) == (name or word)
+    assert ("labels" in found.facts()) == bool(name)
     if name:
         assert found.facts()["labels"] == f"{word} read as {name} (1)"
 
@@ -85,6 +86,7 @@ def test_a_code_outside_of_the_table_is_named_with_the_way_out(labels: Callable[
     assert found.of("7") == "7"
     assert found.facts()["unknown labels"].startswith("'7' (1); add them to dataset.class_names")
     assert '--dataset.codes "{7: null}"' in found.facts()["unknown labels"]
+    assert "FER2013 has no code 7: if the codes are another format's" in found.facts()["unknown labels"]
 
 
 @pytest.mark.parametrize("known", ["affectnet", ""])
@@ -101,7 +103,9 @@ def test_numbers_of_an_unknown_format_are_asked_for(labels: Callable[..., Labels
     with pytest.raises(UserError, match=r"the labels are numbers \(1, 2, 7\), and what they mean is not known") as said:
         labels().check_numbers({"7", "1", "2", "happy"})
 
-    assert '--dataset.codes "{1: angry, 2: disgust, 7: fear}"' in str(said.value)
+    # no emotions: whoever copied a guess would train wrong labels
+    assert '--dataset.codes "{1: EMOTION, 2: EMOTION, 7: EMOTION}"' in str(said.value)
+    assert "--dataset.codes NAME, which may be affectnet" in str(said.value)
     assert "rafdb (1 surprise" in str(said.value)
     assert "fer2013" not in str(said.value)  # it has no code 7
 

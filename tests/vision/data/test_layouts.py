@@ -291,3 +291,40 @@ def test_a_box_outside_of_its_image_is_a_row_with_the_reason(
     table = ingest_faces(dataset_settings(root), seed=0).table
 
     assert table["error"].tolist() == ["ValueError: the box (90, 90, 99, 99) is outside of the 32x32 image"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "names", "stray"),
+    [
+        ("RAF-DB", [f"DATASET/train/{1 + n % 7}/train_{n:05d}_aligned.jpg" for n in range(20)], "train/1/a (1).jpg"),
+        ("JAFFE", [f"jaffe/KA.AN1.{n}.tiff" for n in range(20)], "jaffe/sample.png"),
+        ("KDEF", [f"KDEF/AF{n:02d}/AF{n:02d}HAS.JPG" for n in range(20)], "KDEF/AM31/AM31H.JPG"),
+    ],
+)
+def test_a_stray_picture_does_not_hide_a_layout(
+    layout: str, names: list[str], stray: str, ingested: Callable[..., FaceSet]
+) -> None:
+    faces = ingested("set", {name: face(number) for number, name in enumerate([*names, stray])})
+
+    assert len(faces) == 20
+    assert faces.reading["layout"] == f"of {layout}"
+    assert faces.reading["faces left out"] == f"1 (1 whose names are not {layout}'s)"
+
+
+def test_a_split_folder_below_a_numbered_class_is_the_split(ingested: Callable[..., FaceSet]) -> None:
+    files = {f"{code}/{split}/{split}{code}.png": face(code) for code in (3, 4) for split in ("train", "test")}
+
+    faces = ingested("set", files, codes="fer2013")
+
+    assert found(faces) == {
+        f"{split}{code}.png": (name, split) for code, name in ((3, "happy"), (4, "sad")) for split in ("train", "test")
+    }
+
+
+def test_an_emotion_that_is_not_a_class_is_refused_before_anything_is_decoded(
+    tmp_path: Path, dataset_settings: Callable[..., Any]
+) -> None:
+    root = write_set(tmp_path / "CK+48", {"contempt/1.png": face(1), "happy/2.png": face(2)})
+
+    with pytest.raises(UserError, match=r"contempt \(1\) is an emotion that .* lacks; .*\{contempt: null\}"):
+        open_dataset(dataset_settings(root), 0)

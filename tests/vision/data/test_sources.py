@@ -148,3 +148,32 @@ def test_a_packed_text_is_not_a_data_set(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="holds no data set that is recognised; found 1 file"):
         find_dataset(tmp_path)
+
+
+def test_folders_of_data_sets_side_by_side_are_not_mixed(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    for name in ("fer", "raf"):
+        for split in ("train", "test"):
+            write_faces(tmp_path / "both" / name / split / "happy", 1)
+
+    with pytest.raises(UserError, match=r"both holds more than one data set \(fer, raf\).*--dataset\.reader folder"):
+        find_dataset(tmp_path / "both")
+    assert find_dataset(tmp_path / "both", {"raf": "test"}) == ("folder", tmp_path / "both")
+    assert find_dataset(tmp_path / "both" / "fer") == ("folder", tmp_path / "both" / "fer")
+
+
+def test_classes_that_hold_their_splits_are_one_data_set(tmp_path: Path, write_faces: Callable[..., Path]) -> None:
+    for name in ("happy", "4"):
+        write_faces(tmp_path / "set" / name / "train", 1)
+
+    assert find_dataset(tmp_path / "set") == ("folder", tmp_path / "set")
+
+
+@pytest.mark.parametrize("name", ["set.7z", "set.tar.xz", "set.rar"])
+def test_an_archive_that_is_not_read_is_to_be_unpacked(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"something packed")
+
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(UserError, match="unpack it first"):
+            find_dataset(path)
