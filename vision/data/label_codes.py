@@ -31,7 +31,7 @@ SYNONYMS = (
     ("surprise", "surprised"),
     ("contempt", "contemptuous"),
 )
-NUMBER = re.compile(r"\d{1,9}")
+NUMBER = re.compile(r"(\d{1,9})(\.0+)?")  # a table that had gaps was saved with 3.0 for 3
 SHOWN = 12
 TEXTS, TEXT_CHARACTERS = 10_000, 100  # different labels that are counted, and how long each is
 UNKNOWN, DROPPED = "unknown labels", "left out by dataset.codes"
@@ -73,7 +73,7 @@ class Labels:
     def check_numbers(self, texts: set[str]) -> None:
         """Raise UserError where labels are numbers and nothing says what they mean."""
         meant = {*self.class_names, *self.given}
-        numbers = sorted((text for text in texts if NUMBER.fullmatch(text) and _key(text) not in meant), key=int)
+        numbers = sorted((text for text in texts if NUMBER.fullmatch(text) and _key(text) not in meant), key=float)
         if self.table or not numbers:
             return
         fitting = [
@@ -171,7 +171,7 @@ def is_class(name: str) -> bool:
 
 def _key(text: str) -> str:
     text = text.strip().lower()
-    return str(int(text)) if NUMBER.fullmatch(text) else text
+    return str(int(number[1])) if (number := NUMBER.fullmatch(text)) else text
 
 
 def _yaml(text: str) -> str:

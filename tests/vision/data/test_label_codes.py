@@ -31,6 +31,10 @@ def test_codes_on_the_command_line_may_be_numbers_and_null() -> None:
         load_settings([], {"dataset": {"codes": "imagenet"}})
 
 
+def test_codes_that_a_table_with_gaps_saved_as_fractions_are_codes(labels: Callable[..., Labels]) -> None:
+    assert [labels("fer2013").of(text) for text in ("3.0", "6.00", " 04 ", "4.5")] == ["happy", "neutral", "sad", "4.5"]
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
