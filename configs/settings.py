@@ -1,7 +1,7 @@
 """Names, types and bounds of every setting; the values are in the YAML files beside this module."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -27,6 +27,7 @@ Sentence = Annotated[str, Field(min_length=1)]
 Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
 EventName = Literal["failure", "rejected", "drift", "promotion", "rollback", "held"]
+Detector = Literal["blazeface", "haar"]
 Block = Literal["all", "head", "block1", "block2", "block3", "block4", "block5"]
 
 
@@ -270,12 +271,27 @@ class OnnxSettings(Section):
     latency_samples: Annotated[int, Field(ge=1, le=10_000)]
 
 
-class DetectionSettings(Section):
-    detection_side: Annotated[int, Field(ge=64, le=20_000)]
+class BlazeFaceSettings(Section):
+    min_score: Annotated[float, Field(ge=0.05, lt=1.0)]
+
+
+class HaarSettings(Section):
     scale_factor: Annotated[float, Field(gt=1.0, le=2.0)]
     min_neighbors: Annotated[int, Field(ge=1, le=100)]
+
+
+class DetectionSettings(Section):
+    detector: Detector
+    detection_side: Annotated[int, Field(ge=64, le=20_000)]
     min_face_pixels: Annotated[int, Field(ge=8, le=5_000)]
     margin: Annotated[float, Field(ge=0.0, le=1.0)]
+    blazeface: BlazeFaceSettings
+    haar: HaarSettings
+
+    def that_decide_faces(self) -> dict[str, Any]:
+        """Return, as JSON can hold it, what decides which faces are found: all but the other detectors' sections."""
+        others = set(get_args(Detector)) - {self.detector}
+        return self.model_dump(mode="json", include=DetectionSettings.model_fields.keys() - others)
 
 
 class InferenceSettings(DetectionSettings):

@@ -92,7 +92,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
 def kept_settings(settings: Settings) -> dict[str, Any]:
     """Return what a run keeps of its settings, by section as JSON can hold it: all that decides what it learns."""
     kept = settings.model_dump(mode="json", include=SECTIONS)
-    cut_out = {} if settings.detection is None else {"inference": settings.detection.model_dump(mode="json")}
+    cut_out = {} if settings.detection is None else {"inference": settings.detection.that_decide_faces()}
     return kept | cut_out
 
 

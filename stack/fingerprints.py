@@ -32,7 +32,7 @@ def settings_fingerprint(settings: Settings) -> str:
     for name in SAID_BY_THE_DATA:
         del chosen["dataset"][name]
     if settings.detection is not None:
-        chosen["detection"] = settings.detection.model_dump(mode="json")
+        chosen["detection"] = settings.detection.that_decide_faces()
     weights = settings.classifier.weights
     chosen["classifier"]["weights"] = weights if weights == IMAGENET else weights_hash(weights)
     return hash_facts(chosen)

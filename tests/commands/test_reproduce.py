@@ -9,6 +9,7 @@ from commands.reproduction import Difference, Former
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
+from pipelines import training
 from tests.conftest import PROJECT, SMALL
 
 TAGS = {tag: f"{thing} of then" for tag, thing in reproduction.THINGS.items()}
@@ -153,3 +154,15 @@ def test_the_settings_of_all_yaml_files_can_be_rebuilt_from_what_a_run_keeps() -
     settings = load_settings([], {})
 
     assert kept(reproduction.rebuild(Former("abc", kept(settings), {}, {}), {})) == kept(settings)
+
+
+def test_a_run_keeps_of_the_detectors_the_one_that_cut_its_faces_out(small_settings: Settings) -> None:
+    dataset = small_settings.dataset.model_copy(update={"crop_faces": True})
+    inference = small_settings.inference.model_copy(update={"detector": "haar", "margin": 0.2})
+    settings = small_settings.model_copy(update={"dataset": dataset, "inference": inference})
+
+    kept = training.kept_settings(settings)
+
+    assert kept["inference"].keys() == {"detector", "detection_side", "min_face_pixels", "margin", "haar"}
+    assert load_settings([], kept).detection == settings.detection
+    assert "inference" not in training.kept_settings(small_settings)

@@ -9,11 +9,13 @@ from configs.settings import (
     AugmentationSettings,
     ClassifierSettings,
     DatasetSettings,
+    DetectionSettings,
     PreprocessingSettings,
     TrainingSettings,
 )
 from tests.conftest import SMALL
 from vision.data.balance import SCHEMES
+from vision.data.face_detection import DETECTORS
 from vision.data.preprocessing import DROP_RULES
 from vision.data.readers import READERS
 from vision.model.backbones import BACKBONES
@@ -109,6 +111,20 @@ def test_an_unknown_environment_variable_is_refused(name: str, said: str, monkey
     assert said in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"detector": "yolo"}, r"inference\.detector = .*yolo.*'blazeface' or 'haar'"),
+        ({"scale_factor": 1.2}, r"inference\.scale_factor = 1\.2: unknown setting.*blazeface.*haar"),
+        ({"haar": {"min_score": 0.5}}, r"haar\.min_score = 0\.5: unknown setting.*scale_factor, min_neighbors"),
+        ({"blazeface": {"min_neighbors": 4}}, r"blazeface\.min_neighbors = 4: unknown setting.*min_score"),
+    ],
+)
+def test_a_setting_that_a_detector_does_not_have_is_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_settings([], {"inference": given})
+
+
 def test_a_list_in_the_environment_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACE_EMOTION__DATASET__CLASS_NAMES", "happy,sad")
 
@@ -134,6 +150,7 @@ def test_flatten_names_nested_values_as_the_command_line_does() -> None:
     ("allowed", "registered"),
     [
         (set(get_args(DatasetSettings.model_fields["reader"].annotation)) - {"auto"}, set(READERS)),
+        (set(get_args(DetectionSettings.model_fields["detector"].annotation)), set(DETECTORS)),
         (set(get_args(ClassifierSettings.model_fields["backbone"].annotation)), set(BACKBONES)),
         (set(get_args(ClassifierSettings.model_fields["pooling"].annotation)), set(POOLINGS)),
         (set(get_args(TrainingSettings.model_fields["optimizer"].annotation)), set(OPTIMIZERS)),

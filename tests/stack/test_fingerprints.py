@@ -26,13 +26,15 @@ def test_an_edit_of_code_or_versions_changes_the_code_fingerprint(name: str, pro
 
 
 def test_how_faces_are_cut_out_counts_only_where_they_are(small_settings: Settings) -> None:
-    def fingerprint(crop_faces: bool, margin: float) -> str:
-        inference = small_settings.inference.model_copy(update={"margin": margin})
+    def fingerprint(crop_faces: bool, margin: float, detector: str = "blazeface") -> str:
+        inference = small_settings.inference.model_copy(update={"margin": margin, "detector": detector})
         dataset = small_settings.dataset.model_copy(update={"crop_faces": crop_faces})
         return settings_fingerprint(small_settings.model_copy(update={"inference": inference, "dataset": dataset}))
 
     assert fingerprint(False, 0.0) == fingerprint(False, 0.1)
     assert len({fingerprint(False, 0.0), fingerprint(True, 0.0), fingerprint(True, 0.1)}) == 3
+    assert fingerprint(True, 0.0, "haar") != fingerprint(True, 0.0)
+    assert fingerprint(False, 0.0, "haar") == fingerprint(False, 0.0)
 
 
 def test_an_edit_of_a_test_does_not_change_the_code_fingerprint(project: Path) -> None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from configs.errors import UserError
 from configs.settings import DatasetSettings, DetectionSettings
-from vision.data.face_detection import NO_FACE, cut_largest_face
+from vision.data.face_detection import NO_FACE, check_detector, cut_largest_face
 from vision.data.faces import TABLE_COLUMNS, FaceSet, store_images
 from vision.data.grey_levels import GUESSED, WhiteLevels, blend_alpha, check_colour_bits, is_deep, scale_levels
 from vision.data.image_formats import open_image
@@ -54,6 +54,11 @@ class DecodedFace(NamedTuple):
     mode: str
     white: float = 0.0
     blended: bool = False
+    image: Image.Image | None = None  # in its colours, where it was an encoded picture
+
+    def picture(self) -> np.ndarray[Any, Any]:
+        """Return what a detector looks at: (height, width, 3) RGB, or grey levels where there are no colours."""
+        return self.pixels if self.image is None else np.asarray(self.image.convert("RGB"))
 
 
 def ingest_faces(settings: DatasetSettings, seed: int, detection: DetectionSettings | None = None) -> FaceSet:
@@ -65,6 +70,8 @@ def ingest_faces(settings: DatasetSettings, seed: int, detection: DetectionSetti
     """
     if settings.crop_faces != (detection is not None):
         raise ValueError(f"dataset.crop_faces is {settings.crop_faces}, and detection is {detection}")
+    if detection is not None:
+        check_detector(detection)
     faces, counts = _read_faces(settings, seed, Treatment(detection, WhiteLevels(settings.white_level)))
     if counts.differs():
         logger.info("images of one kind use different numbers of bits; reading again with the largest for all")
@@ -130,7 +137,7 @@ def decode_chunk(
         try:
             found = decode_face(face.payload, settings.max_pixels, treatment.whites)
             row |= {"mode": found.mode, "white": found.white, "blended": found.blended}
-            pixels = _face_within(found.pixels, face, treatment)
+            pixels = _face_within(found, face, treatment)
             if pixels is None:
                 row["error"] = NO_FACE
             else:
@@ -157,14 +164,16 @@ def decode_face(
     if isinstance(payload, str):
         return DecodedFace(_parse_pixels(payload, max_pixels), "L")
     found = decode_image(payload, max_pixels, whites=whites)
-    return DecodedFace(np.asarray(found.image.convert("L")), found.mode, found.white, found.blended)
+    return DecodedFace(np.asarray(found.image.convert("L")), found.mode, found.white, found.blended, found.image)
 
 
-def _face_within(pixels: np.ndarray[Any, Any], face: RawFace, treatment: Treatment) -> np.ndarray[Any, Any] | None:
+def _face_within(found: DecodedFace, face: RawFace, treatment: Treatment) -> np.ndarray[Any, Any] | None:
     """Return the part of an image that is the face, or None where none is found; a face's own box is trusted."""
     if face.box:
-        return cut_box(pixels, face.box)
-    return cut_largest_face(pixels, treatment.detection) if treatment.detection else pixels
+        return cut_box(found.pixels, face.box)
+    if treatment.detection is None:
+        return found.pixels
+    return cut_largest_face(found.picture(), found.pixels, treatment.detection)
 
 
 def cut_box(pixels: np.ndarray[Any, Any], box: Box) -> np.ndarray[Any, Any]:

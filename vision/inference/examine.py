@@ -96,7 +96,7 @@ def examine_picture(raw: RawPicture, settings: InferenceSettings, side: int, kee
         image = _decode(raw.payload, settings)
         gray = np.asarray(image.convert("L"))
         if settings.detect:
-            boxes = find_faces(gray, settings)
+            boxes = find_faces(np.asarray(image.convert("RGB")), settings)
             crops = [crop_face(gray, box, settings.margin) for box in boxes]
         else:
             boxes, crops = np.array([[0, 0, gray.shape[1], gray.shape[0]]]), [gray]

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from configs.errors import UserError
 from configs.settings import InferenceSettings
+from vision.data.face_detection import check_detector
 from vision.files.atomic import UNFINISHED, write_file
 from vision.files.hashes import hash_facts
 from vision.files.image_kinds import IMAGE_SUFFIXES
@@ -116,9 +117,9 @@ def predict_pictures(
 def _job_key(settings: InferenceSettings, pictures: Pictures, model: UsedModel) -> str:
     """Hash everything that the results depend on; how many faces are predicted at once may change on the way."""
     used = {"runtime", "detect", "confidence_threshold", "max_pixels", "max_file_bytes"}
-    if settings.detect:
-        used |= {"detection_side", "scale_factor", "min_neighbors", "min_face_pixels", "margin", "annotated_pictures"}
     facts = [LAYOUT, pictures.fingerprint, model.version, model.sha256, settings.model_dump(mode="json", include=used)]
+    if settings.detect:
+        facts += [settings.that_decide_faces(), settings.annotated_pictures]
     return hash_facts(facts)
 
 
@@ -177,6 +178,7 @@ def _predict_parts(job: Job, predictor: Predictor, model: UsedModel, settings: I
     missing = [part for part in job.parts if not job.part_file(part).exists()]
     to_annotate = 0
     if settings.detect:
+        check_detector(settings)
         (job.folder / ANNOTATED).mkdir(exist_ok=True)
         annotated = sum(count_pictures_with_faces(job.part_file(part)) for part in done)
         to_annotate = settings.annotated_pictures - annotated

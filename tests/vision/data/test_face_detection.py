@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 
 from configs.settings import InferenceSettings, Settings
-from vision.data import face_detection
 from vision.data.face_detection import crop_face, find_faces
 from vision.data.synthetic import EXPRESSIONS, draw_face
 
 
-@pytest.fixture
-def settings(small_settings: Settings) -> InferenceSettings:
-    return small_settings.inference
+@pytest.fixture(params=["blazeface", "haar"])
+def settings(small_settings: Settings, request: pytest.FixtureRequest) -> InferenceSettings:
+    return small_settings.inference.model_copy(update={"detector": request.param})
 
 
 def happy_face(side: int, seed: int = 0) -> np.ndarray:
@@ -68,18 +67,6 @@ def test_a_tilted_face_is_found_where_it_is(degrees: int, settings: InferenceSet
 )
 def test_nothing_is_found_where_there_is_nothing(picture: np.ndarray, settings: InferenceSettings) -> None:
     assert find_faces(picture, settings).shape == (0, 4)
-
-
-def test_what_few_windows_take_for_a_face_needs_an_eye(
-    settings: InferenceSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    picture = picture_with((100, 50, 200), width=400, height=300)
-    picture[116:146, 136:264] = np.median(picture[150:180, 160:240])  # no eyes
-    with_eyes_only = find_faces(picture, settings)
-    monkeypatch.setattr(face_detection, "SURE_HITS", 1)
-
-    assert len(with_eyes_only) == 0
-    assert len(find_faces(picture, settings)) == 1
 
 
 def test_threads_find_what_one_finds(settings: InferenceSettings) -> None:

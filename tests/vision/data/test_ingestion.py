@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.errors import UserError
 from configs.settings import Settings
-from vision.data import ingestion
+from vision.data import blazeface_detector, face_detection, ingestion
 from vision.data.ingestion import decode_face, ingest_faces
 from vision.data.raw_faces import RawFace
 from vision.data.synthetic import EXPRESSIONS, draw_face
@@ -224,6 +225,43 @@ def test_the_largest_face_is_cut_out_as_inference_does_and_pictures_without_one_
     assert faces.table["width"].tolist() == [both.sizes[1], 0]
     assert faces.table["error"].tolist() == ["", "no face found"]
     assert faces.reading["faces cut out"] == "1, the largest of each picture; 1 pictures without a face are left out"
+
+
+def test_detectors_get_pictures_in_the_order_red_green_blue_in_training_and_in_inference(
+    tmp_path: Path,
+    dataset_settings: Callable[..., Any],
+    small_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[list[int]] = []
+
+    def detector(picture: np.ndarray, _: object) -> np.ndarray:
+        seen.append(picture[0, 0].tolist())
+        return np.empty((0, 4))
+
+    (tmp_path / "happy").mkdir()
+    photo = encoded(Image.new("RGB", (64, 64), (200, 90, 10)))
+    (tmp_path / "happy" / "red.png").write_bytes(photo)
+    detection = small_settings.inference
+    monkeypatch.setitem(face_detection.DETECTORS, detection.detector, detector)
+    monkeypatch.setattr(ingestion, "check_detector", lambda _: None)
+    frame = np.full((64, 64, 3), (200, 90, 10), dtype=np.uint8)
+
+    ingest_faces(dataset_settings(tmp_path, crop_faces=True), 0, detection)
+    examine_picture(RawPicture("red.png", photo), detection, 32, keep=False)
+    examine_picture(RawPicture("clip.mp4#t=0.00s", frame), detection, 32, keep=False)
+
+    assert seen == [[200, 90, 10]] * 3
+
+
+def test_an_altered_detector_ends_ingestion_before_a_picture_is_read(
+    photos: Path, dataset_settings: Callable[..., Any], small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blazeface_detector, "MODEL_SHA256", "of another file")
+    blazeface_detector._network.cache_clear()
+
+    with pytest.raises(UserError, match="is not the file that belongs to this version"):
+        ingest_faces(dataset_settings(photos, crop_faces=True), 0, small_settings.inference)
 
 
 def test_faces_cannot_be_cut_out_without_saying_how(tmp_path: Path, dataset_settings: Callable[..., Any]) -> None:

@@ -17,6 +17,7 @@ import pytest
 from configs.errors import UserError
 from configs.settings import InferenceSettings
 from tests.vision.inference.toy_jobs import MODEL, SIDE, TOY, inference_settings, predict_toy, run_job, table_of
+from vision.data import blazeface_detector
 from vision.files import atomic
 from vision.inference import examine, job
 from vision.inference.inputs import RawPicture, open_pictures
@@ -52,9 +53,9 @@ def crash_at(write: int) -> Iterator[list[Path]]:
         path.write_bytes(content)
 
 
-def find_drawn_faces(gray: np.ndarray, settings: InferenceSettings) -> np.ndarray:
+def find_drawn_faces(picture: np.ndarray, settings: InferenceSettings) -> np.ndarray:
     """Return the boxes of the faces that write_photos drew on its grey background."""
-    places = [(30 + 220 * place, 20, 160, 160) for place in (0, 1) if gray[100, 110 + 220 * place] != 90]
+    places = [(30 + 220 * place, 20, 160, 160) for place in (0, 1) if picture[100, 110 + 220 * place, 0] != 90]
     return np.array(places, dtype=np.int64).reshape(-1, 4)
 
 
@@ -65,7 +66,7 @@ def test_a_job_that_stops_at_any_file_resumes_without_losing_or_repeating_a_pict
     small_parts: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(examine, "find_faces", find_drawn_faces)  # the cascades take longer than all the rest
+    monkeypatch.setattr(examine, "find_faces", find_drawn_faces)  # searching takes longer than all the rest
     root = write_photos(tmp_path / "photos", 1, 2, 0, 1, 1)
     options = {"detect": True, "annotated_pictures": 3, "batch_size": 2}
     whole, whole_folder = run_job(inference_settings(root, tmp_path / "whole", **options))
@@ -189,7 +190,21 @@ def test_jobs_that_would_give_other_results_have_other_folders(
     assert folder() == folder(batch_size=7) == folder(workers=1) == folder(input="./faces")
     models = [folder(replace(MODEL, version="4")), folder(replace(MODEL, sha256="of another store's version 3"))]
     others = [folder(detect=False), folder(margin=0.3), folder(confidence_threshold=0.9), folder(runtime="onnx")]
-    assert len({folder(), *models, *others}) == 7
+    others += [folder(detector="haar"), folder(blazeface=settings.blazeface.model_copy(update={"min_score": 0.9}))]
+    assert len({folder(), *models, *others}) == 9
+    cascade = settings.haar.model_copy(update={"min_neighbors": 9})
+    assert folder(haar=cascade) == folder()  # BlazeFace finds the same faces
+    assert folder(haar=cascade, detector="haar") != folder(detector="haar")
+
+
+def test_an_altered_detector_ends_a_job_instead_of_becoming_the_reason_of_each_picture(
+    tmp_path: Path, write_photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blazeface_detector, "MODEL_SHA256", "of another file")
+    blazeface_detector._network.cache_clear()
+
+    with pytest.raises(UserError, match="is not the file that belongs to this version"):
+        run_job(inference_settings(write_photos(tmp_path / "photos", 1), tmp_path / "out", detect=True))
 
 
 def test_the_folder_of_another_job_is_refused(
