@@ -138,6 +138,9 @@ def _apply_rules(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> 
     for rule, marked in unusable.items():
         left &= ~marked
         rules.append(RuleCount(rule, _count_splits(faces.table[marked]), _count_splits(faces.table[left])))
+    if not left.any():
+        counts = ", ".join(f"{rule} {int(marked.sum())}" for rule, marked in unusable.items() if marked.any())
+        raise InvalidDataError(f"{faces.name}: none of the {len(faces)} faces can be used ({counts}); see the checks")
     table = faces.table[left].copy()
     came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
     table = make_splits(table, settings, seed)

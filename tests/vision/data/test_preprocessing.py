@@ -166,6 +166,15 @@ def test_too_few_faces_for_a_split_are_an_error_of_the_data(settings: Preprocess
         preprocess_faces(face_set(*many("unassigned", 3)), settings, seed=0)
 
 
+def test_no_face_that_can_be_used_is_an_error_of_the_data(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("unassigned", 3))
+    faces.table["error"] = "ValueError: not an image"
+    faces.table.loc[1, ["error", "label"]] = ["", "bored"]
+
+    with pytest.raises(InvalidDataError, match=r"none of the 3 faces can be used \(unreadable 2, unknown_label 1\)"):
+        preprocess_faces(faces, settings, seed=0)
+
+
 def test_one_face_a_class_is_too_few_and_the_class_is_named(settings: PreprocessingSettings) -> None:
     faces = face_set(*many("unassigned", 40), *many("test", 4))
     table = faces.table[(faces.table["label"] == "happy") | (faces.table.index == 1)].reset_index(drop=True)
