@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A pipeline: its module and what it reads; drawn faces may stand in where there is no data set."""
+    """A pipeline: its module and what it reads; drawn faces may stand in for a missing data set."""
 
     module: str
     reads_dataset: bool = False

@@ -57,7 +57,7 @@ def test_a_reader_that_goes_away_does_not_change_the_exit_code(unbuffered: str) 
     assert process.wait(timeout=60) == 3
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
 @pytest.mark.parametrize("redirected", [">/dev/full 2>/dev/full", ">&- 2>&-", ">&-", "2>&- </dev/null"])
 def test_a_full_disk_or_a_closed_stream_does_not_change_the_exit_code(redirected: str) -> None:
     line = ["sh", "-c", f'exec "$0" -c "$1" {redirected}', sys.executable, PRINTER]

@@ -38,7 +38,7 @@ class Life:
 
 @pytest.fixture(scope="session")
 def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the faces of another drawn set, and one file that is no picture."""
+    """Write the faces of another drawn set, and one file that is not a picture."""
     folder = tmp_path_factory.mktemp("crops")
     settings = load_settings([], {**SMALL, "seed": 7})
     for number, image in enumerate(ingest_faces(settings.dataset, seed=7).images):

@@ -221,7 +221,7 @@ def test_a_run_reproduced_takes_its_data_steps_from_the_cache_and_measures_the_s
     for name in ("test/accuracy", "test/macro_f1", "test/negative_log_likelihood", "best_val_accuracy", "temperature",
                  "validation/blank_failed"):  # fmt: skip
         assert now.metrics[name] == pytest.approx(then.metrics[name], abs=1e-6)
-    gains = {name for name in now.metrics if name.startswith("promotion/")}  # there was no champion then
+    gains = {name for name in now.metrics if name.startswith("promotion/")}  # the first had no champion to beat
     assert set(now.metrics) - gains == set(then.metrics)
 
 

@@ -57,7 +57,7 @@ class DecodedFace(NamedTuple):
     image: Image.Image | None = None  # in its colours, where it was an encoded picture
 
     def picture(self) -> np.ndarray[Any, Any]:
-        """Return what a detector looks at: (height, width, 3) RGB, or grey levels where there are no colours."""
+        """Return what a detector looks at: (height, width, 3) RGB, or grey levels of a picture without colours."""
         return self.pixels if self.image is None else np.asarray(self.image.convert("RGB"))
 
 
