@@ -19,6 +19,7 @@ from stack.health import nearest
 from stack.local_stack import find_tracking_uri
 from stack.model_store import REFERENCE
 from stack.registry import CHAMPION, PREVIOUS, ModelError, RegisteredVersion, find_alias, find_version
+from vision.data.reasons import class_option
 from vision.lifecycle.onnx_export import reason_to_skip
 from vision.model.weight_files import RANDOM
 
@@ -66,7 +67,7 @@ def check_teacher(teacher: str, class_names: Sequence[str]) -> None:
     if known != tuple(class_names):  # in this order: its probabilities have no names
         raise UserError(
             f"{setting} knows {_listed(known)}, in this order; dataset.class_names is {_listed(class_names)}: "
-            f"{_class_option(known)}, or name another teacher"
+            f"{class_option(known)}, or name another teacher"
         )
 
 
@@ -87,7 +88,7 @@ def check_champion(name: str, class_names: Sequence[str]) -> None:
         raise UserError(
             f"the champion, version {champion.number} of {name}, knows {_listed(known)}; dataset.class_names is "
             f"{_listed(class_names)}, so the gate cannot compare the two: train the same classes "
-            f"({_class_option(known)}), or {beside}"
+            f"({class_option(known)}), or {beside}"
         )
 
 
@@ -135,7 +136,3 @@ def _free_name(name: str) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names)
-
-
-def _class_option(names: Sequence[str]) -> str:
-    return f'--dataset.class_names "[{_listed(names)}]"'

@@ -12,6 +12,8 @@ from configs.settings import ValidationSettings
 from vision.data.checks import CheckResult
 from vision.data.faces import FaceSet
 
+ROW = "row"  # column: the position of a row, by which Great Expectations reports it
+
 # its own import sets it to INFO, and it would tell users about temporary folders
 logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)
 
@@ -86,8 +88,13 @@ def class_expectations(settings: ValidationSettings) -> list[Expectation]:
     ]
 
 
-def check_rows(batch: pd.DataFrame, expectations: list[Expectation], examples: int) -> list[CheckResult]:
-    """Run expectations on a table with a column `source`; name up to `examples` rows that fail each."""
+def check_rows(
+    batch: pd.DataFrame, expectations: list[Expectation], examples: int
+) -> list[tuple[CheckResult, list[int]]]:
+    """Run expectations on a table with a column `source`; return each outcome with the positions of the rows that fail.
+
+    Up to `examples` of these rows are named in the outcome.
+    """
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     definition = (
@@ -96,35 +103,37 @@ def check_rows(batch: pd.DataFrame, expectations: list[Expectation], examples: i
         .add_batch_definition_whole_dataframe("all")
     )
     suite = context.suites.add(gx.ExpectationSuite(name="faces", expectations=expectations))
-    outcome = definition.get_batch({"dataframe": batch}).validate(
+    numbered = batch.assign(**{ROW: range(len(batch))})
+    outcome = definition.get_batch({"dataframe": numbered}).validate(
         suite,
         result_format={
-            "result_format": "SUMMARY",
-            "unexpected_index_column_names": ["source"],
-            "partial_unexpected_count": examples,
+            "result_format": "COMPLETE",
+            "unexpected_index_column_names": [ROW],
+            "return_unexpected_index_query": False,
         },
     )
-    return [_check_result(result.to_json_dict(), len(batch)) for result in outcome.results]
+    return [_check_result(result.to_json_dict(), batch["source"], examples) for result in outcome.results]
 
 
-def _check_result(outcome: dict[str, Any], rows: int) -> CheckResult:
+def _check_result(outcome: dict[str, Any], sources: pd.Series, examples: int) -> tuple[CheckResult, list[int]]:
     config, result = outcome["expectation_config"], outcome["result"]
     raised = outcome["exception_info"]
     # one exception, or one for each metric that could not be computed
     for problem in (raised, *(value for value in raised.values() if isinstance(value, dict))):
         if problem.get("raised_exception"):
             raise RuntimeError(f"{config['type']}: {problem['exception_message']}")
-    found = result.get("partial_unexpected_index_list") or []
+    rows = [int(found[ROW]) for found in result.get("unexpected_index_list") or []]
     # for to_be_null, missing values are the ones that pass, so they count as checked
     missing = 0 if config["type"] == "expect_column_values_to_be_null" else result.get("missing_count", 0)
-    return CheckResult(
+    check = CheckResult(
         check=config["meta"]["check"],
         question=config["meta"]["question"],
         expectation=config["type"],
         severity=str(config["severity"]),
         passed=bool(outcome["success"]),
-        checked=rows - missing,
+        checked=len(sources) - missing,
         failed=int(result["unexpected_count"]),
         allowed=config["meta"]["allowed"],
-        examples=tuple(str(row["source"]) for row in found),
+        examples=tuple(str(source) for source in sources.iloc[rows[:examples]]),
     )
+    return check, rows

@@ -8,8 +8,6 @@ import pandas as pd
 
 from configs.settings import CLASS_NAME, FramingCheck, ValidationSettings
 from vision.data.checks import CheckResult, Reason
-from vision.data.duplicates import audit_copies
-from vision.data.face_detection import NO_FACE
 from vision.data.faces import FaceSet
 from vision.data.treatment import CUT_OUT
 
@@ -33,35 +31,15 @@ FOUND: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 
 
 def explain_checks(
-    faces: FaceSet, checks: Sequence[CheckResult], settings: ValidationSettings, blank_standard_deviation: float
+    faces: FaceSet, found: Sequence[tuple[CheckResult, list[int]]], settings: ValidationSettings
 ) -> list[CheckResult]:
-    """Return the checks with the reasons of the rows that failed, and with what to change where a check failed."""
-    failed = failed_rows(faces, settings, blank_standard_deviation)
+    """Return checks with the reasons of the rows that failed, given by position, and with what to change."""
     explained = []
-    for check in checks:
-        reasons, others = _count_reasons(faces, check.check, failed)
+    for check, rows in found:
+        reasons, others = _count_reasons(faces, check.check, rows)
         way_out = "" if check.passed else _way_out(check.check, faces, settings)
         explained.append(replace(check, reasons=reasons, other_reasons=others, way_out=way_out))
     return explained
-
-
-def failed_rows(faces: FaceSet, settings: ValidationSettings, blank_standard_deviation: float) -> pd.DataFrame:
-    """Return a boolean column for each check on single images: the rows that fail it."""
-    table, readable = faces.table, faces.decodable
-    brightness, copies = settings.brightness, audit_copies(table)
-    return pd.DataFrame(
-        {
-            "decodable": ~readable & (table["error"] != NO_FACE),
-            "face_found": table["error"] == NO_FACE,
-            "framing": readable & ~is_framed(faces, settings.framing),
-            "known_label": faces.labels < 0,
-            "size": readable & (table[["width", "height"]].min(axis=1) < settings.size.min_side),
-            "blank": readable & (table["standard_deviation"] < blank_standard_deviation),
-            "brightness": readable & ~table["mean"].between(brightness.min_mean, brightness.max_mean),
-            **{name: copies[name] for name in ("repeated", "leaked", "near_leaked", "conflicting")},
-        },
-        index=table.index,
-    )
 
 
 def is_framed(faces: FaceSet, settings: FramingCheck) -> pd.Series:
@@ -72,13 +50,13 @@ def is_framed(faces: FaceSet, settings: FramingCheck) -> pd.Series:
     return framed | (CUT_OUT in faces.reading)
 
 
-def _count_reasons(faces: FaceSet, check: str, failed: pd.DataFrame) -> tuple[tuple[Reason, ...], int]:
+def _count_reasons(faces: FaceSet, check: str, failed: list[int]) -> tuple[tuple[Reason, ...], int]:
     """Return the most frequent reasons of a check's failed rows, and how many rows failed for another."""
-    if check not in FOUND or not failed[check].any():
+    if check not in FOUND or not failed:
         return (), 0
-    rows = faces.table[failed[check]]
-    grouped = rows.assign(found=FOUND[check](faces.table)[failed[check]]).groupby("found", sort=False)["source"]
-    counted = grouped.agg(["size", "first"]).sort_values("size", ascending=False, kind="stable")
+    rows = faces.table.assign(found=FOUND[check](faces.table)).iloc[failed]
+    counted = rows.groupby("found", sort=False)["source"].agg(["size", "first"])
+    counted = counted.sort_values("size", ascending=False, kind="stable")
     shown = counted.head(SHOWN_REASONS)
     reasons = [Reason(str(found), int(count), str(source)) for found, count, source in shown.itertuples()]
     return tuple(reasons), int(counted["size"].sum() - shown["size"].sum())
@@ -100,11 +78,11 @@ def _way_out(check: str, faces: FaceSet, settings: ValidationSettings) -> str:
     if check == "known_label":
         known = f"known are dataset.class_names {list(faces.class_names)}"
         found = found_classes(faces)
-        return f"{known}; rename the labels" + (f", or train what is there: {_class_option(found)}" if found else "")
+        return f"{known}; rename the labels" + (f", or train what is there: {class_option(found)}" if found else "")
     if check == "class_count":
         counted = pd.Series(faces.class_names)[sorted(set(faces.labels[faces.decodable & (faces.labels >= 0)]))]
         if 2 <= len(counted) < len(faces.class_names):
-            return f"add images, or train the classes that have some: {_class_option(list(counted))}"
+            return f"add images, or train the classes that have some: {class_option(list(counted))}"
         return "add images, or lower validation.class_count.min_count"
     if check == "framing":
         return "--dataset.crop_faces true finds and cuts out the largest face of each picture, as inference does"
@@ -122,5 +100,6 @@ def found_classes(faces: FaceSet) -> list[str]:
     return labels if fit and 2 <= len(labels) <= SHOWN_CLASSES else []
 
 
-def _class_option(names: Sequence[str]) -> str:
+def class_option(names: Sequence[str]) -> str:
+    """Return the words of the command line that set these classes."""
     return f'--dataset.class_names "[{", ".join(names)}]"'

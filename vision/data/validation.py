@@ -69,12 +69,11 @@ def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_
     from vision.data.expectations import check_rows, class_expectations, image_expectations
 
     images, classes = _image_batch(faces, settings), _class_batch(faces)
-    # Great Expectations reports rows by the column that is asked for; both batches call it `source`
-    checks = [
+    found = [
         *check_rows(images, image_expectations(faces, settings, blank_standard_deviation), EXAMPLE_FILES),
         *check_rows(classes, class_expectations(settings), EXAMPLE_FILES),
     ]
-    checks = explain_checks(faces, checks, settings, blank_standard_deviation)
+    checks = explain_checks(faces, found, settings)
     return ValidationReport(
         dataset=faces.name,
         fingerprint=faces.fingerprint,

@@ -12,7 +12,7 @@ def check(batch: pd.DataFrame, examples: int = 8) -> CheckResult:
     expectation = gx.expectations.ExpectColumnValuesToBeBetween(
         column="short_side", min_value=32, mostly=0.5, severity="warning", meta=meta
     )
-    (result,) = check_rows(batch, [expectation], examples)
+    ((result, _),) = check_rows(batch, [expectation], examples)
     return result
 
 
