@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from vision.data.synthetic import EXPRESSIONS, draw_face
-from vision.files.paths import is_image
+from vision.files.image_kinds import is_image
+from vision.files.paths import is_hidden
 
 DRAWN_PER_CLASS = 50
 SIDE, NOISE = 48, 6.0
@@ -48,6 +49,8 @@ def write_zip(path: Path, count: int) -> Path:
 def unpack(archive: Path, folder: Path) -> tuple[list[Path], int]:
     """Unpack a zip's images; return the folders of class folders, such as images/train, and the number of images."""
     with zipfile.ZipFile(archive) as opened:
-        names = [name for name in opened.namelist() if is_image(PurePosixPath(name))]
+        names = [
+            name for name in opened.namelist() if not is_hidden(path := PurePosixPath(name)) and is_image(path, bytes)
+        ]
         opened.extractall(folder, names)
     return sorted({folder / PurePosixPath(name).parent.parent for name in names}), len(names)

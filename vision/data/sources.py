@@ -11,8 +11,8 @@ from vision.data.raw_faces import EXPECTED
 from vision.data.split_names import SplitNames
 from vision.files.archives import is_tar
 from vision.files.file_sets import describe_files
-from vision.files.image_kinds import IMAGE_SUFFIXES, image_kind
-from vision.files.paths import read_head
+from vision.files.image_kinds import is_image
+from vision.files.paths import is_image_file, read_head
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 OTHER_ARCHIVES = (".7z", ".rar", ".xz", ".bz2", ".zst")
@@ -50,7 +50,7 @@ def _find_in_folder(path: Path, splits: Mapping[str, str | None]) -> tuple[str, 
     folders = [entry for entry in entries if entry.is_dir()]
     files = [entry for entry in entries if not entry.is_dir()]
     forms = {entry: _form_of(entry) for entry in files}
-    images = [entry for entry in files if not forms[entry] and _is_image(entry)]
+    images = [entry for entry in files if not forms[entry] and is_image_file(entry)]
     packed = [entry for entry in files if forms[entry]]
     if len(packed) > 1 or folders or images:  # then a table without faces belongs to something else
         packed = [entry for entry in packed if forms[entry] != "csv" or _may_hold_faces(entry)]
@@ -106,7 +106,7 @@ def _form_of(path: Path) -> str:
     if lowered.endswith(".csv"):
         return "csv"
     head = read_head(path)
-    if not head or image_kind(head) or path.suffix.lower() in IMAGE_SUFFIXES:
+    if not head or is_image(path, lambda: head):
         return ""
     if zipfile.is_zipfile(path) or is_tar(path):
         return "archive"
@@ -114,10 +114,6 @@ def _form_of(path: Path) -> str:
         first = file.read(HEADER_BYTES).partition(b"\n")[0].decode("utf-8-sig", "replace")
     columns = {name.strip().strip('"').lower() for name in first.split(",")}
     return "csv" if columns >= FACES or is_votes(tuple(columns)) else ""
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES or bool(image_kind(read_head(path)))
 
 
 def _may_hold_faces(path: Path) -> bool:

@@ -10,12 +10,13 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from configs.errors import UserError
-from vision.files.image_kinds import HEAD_BYTES, IMAGE_SUFFIXES, image_kind
+from vision.files.image_kinds import HEAD_BYTES, is_image
 from vision.files.paths import is_hidden, too_large
 
 # what zipfile, tarfile and gzip raise for altered archives; RuntimeError: encrypted, or a later version of zip
@@ -104,7 +105,7 @@ def image_members(archive: zipfile.ZipFile) -> tuple[list[zipfile.ZipInfo], list
         path = member_path(member.filename)
         if member.filename.endswith("/") or is_hidden(path):  # a name may be empty
             continue
-        is_one = path.suffix.lower() in IMAGE_SUFFIXES or image_kind(_read_head(archive, member))
+        is_one = is_image(path, partial(_read_head, archive, member))
         (images if is_one else others).append(member)
     return images, others
 
@@ -195,7 +196,7 @@ def list_tar(path: Path, limits: Limits) -> tuple[list[TarFile], list[TarFile]]:
             characters += len(member.name)
             if characters > LISTED_CHARACTERS:
                 raise tarfile.ReadError(f"names of more than {LISTED_CHARACTERS} characters in all")
-            is_one = name.suffix.lower() in IMAGE_SUFFIXES or image_kind(_tar_head(content, member))
+            is_one = is_image(name, partial(_tar_head, content, member))
             (images if is_one else others).append(
                 TarFile(member.name, member.offset_data, member.size if member.isfile() else 0)
             )

@@ -24,8 +24,7 @@ from vision.files.archives import (
     read_member,
     read_tar,
 )
-from vision.files.image_kinds import image_kind
-from vision.files.paths import is_hidden, is_image, printable, read_file, read_head, walk
+from vision.files.paths import is_hidden, is_image_file, printable, read_file, walk
 
 ENCRYPTED = 1  # in the flags of a zip's member
 FILES_AN_IMAGE = 10  # that a folder may hold for each image that is allowed
@@ -84,7 +83,7 @@ def _open_folder(root: Path, limits: Limits) -> FileSet:
         name = path.relative_to(root).as_posix()
         if is_hidden(PurePosixPath(name)):
             continue
-        is_one = is_image(PurePosixPath(name)) or (path.suffix != ".npy" and image_kind(read_head(path)))
+        is_one = path.suffix != ".npy" and is_image_file(path)  # AffectNet has half a million of them
         (images if is_one else others).append(name)
         if len(images) > limits.members or len(others) >= FILES_AN_IMAGE * limits.members:
             break

@@ -2,6 +2,8 @@
 
 import re
 import struct
+from collections.abc import Callable
+from pathlib import PurePath
 
 HEAD_BYTES = 32  # enough for every mark below
 IMAGE_SUFFIXES = frozenset({
@@ -26,6 +28,11 @@ BITMAP_HEADERS = tuple(struct.pack("<I", size) for size in (12, 40, 52, 56, 64, 
 BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), HEIC
 )
+
+
+def is_image(name: PurePath, head: Callable[[], bytes]) -> bool:
+    """Say whether a file is an image by its name or, where that says nothing, by its first HEAD_BYTES."""
+    return name.suffix.lower() in IMAGE_SUFFIXES or bool(image_kind(head()))
 
 
 def image_kind(head: bytes) -> str:

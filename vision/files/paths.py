@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from vision.files.image_kinds import HEAD_BYTES, IMAGE_SUFFIXES
+from vision.files.image_kinds import HEAD_BYTES, is_image
 
 
 def is_hidden(path: PurePosixPath) -> bool:
@@ -14,9 +14,9 @@ def is_hidden(path: PurePosixPath) -> bool:
     return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in path.parts)
 
 
-def is_image(path: PurePosixPath) -> bool:
-    """Say whether the name is an image's, and not hidden. What other files are is in their first bytes."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path)
+def is_image_file(path: Path) -> bool:
+    """Say whether a file is an image by its name or its first bytes."""
+    return is_image(path, lambda: read_head(path))
 
 
 def printable(text: str) -> str:

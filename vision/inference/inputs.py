@@ -16,8 +16,7 @@ from configs.errors import UserError
 from configs.settings import InferenceSettings
 from vision.files.archives import DAMAGED_ARCHIVE, image_members, open_zip, read_member
 from vision.files.file_sets import describe_files
-from vision.files.image_kinds import IMAGE_SUFFIXES, image_kind
-from vision.files.paths import is_hidden, printable, read_file, read_head, walk
+from vision.files.paths import is_hidden, is_image_file, printable, read_file, walk
 
 Payload = bytes | np.ndarray[Any, Any] | Exception
 
@@ -88,7 +87,7 @@ def plain_name(text: str, length: int) -> str:
 
 def _open_file(path: Path, settings: InferenceSettings) -> Pictures:
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES or image_kind(read_head(path)):
+    if is_image_file(path):
         return _of_files(path.name, "picture", path.parent, [path.name], settings)
     if suffix == ".zip":
         return _open_zip(path, settings)
@@ -120,8 +119,7 @@ def _pictures_among(root: Path, names: Iterable[str]) -> tuple[list[str], list[s
     pictures: list[str] = []
     others: list[str] = []
     for name in sorted(names):
-        is_one = PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES or image_kind(read_head(root / name))
-        (pictures if is_one else others).append(name)
+        (pictures if is_image_file(root / name) else others).append(name)
     return pictures, others
 
 

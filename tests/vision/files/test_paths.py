@@ -3,7 +3,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from vision.files.paths import is_image, printable, read_file, walk
+from vision.files.image_kinds import is_image
+from vision.files.paths import is_hidden, printable, read_file, walk
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,9 @@ from vision.files.paths import is_image, printable, read_file, walk
     ],
 )
 def test_images_are_known_by_their_suffix_and_are_not_hidden(name: str, expected: bool) -> None:
-    assert is_image(PurePosixPath(name)) is expected
+    path = PurePosixPath(name)
+
+    assert (is_image(path, bytes) and not is_hidden(path)) is expected
 
 
 def test_a_name_is_shown_on_one_line() -> None:
