@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -47,16 +47,20 @@ class Row:
 
 
 class _Lines:
-    """The lines of a text file; raises csv.Error where more than `left` characters are read before it is set again."""
+    """The lines of a text file; raises csv.Error where more than `left` characters are read before it is set again.
+
+    `number` is that of the last line.
+    """
 
     def __init__(self, file: TextIO) -> None:
-        self.file, self.left = file, ROW_CHARACTERS
+        self.file, self.left, self.number = file, ROW_CHARACTERS, 0
 
     def __iter__(self) -> Iterator[str]:
         while line := self.file.readline(self.left + 1):
             self.left -= len(line)
             if self.left < 0:
                 raise csv.Error(f"a row of more than {ROW_CHARACTERS} characters")
+            self.number += 1
             yield line
 
 
@@ -91,8 +95,9 @@ def read_tables(name: str, faces: Sequence[Table], votes: Table | None, settings
             f"dataset.path {settings.path} needs one CSV with emotion and pixels{beside}, found {found}; "
             "unpack or move one of them, and choose it with --dataset.path"
         )
-    notes = ReadingNotes(Labels(settings, "" if votes else "fer2013"), "FER+" if votes else "")
-    return Reading(name, "csv", None, _read_faces(faces[0], votes, settings, notes), notes)
+    labels = Labels(settings, "" if votes else "fer2013")
+    notes = ReadingNotes(labels, "FER+" if votes else "")
+    return Reading(name, "csv", None, _read_faces(faces[0], votes, labels, SplitNames(settings.splits), notes), notes)
 
 
 def table_of(path: Path) -> Table:
@@ -120,23 +125,23 @@ def read_header(table: Table) -> list[str]:
     """Return the names of the columns, in lower case. Raises UserError where the first row is not one."""
     with _open(table) as file:
         try:
-            lines = _Lines(file)
-            rows = csv.reader(lines, delimiter=delimiter_of(table))
-            return [name.strip().lower() for name in next(rows, [])]
+            return _header(_cells(_Lines(file)))
         except csv.Error as error:
             raise UserError(f"dataset.path {table.title}, line 1: {error}; expected emotion,pixels,Usage") from error
         except DAMAGED_ARCHIVE as error:
             raise _damaged(table, error) from error
 
 
-def delimiter_of(table: Table) -> str:
-    """Return what separates the cells: a comma, or what a spreadsheet of another language writes."""
-    with _open(table) as file:
-        try:
-            first = file.readline(ROW_CHARACTERS)
-        except DAMAGED_ARCHIVE as error:
-            raise _damaged(table, error) from error
-    return max(DELIMITERS, key=first.count)  # of equally frequent ones the first
+def _cells(lines: _Lines, strict: bool = False) -> Iterator[list[str]]:
+    """Return the rows of a table, cut at commas or at what a spreadsheet of another language writes instead."""
+    unread = iter(lines)
+    first = next(unread, "")
+    delimiter = max(DELIMITERS, key=first.count)  # of equally frequent ones the first
+    return csv.reader(chain([first], unread), delimiter=delimiter, strict=strict)
+
+
+def _header(rows: Iterator[list[str]]) -> list[str]:
+    return [name.strip().lower() for name in next(rows, [])]
 
 
 def _open(table: Table) -> TextIO:
@@ -149,28 +154,27 @@ def _damaged(table: Table, error: Exception) -> UserError:
 
 
 def _rows(table: Table) -> Iterator[Row]:
-    header = read_header(table)
     with _open(table) as file:
         lines = _Lines(file)
-        # otherwise an open quote swallows the rest of the file
-        rows = csv.reader(lines, delimiter=delimiter_of(table), strict=True)
         try:
-            next(rows, None)
+            rows = _cells(lines, strict=True)  # otherwise an open quote swallows the rest of the file
+            header = _header(rows)
             for row in rows:
                 lines.left = ROW_CHARACTERS
                 if not any(row):  # an empty line, not a face
                     continue
                 cells = dict(zip(header, row, strict=False))
-                yield Row(cells, rows.line_num, f"{table.title}, line {rows.line_num}")
+                yield Row(cells, lines.number, f"{table.title}, line {lines.number}")
         except csv.Error as error:
-            raise UserError(f"dataset.path {table.title}, line {rows.line_num}: {error}") from error
+            raise UserError(f"dataset.path {table.title}, line {lines.number}: {error}") from error
         except DAMAGED_ARCHIVE as error:
             raise _damaged(table, error) from error
 
 
-def _read_faces(faces: Table, votes: Table | None, settings: DatasetSettings, notes: ReadingNotes) -> Iterator[RawFace]:
-    labels = notes.labels or Labels(settings)
-    usages = _Usages(SplitNames(settings.splits))
+def _read_faces(
+    faces: Table, votes: Table | None, labels: Labels, splits: SplitNames, notes: ReadingNotes
+) -> Iterator[RawFace]:
+    usages = _Usages(splits)
     for row, voted in _with_votes(faces, votes):
         found, reason = _most_voted(voted) if voted else (row.cells.get("emotion", "").strip(), "")
         label = None if reason else labels.of(found, row.place)

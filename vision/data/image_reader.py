@@ -38,13 +38,10 @@ def read_images(files: FileSet, settings: DatasetSettings, outer: Placed = NOWHE
     names = SplitNames(settings.splits)
     layout = recognise_layout(files, names, settings.class_names)
     if layout is None:
-        layout = class_folders(names, outer)
         _check_folders(files, settings, names, bool(outer.split))
-        notes = ReadingNotes(Labels(settings), other_files=files.others)
-    else:
-        notes = ReadingNotes(Labels(settings, layout.codes), layout.name, files.others)
-    placed = list(_place(files.images, layout, outer, notes))
-    labels = notes.labels = notes.labels or Labels(settings)
+    labels = Labels(settings, layout.codes if layout else "")
+    notes = ReadingNotes(labels, layout.name if layout else "", files.others)
+    placed = list(_place(files.images, layout or class_folders(names, outer), outer, notes))
     labels.check_numbers({face.label for _, face in placed})
     kept = [(at, replace(face, label=label)) for at, face in placed if (label := labels.of(face.label)) is not None]
     labels.check_emotions()

@@ -8,8 +8,8 @@ from vision.data.faces import SPLITS, UNASSIGNED
 from vision.data.label_codes import DROPPED, Labels
 from vision.files.file_sets import describe_files
 
-LEFT_OUT, FIRST_PICTURE = "left out", "first picture only"
-PASSED_OVER = (LEFT_OUT, FIRST_PICTURE, DROPPED, "faces left out")  # what belongs into the last lines of a run as well
+LEFT_OUT, FIRST_PICTURE, WITHOUT = "left out", "first picture only", "faces left out"
+PASSED_OVER = (LEFT_OUT, FIRST_PICTURE, DROPPED, WITHOUT)  # what belongs into the last lines of a run as well
 PLACES = 6
 
 
@@ -41,7 +41,7 @@ class ReadingNotes:
                 facts[f"{split} faces"] = f"{total}{', '.join(shown)}{more}"
         if self.without:
             reasons = [f"{count:,} {reason}" for reason, count in self.without.most_common()]
-            facts[PASSED_OVER[-1]] = f"{self.without.total():,} ({', '.join(reasons)})"
+            facts[WITHOUT] = f"{self.without.total():,} ({', '.join(reasons)})"
         if self.other_files:
             facts[LEFT_OUT] = describe_files(self.other_files)
         if self.several:
