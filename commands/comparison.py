@@ -11,12 +11,12 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from configs.environment import shown_address
 from configs.errors import UserError
 from configs.settings import Settings
 from stack.databases import sqlite_path
 from stack.findings import one_line
 from stack.health import check_store
-from stack.local_stack import shown_address
 from stack.registry import CHALLENGER, CHAMPION, find_alias
 
 ROLES = (CHAMPION, CHALLENGER)

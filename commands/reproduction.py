@@ -13,6 +13,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from tabulate import tabulate
 
+from configs.environment import shown_address
 from configs.errors import UserError
 from configs.loading import KEPT_SETTINGS, flatten, load_settings, merge
 from configs.settings import Settings
@@ -21,7 +22,7 @@ from stack.databases import sqlite_path
 from stack.findings import one_line
 from stack.fingerprints import SAID_BY_THE_DATA
 from stack.health import check_store
-from stack.local_stack import find_tracking_uri, shown_address
+from stack.local_stack import find_tracking_uri
 from vision.model.weight_files import weights_hash
 
 logger = logging.getLogger(__name__)

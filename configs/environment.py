@@ -21,6 +21,11 @@ def changed_environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def shown_address(uri: str) -> str:
+    """Return a URI without its user, its password and whatever is asked of it."""
+    return without_login(uri).partition("?")[0]
+
+
 def without_login(text: str) -> str:
     """Return a text without the user and password of the addresses in it.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import yaml
 from click import get_app_dir
 
-from configs.environment import changed_environment
+from configs.environment import changed_environment, shown_address
 from configs.errors import UserError
 from configs.settings import Settings
 from stack.databases import LOCK_SECONDS, copy_database, count_changes, database_trouble, has_tables, sqlite_path
@@ -26,7 +26,6 @@ from stack.local_stack import (
     OWN_ZENML,
     STACK,
     USERS_ZENML,
-    shown_address,
     tracking_uri,
     wants_users_zenml,
 )

@@ -7,10 +7,10 @@ import logging
 import os
 from pathlib import Path
 
-from configs.environment import without_login
+from configs.environment import shown_address, without_login
 from configs.errors import UserError
 from stack.findings import Finding
-from stack.local_stack import shown_address, tracking_uri, wants_users_zenml
+from stack.local_stack import tracking_uri, wants_users_zenml
 
 logger = logging.getLogger(__name__)
 

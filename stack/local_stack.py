@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from configs.environment import without_login
+from configs.environment import shown_address
 from configs.errors import UserError
 from stack.error_messages import SHOWN_CHARACTERS, talking_to_mlflow
 from stack.servers import check_server
@@ -50,11 +50,6 @@ class Tracking:
             return self.shown
         line = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", self.shown, "--host", "127.0.0.1"]
         return shlex.join(line)
-
-
-def shown_address(uri: str) -> str:
-    """Return a URI without its user, its password and whatever is asked of it."""
-    return without_login(uri).partition("?")[0]
 
 
 def check_writable(setting: str, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from configs.environment import without_login
+from configs.environment import shown_address, without_login
 from configs.errors import UserError
 
 SERVER_SECONDS = 20
@@ -13,7 +13,7 @@ def check_server(uri: str, seconds: float = SERVER_SECONDS) -> None:
     """Raise UserError where no server answers, or only a proxy; MLflow itself would try for minutes."""
     import requests
 
-    shown, proxy = without_login(uri).partition("?")[0], ""
+    shown, proxy = shown_address(uri), ""
     try:
         proxy = _proxy_for(uri)
         status = requests.get(uri, timeout=seconds).status_code
