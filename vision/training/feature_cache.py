@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 LARGEST = float(np.finfo(np.float16).max)
-GIGABYTE = 1e9
+GIGABYTE, FLOAT16_BYTES = 1e9, 2
 BATCH = 256  # faces whose features are computed at once
 HASHED_AT_ONCE = 8192  # faces
 
@@ -102,7 +102,8 @@ def cache_features(beginning: keras.Model, faces: FaceSet, views: Views, store: 
                 TRAIN: (views.count, len(faces.rows(TRAIN)), *shape),
                 VALIDATION: (1, len(faces.rows(VALIDATION)), *shape),
             }
-            _check_room(store, views.count, sum(2 * int(np.prod(size)) for size in sizes.values()))
+            needed = sum(FLOAT16_BYTES * int(np.prod(size)) for size in sizes.values())
+            check_room(f"training.cached_views {views.count}", needed, store, shutil.disk_usage(store.folder).free)
             logger.info("frozen features %s: computing %d views of each face, kept in %s", shape, views.count, folder)
             shutil.rmtree(folder, ignore_errors=True)  # what is left of one that has lost files
             with write_folder(folder) as unfinished:
@@ -181,15 +182,19 @@ def _allocate(file: Path) -> None:
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
-def _check_room(store: FeatureStore, views: int, size: int) -> None:
+def check_room(asking: str, needed: int, store: FeatureStore, free: int) -> None:
+    """Raise UserError where frozen features of `needed` bytes fit neither the setting nor the `free` bytes on disk.
+
+    The error begins with `asking`: the setting, and for what it is asked.
+    """
     for name, allowed in (
         ("training.cache_gigabytes allows", store.gigabytes * GIGABYTE),
-        (f"the disk of {store.folder} has", shutil.disk_usage(store.folder).free),
+        (f"the disk of {store.folder} has", free),
     ):
-        if size > allowed:
+        if needed > allowed:
             raise UserError(
-                f"training.cached_views {views} needs {size / GIGABYTE:.1f} GB for the frozen features, "
-                f"{name} {allowed / GIGABYTE:.1f} GB; lower it (0: compute them again in every epoch)"
+                f"{asking} needs {needed / GIGABYTE:.1f} GB for frozen features, {name} {allowed / GIGABYTE:.1f} GB; "
+                "lower it (0: compute them again in every epoch)"
             )
 
 

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from configs.errors import UserError
 from configs.settings import PhaseSettings
 from vision.data.faces import TRAIN, VALIDATION
 from vision.model.classifier import set_trainable
-from vision.training.feature_cache import GIGABYTE, FeatureStore, split_classifier
+from vision.training.feature_cache import FLOAT16_BYTES, FeatureStore, check_room, split_classifier
 from vision.training.learner import Learner
-
-FLOAT16_BYTES = 2
 
 
 def check_feature_room(learner: Learner, phases: Sequence[PhaseSettings], store: FeatureStore) -> None:
@@ -28,15 +25,7 @@ def check_feature_room(learner: Learner, phases: Sequence[PhaseSettings], store:
         if cut is None:
             continue
         needed = FLOAT16_BYTES * shown * int(np.prod(cut[0].output.shape[1:]))
-        for name, allowed in {
-            "training.cache_gigabytes allows": store.gigabytes * GIGABYTE,
-            f"the disk of {store.folder} has": free_bytes(store),
-        }.items():
-            if needed > allowed:
-                raise UserError(
-                    f"phase {phase.name}: training.cached_views {views} needs {needed / GIGABYTE:.1f} GB for frozen "
-                    f"features, {name} {allowed / GIGABYTE:.1f} GB; lower it (0: compute them again in every epoch)"
-                )
+        check_room(f"phase {phase.name}: training.cached_views {views}", needed, store, free_bytes(store))
 
 
 def free_bytes(store: FeatureStore) -> int:
