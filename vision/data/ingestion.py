@@ -65,8 +65,8 @@ def ingest_faces(settings: DatasetSettings, seed: int, detection: DetectionSetti
     """Read and decode the data set that the settings name; `detection` is for `dataset.crop_faces`.
 
     Every image becomes a row, whether it can be decoded or not. Where images of one mode of more than 8 bits seem to
-    use different numbers of bits, the data set is read again with the largest. Raises UserError where there is no data
-    set or it holds no image.
+    use different numbers of bits, the data set is read again with the largest. Raises UserError for a missing data set
+    and for one without an image.
     """
     if settings.crop_faces != (detection is not None):
         raise ValueError(f"dataset.crop_faces is {settings.crop_faces}, and detection is {detection}")
