@@ -23,6 +23,8 @@ def resolve_paths(values: Mapping[str, Any], folder: Path, names: Collection[str
             value = resolve_paths(value, folder, names, f"{name}.")
         elif name in names and isinstance(value, str | Path):
             value = _resolve(name, value, folder)
+        elif name in names and isinstance(value, list | tuple):
+            value = [_resolve(name, one, folder) if isinstance(one, str | Path) else one for one in value]
         resolved[key] = value
     return resolved
 

@@ -27,6 +27,7 @@ Sentence = Annotated[str, Field(min_length=1)]
 Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
 EventName = Literal["failure", "rejected", "drift", "promotion", "rollback", "held"]
+FileOrName = Annotated[str, Field(min_length=1)]
 Detector = Literal["blazeface", "haar"]
 Block = Literal["all", "head", "block1", "block2", "block3", "block4", "block5"]
 
@@ -206,9 +207,17 @@ class PhaseSettings(Section):
 
 
 class DistillationSettings(Section):
-    teacher: Annotated[str, Field(min_length=1)]
+    """`teacher` is none, a name or a file, or several of these."""
+
+    teacher: FileOrName | Annotated[tuple[FileOrName, ...], Field(min_length=1)]
     weight: Share
     temperature: Annotated[float, Field(gt=0.0, le=20.0)]
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The teachers; empty for none."""
+        named = (self.teacher,) if isinstance(self.teacher, str) else self.teacher
+        return () if named == ("none",) else named
 
 
 class TrainingSettings(Section):

@@ -17,7 +17,7 @@ from mlflow.types import Schema, TensorSpec
 
 from stack.error_messages import StoreError, talking_to_mlflow
 from stack.places import local_path
-from stack.registry import ModelError, RegisteredVersion, find_version
+from stack.registry import REGISTERED, ModelError, RegisteredVersion, find_version
 from vision.files.hashes import hash_file
 from vision.lifecycle.drift import PROPERTIES
 from vision.model.classifier import input_side, load_safely, load_teacher
@@ -95,14 +95,14 @@ def _lost_place(uri: str) -> Path | None:
     return place if place and not any(path.is_file() for path in place.rglob("*")) else None
 
 
-def find_teacher(teacher: str) -> tuple[keras.Model | None, pd.DataFrame | None]:
-    """Return the classifier that training.distillation.teacher names, in the registry or as a file, and its reference.
+def find_teachers(teachers: Sequence[str]) -> tuple[tuple[keras.Model, ...], list[pd.DataFrame]]:
+    """Return the classifiers that training.distillation.teacher names, in the registry or as files, and references.
 
-    Both are None for none; a file has no reference.
+    A file has no reference.
     """
-    if not teacher.startswith("models:/"):
-        return load_teacher(teacher), None
-    return load_model(teacher).classifier, load_reference(find_version(teacher))
+    registered = [teacher for teacher in teachers if teacher.startswith(REGISTERED)]
+    found = tuple(load_model(one).classifier if one in registered else load_teacher(one) for one in teachers)
+    return found, [load_reference(find_version(one)) for one in registered]
 
 
 def load_predictor(model: LoadedModel, uri: str, runtime: str) -> Predictor:

@@ -18,10 +18,9 @@ from stack.error_messages import talking_to_mlflow
 from stack.health import nearest
 from stack.local_stack import find_tracking_uri
 from stack.model_store import REFERENCE
-from stack.registry import CHAMPION, PREVIOUS, ModelError, RegisteredVersion, find_alias, find_version
+from stack.registry import CHAMPION, PREVIOUS, REGISTERED, ModelError, RegisteredVersion, find_alias, find_version
 from vision.data.reasons import class_option
 from vision.lifecycle.onnx_export import reason_to_skip
-from vision.model.weight_files import RANDOM
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,8 @@ def check_training(settings: Settings) -> None:
     """Raise UserError for what would end a training after minutes or hours; warn of what it would leave out."""
     check_room(settings.classifier, settings.state_folder)
     with _tracking_to(find_tracking_uri(settings.state_folder)):
-        check_teacher(settings.training.distillation.teacher, settings.dataset.class_names)
+        for teacher in settings.training.distillation.teachers:
+            check_teacher(teacher, settings.dataset.class_names)
         check_champion(settings.tracking.model_name, settings.dataset.class_names)
     if settings.onnx.enabled and (reason := reason_to_skip(settings.onnx)):
         logger.warning("this training will write no ONNX files: %s", reason)
@@ -56,9 +56,7 @@ def check_room(classifier: ClassifierSettings, state: Path) -> None:
 def check_teacher(teacher: str, class_names: Sequence[str]) -> None:
     """Raise UserError where training.distillation.teacher cannot teach these classes."""
     setting = f"training.distillation.teacher {teacher}"
-    if teacher == RANDOM:
-        return
-    if not teacher.startswith("models:/"):
+    if not teacher.startswith(REGISTERED):
         if not zipfile.is_zipfile(teacher):
             state = "is not a .keras file" if os.path.exists(teacher) else "does not exist"
             raise UserError(f"{setting} {state}; name a .keras file, models:/NAME/VERSION, or none")

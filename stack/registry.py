@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 PROMOTED_AT, PREVIOUS = "promoted_at", "previous_champion"
+REGISTERED = "models:/"  # begins the URI of a version
 STAGES = {CHAMPION: "production", CHALLENGER: "staging"}  # of ZenML's model versions
 LOCK = "champion.lock"  # in the state folder
 
@@ -73,7 +74,7 @@ def champion_of(name: str) -> RegisteredVersion:
 
 def find_version(uri: str) -> RegisteredVersion:
     """Return the registered version that models:/NAME/VERSION means. Raises ModelError for any other URI."""
-    name, _, version = uri.removeprefix("models:/").partition("/")
+    name, _, version = uri.removeprefix(REGISTERED).partition("/")
     with talking_to_mlflow():
         try:
             return RegisteredVersion.of(MlflowClient().get_model_version(name, version))

@@ -13,7 +13,7 @@ from configs.errors import UserError
 from configs.loading import flatten
 from configs.settings import Settings
 from materializers.report_materializer import ReportMaterializer
-from stack.model_store import find_teacher
+from stack.model_store import find_teachers
 from stack.run_log import log_report, measured, report_folder
 from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet
@@ -29,8 +29,8 @@ def search_settings(
     whole = Settings(**settings)
     folder = whole.state_folder
     with measured():
-        teacher, _ = find_teacher(whole.training.distillation.teacher)
-        data = SearchData(prepared, balance.weights, teacher)
+        teachers, _ = find_teachers(whole.training.distillation.teachers)
+        data = SearchData(prepared, balance.weights, teachers)
         report = search(data, whole, SearchPlaces(folder / "tuning", folder / "features"), nested_run)
     log_report(report, "tuning")
     best = report_folder(str(whole.tracking.reports_folder)) / "best.yaml"

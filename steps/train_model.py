@@ -11,7 +11,7 @@ from zenml import step
 from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
-from stack.model_store import find_teacher
+from stack.model_store import find_teachers
 from stack.run_log import EpochLog, log_report, measured, run_checkpoint
 from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet
@@ -48,8 +48,8 @@ def train_model(
     A training that was stopped resumes from its last epoch, and its earlier epochs go to this run too.
     The reference says what the model learned from, for the comparison with later faces.
     """
-    teacher, learnt_before = find_teacher(training.distillation.teacher)
-    data = TrainingData(prepared, balance.weights[training.class_weights], teacher)
+    teachers, learnt_before = find_teachers(training.distillation.teachers)
+    data = TrainingData(prepared, balance.weights[training.class_weights], teachers)
     recipe = Recipe(classifier, augmentation, training, seed)
     paths = TrainingPaths(run_checkpoint(checkpoints_folder), Path(features_folder), Path(unfinished_folder))
     epochs = EpochLog()
@@ -61,6 +61,6 @@ def train_model(
     mlflow.log_metric("temperature", temperature)
     mlflow.set_tags({"weights_sha256": weights_hash(classifier.weights), "precision": history.precision})
     reference = reference_table(prepared, probabilities)
-    if learnt_before is not None:
-        reference = add_taught(reference, learnt_before)
+    for earlier in learnt_before:
+        reference = add_taught(reference, earlier)
     return calibrated, history, reference

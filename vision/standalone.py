@@ -75,7 +75,7 @@ def train_faces(
     weights = SCHEMES[settings.training.class_weights](count_classes(faces), settings.balance)
     class_weights = dict(zip(faces.class_names, weights.tolist(), strict=True))
     return train_classifier(
-        TrainingData(faces, class_weights, load_teacher(settings.training.distillation.teacher)),
+        TrainingData(faces, class_weights, tuple(map(load_teacher, settings.training.distillation.teachers))),
         Recipe(settings.classifier, settings.augmentation, settings.training, settings.seed),
         TrainingPaths(folder / CLASSIFIER, folder / "features", states),
         hook,

@@ -91,6 +91,15 @@ def test_weights_and_teacher_are_full_paths_where_they_are_files_and_else_names(
     assert settings.training.distillation.teacher == "models:/a/1"
 
 
+def test_of_several_teachers_the_files_are_full_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.keras").touch()
+
+    settings = load_settings([], {"training": {"distillation": {"teacher": ["own.keras", "models:/a/1"]}}})
+
+    assert settings.training.distillation.teachers == (str(tmp_path / "own.keras"), "models:/a/1")
+
+
 def test_a_store_behind_a_link_keeps_one_name_and_a_data_set_its_suffix(tmp_path: Path) -> None:
     (tmp_path / "blob").touch()
     os.symlink(tmp_path / "blob", tmp_path / "link.zip")

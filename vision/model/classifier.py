@@ -104,9 +104,9 @@ def load_classifier(file: Path, setting: str) -> keras.Model:
         ) from error
 
 
-def load_teacher(teacher: str) -> keras.Model | None:
-    """Return the classifier in the .keras file that a setting names, or None for none."""
-    return None if teacher == RANDOM else load_classifier(Path(teacher), "training.distillation.teacher")
+def load_teacher(teacher: str) -> keras.Model:
+    """Return the classifier in the .keras file that a setting names."""
+    return load_classifier(Path(teacher), "training.distillation.teacher")
 
 
 def settle_batch_norm(classifier: keras.Model, images: np.ndarray[Any, Any]) -> None:

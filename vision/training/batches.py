@@ -96,6 +96,11 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self.ahead = ReadAhead(self.faces.images if features is None else features.reshape(-1, *features.shape[2:]))
         self.draw_order()
 
+    @property
+    def steps(self) -> int:
+        """The batches of an epoch."""
+        return len(self)
+
     def __len__(self) -> int:
         whole = len(self.rows) // self.batch_size
         return whole if self.shuffle is not None and whole else math.ceil(len(self.rows) / self.batch_size)

@@ -68,12 +68,23 @@ class MovingAverage(_WithState, keras.callbacks.SwapEMAWeights):  # type: ignore
 
     changing = ("_ema_weights_in_model",)  # or in the optimizer, and the weights themselves in the model
 
+    def _backend_swap_variables(self, optimizer: Any) -> None:
+        if keras.backend.backend() != "jax":
+            super()._backend_swap_variables(optimizer)
+            return
+        # arrays of JAX never change, so they change places where they are; Keras copies each to the host and back
+        averages = optimizer._model_variables_moving_average
+        for variable, average in zip(optimizer._trainable_variables, averages, strict=True):
+            held = variable.value
+            variable.assign(average.value)
+            average.assign(held)
+
 
 class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps the best epoch of all phases on disk, reports each epoch with the time that is left.
 
     `learner` is the network that is trained, `kept` another one for the best epoch's weights. `phase` is the name of
-    the phase that is trained. `total` is the epochs of all phases.
+    the phase that is trained. `total` is the epochs of all phases. Between two writes pass at least `pause` seconds.
     """
 
     def __init__(
@@ -82,6 +93,7 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.learner, self.kept, self.monitor, self.total = learner, kept, monitor, total
         self.checkpoint, self.hook = checkpoint, hook
+        self.pause, self.written, self.unwritten = 0.0, -math.inf, False
         self.finished = FinishedEpochs([], [], 0)
         self.phase = ""
         self.progress: Any = None
@@ -111,9 +123,14 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         metrics["seconds"] = time.monotonic() - self.epoch_started
         self.record(metrics, left=metrics["seconds"] * (self.params["epochs"] - epoch - 1))
 
+    def on_train_end(self, logs: Any = None) -> None:
+        self.save_checkpoint()
+
     def save_checkpoint(self) -> None:
-        """Write the best epoch; at no time is there half a checkpoint under its name."""
-        write_file(self.checkpoint, self.kept.save)
+        """Write the best epoch if it is not on disk; at no time is there half a checkpoint under its name."""
+        if self.unwritten:
+            write_file(self.checkpoint, self.kept.save)
+            self.written, self.unwritten = time.monotonic(), False
 
     def record(self, metrics: dict[str, float], left: float) -> None:
         """Note a finished epoch, keep it if it is the best, and say how it went; `left` is seconds of this phase."""
@@ -125,6 +142,8 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         best = before.best == 0 or self._is_better(metrics, before.metrics[before.best - 1])
         if best:
             self.kept.set_weights(self.learner.get_weights())
+            self.unwritten = True
+        if time.monotonic() - self.written >= self.pause:
             self.save_checkpoint()
         self.finished = FinishedEpochs(
             [*before.metrics, metrics], [*before.phases, self.phase], number if best else before.best
@@ -162,7 +181,7 @@ class RandomParts:
 
 
 class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
-    """Writes the state of a training after every epoch of a phase; must be the last callback of all.
+    """Writes the state of a training after an epoch of a phase, as often as the best epoch; the last callback of all.
 
     `phase` is the phase's position, `resumable` are the callbacks with a state. Where `resumed` is the progress of that
     phase, the phase is first brought to it.
@@ -175,7 +194,7 @@ class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.folder, self.phase, self.best, self.random = folder, phase, best, random
         self.resumable = {type(callback).__name__: callback for callback in resumable}
-        self.resumed = resumed
+        self.resumed, self.written = resumed, -math.inf
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Bring model, optimizer, callbacks and batches to where the phase was; the others are reset by now."""
@@ -189,6 +208,8 @@ class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         ended = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if not ended and time.monotonic() - self.written < self.best.pause:
+            return
         progress = Progress(
             finished=self.best.finished,
             phase=self.phase,
@@ -198,6 +219,7 @@ class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
             random=self.random.state(ended),
         )
         self.folder.write(progress, self.model, self.best.kept)
+        self.written = time.monotonic()
 
 
 def schedule_callbacks(settings: TrainingSettings, phase: PhaseSettings) -> list[Any]:

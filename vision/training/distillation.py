@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,23 +19,28 @@ FACES_IN_MEMORY = 8192  # while the teacher sees them
 BATCH = 256
 
 
-def soften(teacher: keras.Model, faces: FaceSet, temperature: float) -> np.ndarray[Any, Any]:
-    """Return the teacher's (training faces, classes) float32 probabilities at a temperature.
+def soften(teachers: Sequence[keras.Model], faces: FaceSet, temperature: float) -> np.ndarray[Any, Any]:
+    """Return the mean of the teachers' (training faces, classes) float32 probabilities at a temperature.
 
-    Each is the average over a face and its mirror image. Raises UserError where the teacher knows other classes.
+    Each is the average over a face and its mirror image. Raises UserError where a teacher knows other classes.
     """
     classes = len(faces.class_names)
-    if teacher.output_shape[-1] != classes:
-        raise UserError(
-            f"training.distillation.teacher gives {teacher.output_shape[-1]} classes, the faces have {classes}; "
-            "name a teacher that was trained on the same classes"
-        )
-    network = keras.Model(teacher.input, teacher.get_layer("head_logits").output)
+    for teacher in teachers:
+        if teacher.output_shape[-1] != classes:
+            raise UserError(
+                f"training.distillation.teacher gives {teacher.output_shape[-1]} classes, the faces have {classes}; "
+                "name a teacher that was trained on the same classes"
+            )
+    networks = [keras.Model(teacher.input, teacher.get_layer("head_logits").output) for teacher in teachers]
     rows = faces.rows(TRAIN)
-    logger.info("distillation: predicting %d training faces with the teacher", len(rows))
+    logger.info("distillation: predicting %d training faces with %d teachers", len(rows), len(networks))
     softened = []
     for block in np.array_split(rows, math.ceil(len(rows) / FACES_IN_MEMORY)):
         images = faces.images[block]
-        views = [predict(network, view, BATCH) for view in (images, images[:, :, ::-1])]
-        softened.append(np.mean([softmax(view / temperature, axis=1) for view in views], axis=0))
+        answers = [
+            softmax(predict(network, view, BATCH) / temperature, axis=1)
+            for network in networks
+            for view in (images, images[:, :, ::-1])
+        ]
+        softened.append(np.mean(answers, axis=0))
     return np.concatenate(softened)

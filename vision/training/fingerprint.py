@@ -24,7 +24,7 @@ def fingerprint_training(data: TrainingData, recipe: Recipe) -> dict[str, str]:
     return {
         "data": hash_facts([data.faces.fingerprint, order]),
         "settings": hash_facts(settings),
-        "teacher": "none" if data.teacher is None else _hash_weights(data.teacher),
+        "teacher": " ".join(map(_hash_weights, data.teachers)) or "none",
         "code": hash_computation(),
     }
 

@@ -17,6 +17,7 @@ from vision.training.distillation import soften
 from vision.training.feature_cache import Features, FeatureStore, Views, cache_features, split_classifier
 from vision.training.losses import TargetLoss, build_loss
 from vision.training.recipe import Recipe, TrainingData
+from vision.training.resident import ResidentBatches, can_reside, resident_train_function
 
 OFF = dict.fromkeys(AUGMENTATIONS, 0)
 SETTLING_FACES = 256  # from which the statistics of inserted batch normalisation come
@@ -31,6 +32,14 @@ class AugmentedClassifier(keras.Model):  # type: ignore[misc]
     def __init__(self, classifier: keras.Model, augmentation: Layers, loss: TargetLoss) -> None:
         super().__init__()
         self.classifier, self.augmentation, self.target_loss = classifier, augmentation, loss
+        self.resident: ResidentBatches | None = None
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Let `fit` take many steps in one call where the faces are on the device."""
+        if self.resident is None:
+            super().make_train_function(force)
+        else:
+            self.train_function = resident_train_function(self, self.resident)
 
     def build(self, input_shape: Any = None) -> None:
         """There is nothing to build: the classifier is built, and augmentation has no weights."""
@@ -64,7 +73,7 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Learner:
-    """A network, its loss, and what it learns from; `softened` is what the teacher says, (training faces, classes)."""
+    """A network, its loss, and what it learns from; `softened` is what the teachers say, (training faces, classes)."""
 
     data: TrainingData
     recipe: Recipe
@@ -82,14 +91,22 @@ class Learner:
         augmentation, views = self.recipe.augmentation, self.recipe.training.cached_views
         cut = split_classifier(self.network) if views else None
         if not cut:
-            return self._fitting(self.network, augmentation, None)
+            training = self.recipe.training
+            resident = can_reside(self.data.faces.images, training.batch_size, training.devices)
+            return self._fitting(self.network, augmentation, None, resident)
         beginning, rest = cut
         seen = Views(augmentation, self.recipe.classifier.crop_size, self.recipe.seed, views)
         features = cache_features(beginning, self.data.faces, seen, store)
         only_mixup = augmentation.model_copy(update=OFF | {"mixup": augmentation.mixup})
         return self._fitting(rest, only_mixup, features)
 
-    def _fitting(self, network: keras.Model, augmentation: AugmentationSettings, features: Features | None) -> Fitting:
+    def _fitting(
+        self,
+        network: keras.Model,
+        augmentation: AugmentationSettings,
+        features: Features | None,
+        resident: bool = False,
+    ) -> Fitting:
         faces, recipe = self.data.faces, self.recipe
         layers = build_augmentation(augmentation, faces.images.shape[1], recipe.classifier.crop_size, recipe.seed)
         weights = np.array([self.data.class_weights[name] for name in faces.class_names])
@@ -97,18 +114,18 @@ class Learner:
         of_training, of_validation = (features.training, features.validation) if features else (None, None)
         taught = Examples(faces, TRAIN, of_training, self.softened)
         validated = Examples(faces, VALIDATION, of_validation)
-        size = recipe.training.batch_size
-        return Fitting(
-            AugmentedClassifier(network, layers, self.loss),
-            FaceBatches(taught, size, self.shuffle, balance.get(recipe.training.imbalance)),
-            FaceBatches(validated, size),
-        )
+        size, balanced = recipe.training.batch_size, balance.get(recipe.training.imbalance)
+        model = AugmentedClassifier(network, layers, self.loss)
+        if resident:
+            model.resident = ResidentBatches(taught, size, self.shuffle, balanced)
+        training = model.resident or FaceBatches(taught, size, self.shuffle, balanced)
+        return Fitting(model, training, FaceBatches(validated, size))
 
 
 def build_learner(data: TrainingData, recipe: Recipe) -> Learner:
-    """Build the network, with the weights that the settings name, and ask the teacher, if any, for all its answers.
+    """Build the network, with the weights that the settings name, and ask the teachers, if any, for all their answers.
 
-    Raises UserError where the weights cannot be loaded or the teacher knows other classes.
+    Raises UserError where the weights cannot be loaded or a teacher knows other classes.
     """
     faces, training = data.faces, recipe.training
     dtype = BFLOAT16 if recipe.precision == "bfloat16" else FLOAT32
@@ -118,7 +135,7 @@ def build_learner(data: TrainingData, recipe: Recipe) -> Learner:
     if weights != RANDOM and not is_classifier_file(weights):
         rows = np.random.default_rng(recipe.seed).permutation(faces.rows(TRAIN))[:SETTLING_FACES]
         settle_batch_norm(network, faces.images[np.sort(rows)])
-    softened = None if data.teacher is None else soften(data.teacher, faces, training.distillation.temperature)
+    softened = soften(data.teachers, faces, training.distillation.temperature) if data.teachers else None
     loss = build_loss(training, count_classes(faces))
     return Learner(data, recipe, network, loss, softened, np.random.default_rng(recipe.seed))
 

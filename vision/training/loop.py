@@ -27,6 +27,8 @@ from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 
 logger = logging.getLogger(__name__)
 
+PAUSE = 30.0  # seconds between two writes where an epoch takes less than a second
+
 
 @dataclass(frozen=True)
 class TrainingRun:
@@ -96,6 +98,7 @@ def _take_over(run: TrainingRun, kept: StateFolder, progress: Progress) -> None:
     best, finished = run.best, progress.finished
     best.finished = finished
     load_variables(kept.best(finished.best), best.kept.weights)
+    best.unwritten = True
     best.save_checkpoint()
     restore_seeds(layer_seeds([run.learner.network]), progress.random)
     run.learner.shuffle.bit_generator.state = progress.random.shuffle
@@ -123,7 +126,12 @@ def train_phase(run: TrainingRun, position: int) -> None:
     logger.info("phase %s: %d epochs, %s trainable (%.1fM weights)", phase.name, phase.epochs, parts, trained)
     fitting = learner.for_phase(run.store)
     run.best.phase = phase.name
-    compile_model(fitting.model, build_optimizer(settings, phase, len(fitting.training)))
+    run.best.pause = PAUSE if fitting.model.resident else 0.0
+    compile_model(fitting.model, build_optimizer(settings, phase, fitting.training.steps))
+    if fitting.model.resident:  # `fit` would build what is not built from a batch of faces, which it does not see
+        fitting.model.test_on_batch(*fitting.validation[0])
+        for layer in fitting.model.augmentation:
+            layer.built = True
     fitting.model.fit(
         fitting.training,
         validation_data=fitting.validation,
@@ -143,7 +151,7 @@ def _phase_callbacks(run: TrainingRun, position: int, fitting: Fitting, within: 
     scheduled = schedule_callbacks(settings, settings.phases[position])
     callbacks: list[object] = [*averages, run.best, *scheduled]
     first = run.resumed.phase + run.resumed.phase_ended if run.resumed else 0
-    if position == first:
+    if position == first and not fitting.model.resident:  # a call of many steps returns before they are done
         done = within.epoch if within else 0
         plan = plan_training(learner.network, learner.recipe, learner.data.faces, position, done)
         callbacks.append(TellDuration(plan))
@@ -173,7 +181,10 @@ def _naming_the_checkpoint(run: TrainingRun) -> Iterator[None]:
     """Say of whatever ends a training early which epoch is kept, and where."""
     best = run.best
     try:
-        yield
+        try:
+            yield
+        finally:
+            best.save_checkpoint()
     except KeyboardInterrupt as interrupt:
         epochs = len(best.finished.metrics)
         stopped = f"training was stopped after {epochs} of {best.total} epochs"

@@ -13,11 +13,11 @@ from vision.training.devices import resolve_precision
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Prepared faces, a weight for each class name, and for distillation a classifier with a layer head_logits."""
+    """Prepared faces, a weight for each class name, and for distillation classifiers with a layer head_logits."""
 
     faces: FaceSet
     class_weights: Mapping[str, float]
-    teacher: keras.Model | None = None
+    teachers: tuple[keras.Model, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,11 @@ class SearchPlaces:
 
 @dataclass(frozen=True)
 class SearchData:
-    """What each trial learns from: prepared faces, the class weights of each scheme, and perhaps a teacher."""
+    """What each trial learns from: prepared faces, the class weights of each scheme, and perhaps teachers."""
 
     faces: FaceSet
     class_weights: Mapping[str, Mapping[str, float]]
-    teacher: keras.Model | None = None
+    teachers: tuple[keras.Model, ...] = ()
 
 
 def search_settings(data: SearchData, settings: Settings, places: SearchPlaces, log_trial: TrialLog) -> TuningReport:
@@ -149,7 +149,7 @@ def _train_trial(
         checkpoint = places.folder / trial.study.study_name / "best.keras"
         try:
             train_classifier(
-                TrainingData(data.faces, data.class_weights[training.class_weights], data.teacher),
+                TrainingData(data.faces, data.class_weights[training.class_weights], data.teachers),
                 Recipe(tried.classifier, tried.augmentation, training, tried.seed),
                 TrainingPaths(checkpoint, places.features),
                 hook,

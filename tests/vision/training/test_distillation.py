@@ -22,12 +22,20 @@ def teacher_of(settings: Settings, biases: list[float]) -> keras.Model:
 def test_a_teachers_answers_are_probabilities_at_the_temperature(prepared: FaceSet, toy_settings: Settings) -> None:
     teacher = teacher_of(toy_settings, [0, 0, 0, 0, 0, 2, 0])
 
-    softened = soften(teacher, prepared, temperature=2.0)
+    softened = soften([teacher], prepared, temperature=2.0)
 
     assert softened.shape == (len(prepared.rows(TRAIN)), 7)
     np.testing.assert_allclose(softened[:, 5], np.e / (np.e + 6), rtol=1e-5)
 
 
+def test_several_teachers_teach_the_mean_of_their_probabilities(prepared: FaceSet, toy_settings: Settings) -> None:
+    teachers = [teacher_of(toy_settings, [0, 0, 0, 0, 0, 2, 0]), teacher_of(toy_settings, [0] * 7)]
+
+    softened = soften(teachers, prepared, temperature=2.0)
+
+    np.testing.assert_allclose(softened[:, 5], (np.e / (np.e + 6) + 1 / 7) / 2, rtol=1e-5)
+
+
 def test_a_teacher_of_other_classes_is_refused(prepared: FaceSet, toy_settings: Settings) -> None:
     with pytest.raises(UserError, match="teacher gives 5 classes, the faces have 7"):
-        soften(teacher_of(toy_settings, [0.0] * 5), prepared, temperature=1.0)
+        soften([teacher_of(toy_settings, [0.0] * 5)], prepared, temperature=1.0)

@@ -194,7 +194,7 @@ def test_a_student_learns_from_its_teacher(prepared: FaceSet, toy_settings: Sett
     paths = TrainingPaths(tmp_path / "b.keras", tmp_path / "features")
     rows = prepared.rows(TRAIN)
 
-    student, _ = train_classifier(TrainingData(prepared, EVEN, teacher), recipe, paths)
+    student, _ = train_classifier(TrainingData(prepared, EVEN, (teacher,)), recipe, paths)
 
     answers = predict(student, prepared.images[rows], 32).argmax(axis=1)
     assert (answers == 5).mean() > (prepared.labels[rows] == 5).mean() + 0.1
