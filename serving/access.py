@@ -24,6 +24,7 @@ POLICY = (
 )
 HEADERS = {
     "content-security-policy": POLICY,
+    "cache-control": "no-cache",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",

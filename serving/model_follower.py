@@ -86,8 +86,6 @@ class ModelFollower:
         assert self.models is not None
         try:
             model = self.models.load(number)
-        except LookupFailedError:
-            raise
         except UserError as error:
             self._note_trouble(alias, number, str(error))
             return

@@ -45,7 +45,6 @@ def run_server(app: FastAPI, listening: socket.socket, settings: ServingSettings
         log_config=None,
         access_log=False,
         server_header=False,
-        date_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(2 * settings.timeout_seconds) + 1,

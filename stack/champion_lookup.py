@@ -70,7 +70,7 @@ def open_lookup(uri: str) -> ChampionLookup:
         return ServerLookup(uri)
     raise UserError(
         f"MLFLOW_TRACKING_URI {shown_address(uri)} is neither an SQLite file nor a server, and --serve reads no other "
-        "store; put `mlflow server` before it, or unset it and serve a bundle with --serving.bundle"
+        "store; put an MLflow server before it, or unset it and serve a bundle with --serving.bundle"
     )
 
 

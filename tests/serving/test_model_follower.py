@@ -89,6 +89,14 @@ def test_a_champion_that_cannot_be_loaded_leaves_the_old_one_and_alerts_once(
     assert (figure(running, "model_failures_total") or 0) >= 1
 
 
+def test_a_champion_whose_files_are_gone_alerts_too(follow: Callable[..., Running], registry: Registry) -> None:
+    running = follow()
+    registry.aliases["champion"] = "9"
+    running.service.follower.look()
+
+    assert (version(running), figure(running, "registry_up"), len(running.alerts)) == ("3", 1, 1)
+
+
 def test_a_broken_champion_answers_once_it_is_whole(
     follow: Callable[..., Running], registry: Registry, other: bytes
 ) -> None:

@@ -140,5 +140,5 @@ def test_a_server_that_does_not_answer_is_named_without_a_login() -> None:
 
 
 def test_another_kind_of_store_is_refused_with_the_way_out() -> None:
-    with pytest.raises(UserError, match="mlflow server"):
+    with pytest.raises(UserError, match="MLflow server"):
         open_lookup("postgresql://host/mlflow")
