@@ -42,7 +42,7 @@ from vision.inference.summary import (
     summarize,
     write_report,
 )
-from vision.model.runtimes import Predictor
+from vision.model.onnx_runtime import Predictor
 
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)

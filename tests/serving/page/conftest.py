@@ -56,7 +56,7 @@ def open_page(browser: Any, stub: Stub, opened: Opened) -> Iterator[Callable[...
     """Return a function that opens the page at a tab; a script's error or a policy's refusal fails the test."""
     contexts = []
 
-    def open_it(tab: str = "photo", width: int = 1100, **options: Any) -> Any:
+    def open_it(tab: str = "photo", width: int = 1100, address: str = "", **options: Any) -> Any:
         context = browser.new_context(viewport={"width": width, "height": 800}, accept_downloads=True, **options)
         contexts.append(context)
         context.set_default_timeout(20_000)
@@ -64,7 +64,7 @@ def open_page(browser: Any, stub: Stub, opened: Opened) -> Iterator[Callable[...
         page.on("request", lambda request: opened.requests.append(request.url))
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         page.on("console", lambda message: note(message, opened))
-        page.goto(f"{stub.address}/#{tab}")
+        page.goto(f"{address or stub.address}/#{tab}")
         return page
 
     yield open_it
