@@ -10,10 +10,10 @@ DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
 BENCHMARKS := loading growth streaming training_speed throughput overhead inference imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare doctor test coverage faults fuzz load bench check docs audit ui tidy clean lock
+.PHONY: help setup train compare doctor serve test test-serving coverage faults fuzz load bench check docs audit ui tidy clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv and install the locked dependencies
 
@@ -28,6 +28,9 @@ $(INSTALLED):
 train: setup ## train on data/, or on drawn faces if that is empty (ARGS="--dataset.path PATH")
 	@$(RUN) run.py --pipeline training $(ARGS) || { code=$$?; [ $$code -eq 3 ] || exit $$code; echo "(exit code 3: held; see docs/lifecycle.md)"; }
 
+serve: setup ## answer pictures over HTTP with the champion, and show a page for it (ARGS="--serving.port 8001")
+	@$(RUN) run.py --serve $(ARGS)
+
 compare: setup ## champion, challenger and the last runs as a table
 	@$(RUN) run.py --compare $(ARGS)
 
@@ -37,6 +40,9 @@ doctor: setup ## look over this machine and say what to fix
 test: setup ## run the tests, two at a time, then those of durations (no network needed; ARGS="tests/vision -k VGG")
 	$(RUN) -m pytest $(ARGS)
 	$(if $(ARGS),,$(RUN) -m pytest -n 0 -m duration $(DURATIONS))
+
+test-serving: setup ## start the service for real, swap its model under load and fuzz it (under five minutes)
+	$(RUN) -m pytest -n 0 -m serving tests/serving tests/stack $(ARGS)
 
 coverage: setup ## run the tests, and print which lines they miss
 	$(RUN) -m pytest --cov --cov-report=term $(ARGS)

@@ -99,8 +99,9 @@ def scenes_by_kind(images: Sequence[Array]) -> dict[str, list[Scene]]:
 
 def measure(options: Namespace) -> Table:
     """Measure every detector."""
+    from vision.data.decoding import resize_face
     from vision.data.face_detection import crop_face
-    from vision.data.ingestion import ingest_faces, resize_face
+    from vision.data.ingestion import ingest_faces
     from vision.data.preprocessing import preprocess_faces
     from vision.model.classifier import load_safely, predict
 

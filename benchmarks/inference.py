@@ -64,7 +64,8 @@ def fer_python() -> str:
 def measure_ours(options: Namespace) -> dict[str, float]:
     """Classify the faces in this process, as fer_peer.py does."""
     from vision.model.classifier import load_safely
-    from vision.model.runtimes import keras_predictor, onnx_predictor
+    from vision.model.onnx_runtime import onnx_predictor
+    from vision.model.runtimes import keras_predictor
 
     with np.load(options.faces) as stored:
         images, labels = stored["images"][: options.limit], stored["labels"][: options.limit]

@@ -52,10 +52,11 @@ def without_secrets(text: str) -> str:
     return without_login(text)
 
 
-def without_alerts(settings: Settings) -> Settings:
-    """Return the settings with nobody to alert, so that what runs keep of them has no webhook and no command."""
+def without_secret_settings(settings: Settings) -> Settings:
+    """Return the settings with nobody to alert and without a token, so that what runs keep of them has no secret."""
     nobody = settings.alerts.model_copy(update={"command": (), "webhook": type(settings.alerts.webhook)("")})
-    return settings.model_copy(update={"alerts": nobody})
+    nothing = settings.serving.model_copy(update={"host": "127.0.0.1", "token": type(settings.serving.token)("")})
+    return settings.model_copy(update={"alerts": nobody, "serving": nothing})
 
 
 def ending(pipeline: str, exit_code: int, lines: Mapping[str, str]) -> Event | None:

@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from commands.alerts import without_alerts
+from commands.alerts import without_secret_settings
 from commands.command_line import Command
 from commands.console import print_lines, quiet
 from commands.dataset import load_with_dataset
@@ -17,7 +17,7 @@ def run(command: Command, folder: Path) -> Outcome:
     from stack.error_messages import explained
 
     with explained({"bare": folder}):
-        settings = without_alerts(load_with_dataset(command, falls_back_to_demo=False))
+        settings = without_secret_settings(load_with_dataset(command, falls_back_to_demo=False))
         return train(folder, settings, command.debug)
 
 

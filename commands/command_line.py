@@ -33,6 +33,7 @@ class Command:
     tidy: bool = False
     yes: bool = False
     relocate: bool = False
+    serve: bool = False
     format: str = FORMATS[0]
     debug: bool = False
     given: dict[str, Any] = field(default_factory=dict)
@@ -45,6 +46,8 @@ class Command:
     @property
     def subject(self) -> str:
         """What an alert calls the run."""
+        if self.serve:
+            return "serving"
         return "reproduction" if self.reproduce else "bare" if self.bare else self.pipeline or "none"
 
 
@@ -100,6 +103,7 @@ def _make_parser() -> Parser:
     add("--tidy", action="store_true", help="show what of the state folder can be deleted without loss")
     add("--yes", action="store_true", help="of --tidy: delete it")
     add("--relocate", action="store_true", help="tell a copied or moved state folder where it is")
+    add("--serve", action="store_true", help="answer pictures over HTTP with the champion, and show a page for it")
     add("--format", choices=FORMATS, default=FORMATS[0], help="of --compare")
     add("--debug", action="store_true", help="show stack traces and the libraries' own messages")
     return parser

@@ -4,7 +4,7 @@ import signal
 import sys
 import traceback
 
-from commands import alerts, bare, compare, doctor, relocate, reproduce, run_pipeline, tidy
+from commands import alerts, bare, compare, doctor, relocate, reproduce, run_pipeline, serve, tidy
 from commands.command_line import Command, check_names, parse_words
 from commands.console import secure_output
 from configs.errors import STOPPED_BY_USER, UNEXPECTED, UserError
@@ -26,6 +26,8 @@ def dispatch(command: Command) -> Outcome:
         return tidy.run(command)
     if command.relocate:
         return relocate.run(command)
+    if command.serve:
+        return serve.run(command)
     if command.bare:
         return bare.run(command, command.bare)
     if command.reproduce:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from commands.alerts import without_alerts
+from commands.alerts import without_secret_settings
 from commands.command_line import Command
 from commands.console import quiet
 from commands.dataset import find_files
@@ -25,6 +25,6 @@ def run(command: Command, run_id: str) -> Outcome:
     check_place(here.state_folder)
     uri = find_tracking_uri(here.state_folder)
     former = reproduction.recall(run_id, here.tracking.experiment_name, uri)
-    settings = without_alerts(find_files(reproduction.rebuild(former, command.given)))
+    settings = without_secret_settings(find_files(reproduction.rebuild(former, command.given)))
     job = Job("reproduction", lambda: partial(reproduction.train_again, former), {reproduction.REPRODUCES: run_id})
     return run_on_stack(job, settings, command.debug)

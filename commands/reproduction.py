@@ -28,7 +28,7 @@ from vision.model.weight_files import weights_hash
 logger = logging.getLogger(__name__)
 
 REPRODUCES = "reproduces"  # tag that names the former run
-OF_THIS_MACHINE = {"state_folder", "tracking", "alerts"}  # where things are, and who is alerted
+OF_THIS_MACHINE = {"state_folder", "tracking", "serving", "alerts"}  # where things are, and who is told of them
 COMPARED = ("test/", "test_clean/", "test_tta/", "test_class/", "best_", "temperature")  # what training decides
 SHOWN = ("test/accuracy", "test/macro_f1", "test/negative_log_likelihood", "best_val_accuracy", "temperature")
 THINGS = {

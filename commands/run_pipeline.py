@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from commands.alerts import without_alerts
+from commands.alerts import without_secret_settings
 from commands.command_line import Command
 from commands.console import print_lines, quiet
 from commands.dataset import load_with_dataset
@@ -42,7 +42,7 @@ def run(command: Command) -> Outcome:
         settings = load_settings(command.config, command.given)
     check_inputs(chosen, settings)
     job = Job(name, lambda: _run_of(chosen.module))
-    return run_on_stack(job, without_alerts(settings), command.debug)
+    return run_on_stack(job, without_secret_settings(settings), command.debug)
 
 
 def check_inputs(pipeline: Pipeline, settings: Settings) -> None:

@@ -47,12 +47,11 @@ class StrictLoader(yaml.SafeLoader):
 def load_settings(overlays: Sequence[Path], given: Mapping[str, Any]) -> Settings:
     """Merge, from weak to strong, the pipelines' YAML files, `overlays`, the environment and `given`.
 
-    Each pipeline's file holds what the others do not, so that their order does not matter. `given` is the command
-    line as a nested dictionary. Relative paths start at the working directory; in the project's own YAML files, at
-    the project. Raises UserError that names each wrong key, its value
-    and what is allowed.
+    Each of them, and serving.yaml, holds what the others do not, so that their order does not matter. `given` is the
+    command line as a nested dictionary. Relative paths start at the working directory; in the project's own YAML
+    files, at the project. Raises UserError that names each wrong key, its value and what is allowed.
     """
-    own = [_read_yaml(FOLDER / f"{name}.yaml") for name in PIPELINES]
+    own = [_read_yaml(FOLDER / f"{name}.yaml") for name in (*PIPELINES, "serving")]
     values = merge(*own, read_given(overlays, given))
     for name in values:
         if name.startswith("_"):  # pydantic-settings would take it for an option of its own
@@ -190,8 +189,8 @@ def _describe(problem: Any) -> str:
     """Say what is wrong with one setting: the key, the value and what is allowed."""
     location, value = problem["loc"], _shown(problem["input"])
     key = _shown(".".join(str(part) for part in location))[1:-1]
-    if location[:1] == ("alerts",):
-        value = "…"  # an address or a command may contain a secret
+    if location[:1] == ("alerts",) or location in (("serving",), ("serving", "token")):
+        value = "…"  # an address, a command or a token may be a secret
     if problem["type"] == "missing":
         return f"{key}: missing, and it has no default"
     if problem["type"] == "extra_forbidden":

@@ -21,7 +21,8 @@ from stack.registry import ModelError, RegisteredVersion, find_version
 from vision.files.hashes import hash_file
 from vision.lifecycle.drift import PROPERTIES
 from vision.model.classifier import input_side, load_safely, load_teacher
-from vision.model.runtimes import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor
+from vision.model.onnx_runtime import ONNX_FILES, Predictor, onnx_predictor
+from vision.model.runtimes import KERAS, keras_predictor
 
 SERVED_WITH = ("tensorflow", "keras", "numpy")  # named, because finding out takes MLflow a minute
 REFERENCE = "reference/reference.parquet"  # artifact of the version's run

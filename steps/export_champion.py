@@ -24,6 +24,7 @@ from vision.lifecycle.bundles import (
     write_bundle,
     write_json,
 )
+from vision.model.runtimes import keras_predictor
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def export_champion(
             exported_at=registry.now(),
             temperature=run.data.metrics["temperature"],
             tags=dict(champion.tags),
-            probe=probe(model.classifier).tolist(),
+            probe=probe(keras_predictor(model.classifier)).tolist(),
         )
         write_bundle(path, folder, about)
         read_bundle(path, Path(again), max_bytes)

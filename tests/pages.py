@@ -19,8 +19,9 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTHON = ".venv/bin/python"
 MAKE_IS_RUN = {"train": ["--pipeline", "training"], "compare": ["--compare"], "doctor": ["--doctor"],
-               "tidy": ["--tidy"]}  # fmt: skip
-KINDS = ("help", "doctor", "compare", "bare", "reproduce", "tidy", "relocate")  # of commands that run no pipeline
+               "tidy": ["--tidy"], "serve": ["--serve"]}  # fmt: skip
+# of commands that run no pipeline
+KINDS = ("help", "doctor", "compare", "bare", "reproduce", "tidy", "relocate", "serve")
 
 
 @dataclass(frozen=True)

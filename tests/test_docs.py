@@ -77,13 +77,13 @@ def test_each_make_target_is_there(clone: Path) -> None:
 
 
 def test_make_help_and_run_help_print_what_the_pages_name_in_passing(clone: Path) -> None:
-    targets = re.findall(r"^  make (\w+)", called("make", "help", cwd=clone), re.MULTILINE)
+    targets = re.findall(r"^  make ([\w-]+)", called("make", "help", cwd=clone), re.MULTILINE)
     options = re.findall(r"--[\w.]+", called(sys.executable, "run.py", "--help", cwd=clone))
     sections = set(Settings.model_fields)
     for page in PAGES:
         text = FENCE.sub("", page.read_text(encoding="utf-8"))
         for span in re.findall(r"`([^`\n]+)`", text):
-            assert set(re.findall(r"^make (\w+)", span)) <= set(targets), f"{page.name}: {span}"
+            assert set(re.findall(r"^make ([\w-]+)", span)) <= set(targets), f"{page.name}: {span}"
             assert set(re.findall(r"(?<!\S)--[\w.]+", span)) <= {*options, "--pipeline"}, f"{page.name}: {span}"
             setting = re.match(r"(\w+)\.[a-z_.]+(?=$|:)", span)
             if setting and setting[1] in sections and not span.endswith((".yaml", ".html", ".json", ".keras")):

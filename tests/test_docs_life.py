@@ -31,6 +31,7 @@ ELSEWHERE = {
     "help": "tests/test_run.py",
     "tidy": "tests/stack/test_disk_space.py",
     "relocate": "tests/stack/test_relocation.py",
+    "serve": "tests/serving/test_process.py",
 }
 
 

@@ -296,7 +296,7 @@ def test_a_wrong_webhook_is_named_but_not_shown() -> None:
 def test_what_runs_keep_of_the_settings_holds_neither_webhook_nor_command() -> None:
     settings = load_settings([], {"alerts": {"webhook": "https://host/hush", "command": ["tell", "hush"]}})
 
-    kept = alerts.without_alerts(settings)
+    kept = alerts.without_secret_settings(settings)
 
     assert "hush" not in repr(kept) + json.dumps(kept.model_dump(mode="json"))
     assert settings.alerts.webhook.get_secret_value() == "https://host/hush"

@@ -33,14 +33,15 @@ Window = tuple[int, int, int]  # left, top and side; it may reach beyond the pic
 def search_windows(picture: Array, settings: DetectionSettings) -> Array:
     """Return faces as rows of centre x, centre y, side and score, of the whole picture and of overlapping tiles.
 
-    `picture` is uint8, (height, width, 3) RGB or (height, width) grey levels. A face in two windows has two rows.
+    `picture` is uint8, (height, width, 3) RGB or (height, width) grey levels. A face in two windows has two rows;
+    some are smaller than `min_face_pixels`.
     """
     height, width = picture.shape[:2]
     windows = plan_windows(height, width, settings.min_face_pixels)
     faces = np.concatenate([_search(picture, window, settings.blazeface.min_score) for window in windows])
     faces[:, 1] -= RAISED * faces[:, 2]
     faces[:, 2] *= SIDE_FACTOR
-    return np.asarray(faces[faces[:, 2] >= settings.min_face_pixels])
+    return np.asarray(faces)
 
 
 def plan_windows(height: int, width: int, min_face_pixels: int) -> Iterator[Window]:

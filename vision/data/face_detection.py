@@ -1,6 +1,7 @@
 """Detection: the table of detectors, the boxes of a picture's faces, and the squares that are cut out."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -22,26 +23,42 @@ DETECTORS: dict[str, Callable[[Array, DetectionSettings], Array]] = {
 }
 
 
-def find_faces(picture: Array, settings: DetectionSettings) -> Array:
-    """Return the boxes of the faces in a uint8 picture, from left to right.
+@dataclass(frozen=True)
+class FoundFaces:
+    """The faces of a picture, from left to right.
 
-    The picture is (height, width, 3) RGB or (height, width) grey levels. Boxes are (n, 4) int64: x, y, width and
-    height in the picture's own pixels, squares inside the picture. Raises UserError where the detector's file is
-    missing or altered.
+    `boxes` is (n, 4) int64: x, y, width and height in the picture's own pixels, squares inside the picture. `scores`
+    are (n,), how sure the detector is, in its own measure. `too_small` counts those under `min_face_pixels`.
+    """
+
+    boxes: Array
+    scores: Array
+    too_small: int
+
+
+def find_faces(picture: Array, settings: DetectionSettings) -> Array:
+    """Return the boxes that `search_faces` finds."""
+    return search_faces(picture, settings).boxes
+
+
+def search_faces(picture: Array, settings: DetectionSettings) -> FoundFaces:
+    """Find the faces in a uint8 picture, (height, width, 3) RGB or (height, width) grey levels.
+
+    Raises UserError where the detector's file is missing or altered.
     """
     height, width = picture.shape[:2]
     scale = min(1.0, settings.detection_side / max(height, width))
     found = DETECTORS[settings.detector](_shrink(picture, scale), settings)
-    kept: list[Array] = []  # rows of centre x, centre y, side, how sure
-    for face in sorted(found, key=lambda face: (-face[3], *face[:3])):
-        if not any(_same(face, other) for other in kept):
-            kept.append(face)
+    large = found[:, 2] >= settings.min_face_pixels
+    kept = _without_repetition(found[large], [])
+    small = _without_repetition(found[~large], kept)
     boxes = []
-    for x, y, side in (face[:3] / scale for face in kept):
+    for x, y, side, score in (face / [scale, scale, scale, 1] for face in kept):
         side = min(round(side), height, width)
         left, top = np.clip([round(x - side / 2), round(y - side / 2)], 0, [width - side, height - side])
-        boxes.append((left, top, side, side))
-    return np.array(sorted(boxes), dtype=np.int64).reshape(-1, 4)
+        boxes.append((left, top, side, side, score))
+    rows = np.array(sorted(boxes), dtype=np.float64).reshape(-1, 5)
+    return FoundFaces(rows[:, :4].astype(np.int64), rows[:, 4], len(small))
 
 
 def check_detector(settings: DetectionSettings) -> None:
@@ -66,6 +83,15 @@ def crop_face(gray: Array, box: Array, margin: float) -> Array:
     rows = np.clip(np.arange(top, top + side), 0, gray.shape[0] - 1)
     columns = np.clip(np.arange(left, left + side), 0, gray.shape[1] - 1)
     return np.asarray(gray[np.ix_(rows, columns)])
+
+
+def _without_repetition(found: Array, known: list[Array]) -> list[Array]:
+    """Return the surest row of each face that is not among the known ones: centre x, centre y, side, how sure."""
+    kept: list[Array] = []
+    for face in sorted(found, key=lambda face: (-face[3], *face[:3])):
+        if not any(_same(face, other) for other in (*known, *kept)):
+            kept.append(face)
+    return kept
 
 
 def _same(face: Array, other: Array) -> bool:

@@ -5,21 +5,20 @@ import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import cv2
 import imagehash
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from configs.errors import UserError
 from configs.settings import DatasetSettings, DetectionSettings
+from vision.data.decoding import decode_image, measure_levels, resize_face
 from vision.data.face_detection import NO_FACE, check_detector, cut_largest_face
 from vision.data.faces import TABLE_COLUMNS, FaceSet, store_images
-from vision.data.grey_levels import GUESSED, WhiteLevels, blend_alpha, check_colour_bits, is_deep, scale_levels
-from vision.data.image_formats import open_image
+from vision.data.grey_levels import GUESSED, WhiteLevels
 from vision.data.raw_faces import Box, RawFace
 from vision.data.readers import open_dataset
 from vision.data.treatment import PLAIN, Treatment, TreatmentCounts
@@ -32,19 +31,6 @@ CHUNK_BYTES = 32_000_000  # fewer faces where their files are large, which limit
 SOURCE_CHARACTERS, LABEL_CHARACTERS, ERROR_CHARACTERS = 1000, 100, 300  # in the table; a name may be as long as a file
 PIXELS_SHOWN = 60  # characters of an error about a list of pixels
 SMALL_SET = 2000  # below this many faces, starting worker processes takes longer than they save
-Image.MAX_IMAGE_PIXELS = None  # settings say what is too large, and Pillow's warning cannot be silenced in a thread
-
-
-class DecodedImage(NamedTuple):
-    """A picture of 8 bits a channel, and what became of it: the original's mode, the level that is white, blending.
-
-    `white` is 0 where the original had 8 bits.
-    """
-
-    image: Image.Image
-    mode: str
-    white: float = 0.0
-    blended: bool = False
 
 
 class DecodedFace(NamedTuple):
@@ -185,29 +171,6 @@ def cut_box(pixels: np.ndarray[Any, Any], box: Box) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(part)
 
 
-def decode_image(
-    payload: bytes, max_pixels: int, section: str = "dataset", whites: WhiteLevels = GUESSED
-) -> DecodedImage:
-    """Return an encoded image, upright, of 8 bits a channel and without transparency.
-
-    Raises ValueError for what is not an image and for more than `max_pixels`, which are not decoded, and Pillow's
-    errors for damaged images. `section` names the settings that hold the limit.
-    """
-    if not payload:
-        raise ValueError("the file is empty (0 bytes)")
-    with open_image(payload) as image:
-        if image.width * image.height > max_pixels:
-            raise ValueError(f"{image.width}x{image.height} pixels, more than {section}.max_pixels {max_pixels}")
-        mode, raw_mode = image.mode, str(image.tile[0].args) if image.tile else ""
-        upright = ImageOps.exif_transpose(image)
-        if is_deep(mode):
-            scaled, white = scale_levels(upright, whites)
-            return DecodedImage(scaled, mode, white)
-        check_colour_bits(mode, raw_mode, upright)
-        shown, blended = blend_alpha(upright)
-        return DecodedImage(shown, mode, blended=blended)
-
-
 def _parse_pixels(text: str, max_pixels: int) -> np.ndarray[Any, Any]:
     values = text.split()
     side = int(len(values) ** 0.5)
@@ -233,21 +196,3 @@ def describe_face(pixels: np.ndarray[Any, Any]) -> dict[str, Any]:
         "exact_hash": hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32],
         "perceptual_hash": str(imagehash.phash(Image.fromarray(pixels))),
     }
-
-
-def measure_levels(pixels: np.ndarray[Any, Any]) -> dict[str, float]:
-    """Return mean, standard_deviation and sharpness (variance of the Laplacian) of (height, width) uint8 levels."""
-    mean, deviation = cv2.meanStdDev(pixels)
-    return {
-        "mean": float(mean[0, 0]),
-        "standard_deviation": float(deviation[0, 0]),
-        "sharpness": float(cv2.Laplacian(pixels, cv2.CV_64F).var()),
-    }
-
-
-def resize_face(pixels: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
-    """Return (side, side) uint8; area averaging for shrinking, cubic interpolation for enlarging."""
-    if pixels.shape == (side, side):
-        return pixels
-    method = cv2.INTER_AREA if max(pixels.shape) > side else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(pixels, (side, side), interpolation=method))

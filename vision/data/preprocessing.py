@@ -12,10 +12,10 @@ from sklearn.model_selection import train_test_split
 from configs.errors import InvalidDataError
 from configs.settings import PreprocessingSettings
 from vision.data import plots
+from vision.data.decoding import resize_face
 from vision.data.duplicates import audit_copies
 from vision.data.face_detection import NO_FACE
 from vision.data.faces import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, FaceSet, store_images
-from vision.data.ingestion import resize_face
 from vision.reporting.reports import Report
 
 logger = logging.getLogger(__name__)

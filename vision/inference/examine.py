@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from configs.settings import InferenceSettings
-from vision.data.face_detection import NO_FACE, crop_face, find_faces
-from vision.data.ingestion import decode_image, measure_levels, resize_face
+from vision.data.decoding import decode_image
+from vision.data.face_detection import NO_FACE
 from vision.files.image_kinds import has_several_pictures
+from vision.inference.face_cuts import Faces, cut_faces, no_faces, whole_picture
 from vision.inference.inputs import Payload, Pictures, RawPicture
 from vision.inference.overlay import fit_picture
 
@@ -22,21 +23,6 @@ Array = np.ndarray[Any, Any]
 
 CROPS_AT_ONCE, BYTES_AT_ONCE = 64, 4_000_000  # for a thread; starting one for each crop would cost more than it saves
 REASON_CHARACTERS = 300
-
-
-@dataclass(frozen=True)
-class Faces:
-    """The n faces of a picture.
-
-    `boxes` is (n, 4) int64: x, y, width and height in the picture's pixels. `images` is (n, side, side) uint8, as the
-    model takes them. `sizes` are the shorter sides of the crops in pixels, `levels` the brightness, contrast and
-    sharpness of each face.
-    """
-
-    boxes: Array
-    images: Array
-    sizes: tuple[int, ...] = ()
-    levels: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,21 +80,12 @@ def examine_picture(raw: RawPicture, settings: InferenceSettings, side: int, kee
     """Decode a picture and cut its faces out, resized to `side` pixels; `keep` its pixels for annotation."""
     try:
         image = _decode(raw.payload, settings)
-        gray = np.asarray(image.convert("L"))
-        if settings.detect:
-            boxes = find_faces(np.asarray(image.convert("RGB")), settings)
-            crops = [crop_face(gray, box, settings.margin) for box in boxes]
-        else:
-            boxes, crops = np.array([[0, 0, gray.shape[1], gray.shape[0]]]), [gray]
-        images = [resize_face(crop, side) for crop in crops]
-        picture, scale = fit_picture(np.asarray(image.convert("RGB"))) if keep and images else (None, 1.0)
+        faces = cut_faces(image, settings, side) if settings.detect else whole_picture(image, side)
+        picture, scale = fit_picture(np.asarray(image.convert("RGB"))) if keep and len(faces) else (None, 1.0)
     except Exception as error:  # noqa: BLE001 - a decoder may raise anything for a hostile picture; its row says what
         reason = f"{type(error).__name__}: {error}"[:REASON_CHARACTERS].encode("utf-8", "backslashreplace").decode()
-        return Examined(raw.source, reason, Faces(np.empty((0, 4), dtype=np.int64), _stack([], side)))
-    sizes = tuple(min(crop.shape) for crop in crops)
-    levels = tuple(tuple(measure_levels(face).values()) for face in images)
-    faces = Faces(boxes, _stack(images, side), sizes, levels)
-    return Examined(raw.source, "" if images else NO_FACE, faces, picture, scale)
+        return Examined(raw.source, reason, no_faces(side))
+    return Examined(raw.source, "" if len(faces) else NO_FACE, faces, picture, scale)
 
 
 def _bundles(pictures: Iterator[RawPicture], detect: bool) -> Iterator[list[RawPicture]]:
@@ -142,7 +119,3 @@ def _decode(payload: Payload, settings: InferenceSettings) -> Image.Image:
     if isinstance(payload, np.ndarray):
         return Image.fromarray(payload)
     return decode_image(payload, settings.max_pixels, "inference").image
-
-
-def _stack(images: Sequence[Array], side: int) -> Array:
-    return np.array(images, dtype=np.uint8).reshape(-1, side, side)

@@ -43,7 +43,7 @@ from vision.inference.summary import (
     write_report,
 )
 from vision.inference.timeline import TIMELINE_CSV, TIMELINE_PAGE, write_timeline
-from vision.model.runtimes import Predictor
+from vision.model.onnx_runtime import Predictor
 
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from vision.lifecycle.bundles import CARDS, LABELS, METRICS, MODEL, About, check
 from vision.lifecycle.model_card import card_page
 from vision.lifecycle.versions import Version
 from vision.model.classifier import load_safely
+from vision.model.runtimes import keras_predictor
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def verify_model(path: Path, folder: Path, about: About) -> ImportedModel:
         classifier = load_safely(folder / MODEL)
     except Exception as error:  # Keras, h5py and zipfile each raise their own
         raise UserError(f"bundle.path {path}: its model cannot be loaded: {error}") from error
-    check_probe(classifier, about, path)
+    check_probe(keras_predictor(classifier), about, path)
     class_names = read_json(folder / LABELS, list[ClassName])
     if len(class_names) != classifier.output_shape[-1]:
         raise UserError(

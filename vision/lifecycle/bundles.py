@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,8 +16,7 @@ from vision.files.archives import DAMAGED_ARCHIVE, UNPACKED, open_zip
 from vision.files.atomic import write_file
 from vision.files.hashes import hash_file
 from vision.files.paths import printable
-from vision.model.classifier import input_side, predict
-from vision.model.runtimes import ONNX_FILES
+from vision.model.onnx_runtime import ONNX_FILES, Predictor
 
 Array = np.ndarray[Any, Any]
 FORMAT = 1
@@ -32,6 +30,7 @@ OPTIONAL = tuple(ONNX_FILES.values())
 LARGE = (MODEL, REFERENCE, *OPTIONAL)
 SMALL_FILE_BYTES = 2_000_000  # of a file that is not in LARGE, and so is read into memory
 BLOCK = 1 << 20
+SETTING = "bundle.path"  # that names the file, where no other does
 AGREEMENT = 1e-3  # of probabilities; processors differ in the last digits of a sum
 
 
@@ -48,11 +47,11 @@ class About:
     probe: list[list[float]]
 
 
-def probe(classifier: keras.Model) -> Array:
+def probe(predictor: Predictor) -> Array:
     """Return the (7, classes) probabilities of seven drawn faces: the same model answers the same everywhere."""
     random = np.random.default_rng(0)
-    faces = [draw_face(expression, input_side(classifier), 0.0, random) for expression in EXPRESSIONS.values()]
-    return predict(classifier, np.stack(faces), len(faces))
+    faces = [draw_face(expression, predictor.side, 0.0, random) for expression in EXPRESSIONS.values()]
+    return predictor.predict(np.stack(faces), len(faces))
 
 
 def write_bundle(path: Path, folder: Path, about: About) -> None:
@@ -74,47 +73,48 @@ def _pack(folder: Path, path: Path) -> None:
             archive.write(folder / name, name)
 
 
-def read_bundle(path: Path, folder: Path, max_bytes: int) -> About:
+def read_bundle(path: Path, folder: Path, max_bytes: int, setting: str = SETTING) -> About:
     """Unpack a bundle into an empty folder and verify every file of it.
 
-    Raises UserError where a file is missing, unknown, altered or too large, and where `path` is not a bundle.
+    `setting` is the one that named the file. Raises UserError where a file is missing, unknown, altered or too large,
+    and where `path` is not a bundle.
     """
     try:
         with open_zip(path, len((*CONTENT, *OPTIONAL, CHECKSUMS)), "it is not a bundle of this pipeline") as archive:
-            _unpack(archive, path, folder, max_bytes)
+            _unpack(archive, f"{setting} {path}", folder, max_bytes)
     except DAMAGED_ARCHIVE as error:
         reason = printable(str(error))
-        raise UserError(f"bundle.path {path} is not a whole bundle: {reason}; export or download it again") from error
+        raise UserError(f"{setting} {path} is not a whole bundle: {reason}; export or download it again") from error
     except OSError as error:
-        raise UserError(f"bundle.path {path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{setting} {path} cannot be read: {error.strerror}") from error
     if (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace") != _checksums(folder):
-        raise UserError(f"bundle.path {path} was altered: its files do not have the sums in {CHECKSUMS}")
+        raise UserError(f"{setting} {path} was altered: its files do not have the sums in {CHECKSUMS}")
     try:
         about = TypeAdapter(About).validate_json((folder / ABOUT).read_bytes())
     except ValidationError as error:
-        raise UserError(f"bundle.path {path}: {ABOUT} is not what an export writes: {_first(error)}") from error
+        raise UserError(f"{setting} {path}: {ABOUT} is not what an export writes: {_first(error)}") from error
     if about.format != FORMAT:
-        raise UserError(f"bundle.path {path} has format {about.format}, this version reads format {FORMAT}")
+        raise UserError(f"{setting} {path} has format {about.format}, this version reads format {FORMAT}")
     return about
 
 
-def check_probe(classifier: keras.Model, about: About, path: Path) -> None:
+def check_probe(predictor: Predictor, about: About, path: Path, setting: str = SETTING) -> None:
     """Raise UserError where the model does not answer here as it did where it was exported."""
-    found, expected = probe(classifier), np.array(about.probe)
+    found, expected = probe(predictor), np.array(about.probe)
     if found.shape != expected.shape or not np.allclose(found, expected, atol=AGREEMENT):
-        raise UserError(f"bundle.path {path}: its model does not answer as it did where it was exported")
+        raise UserError(f"{setting} {path}: its model does not answer as it did where it was exported")
 
 
-def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) -> None:
+def _unpack(archive: zipfile.ZipFile, subject: str, folder: Path, max_bytes: int) -> None:
     members = archive.infolist()
     names = sorted(member.filename for member in members)
     if len({*names}) < len(names) or {*names} - {*OPTIONAL} != {*CONTENT, CHECKSUMS}:
         raise UserError(
-            f"bundle.path {path} is not a bundle of this pipeline: it holds "
+            f"{subject} is not a bundle of this pipeline: it holds "
             f"{printable(', '.join(names))[:200] or 'nothing'}, expected {', '.join((*CONTENT, CHECKSUMS))}"
         )
     if any(member.compress_type not in UNPACKED for member in members):
-        raise UserError(f"bundle.path {path} is packed by another method than an export uses; export it again")
+        raise UserError(f"{subject} is packed by another method than an export uses; export it again")
     left = max_bytes
     for name in names:
         allowed = max_bytes if name in LARGE else SMALL_FILE_BYTES
@@ -122,9 +122,9 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) 
             while block := source.read(BLOCK):
                 left, allowed = left - len(block), allowed - len(block)
                 if left < 0:
-                    raise UserError(f"bundle.path {path} unpacks to more than bundle.max_bytes {max_bytes}")
+                    raise UserError(f"{subject} unpacks to more than bundle.max_bytes {max_bytes}")
                 if allowed < 0:
-                    raise UserError(f"bundle.path {path}: {name} has more than {SMALL_FILE_BYTES} bytes")
+                    raise UserError(f"{subject}: {name} has more than {SMALL_FILE_BYTES} bytes")
                 target.write(block)
 
 

@@ -10,8 +10,8 @@ from scipy.stats import chi2_contingency, ks_2samp
 
 from configs.errors import UserError
 from configs.settings import MonitoringSettings
+from vision.data.decoding import measure_levels
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
-from vision.data.ingestion import measure_levels
 from vision.lifecycle import plots
 from vision.reporting.pages import render_page
 from vision.reporting.reports import Report

@@ -17,7 +17,8 @@ from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle import plots
 from vision.lifecycle.onnx_files import write_float32, write_int8
 from vision.model.classifier import input_side
-from vision.model.runtimes import KERAS, ONNX_FILES, Predictor, keras_predictor, onnx_predictor, time_predictions
+from vision.model.onnx_runtime import ONNX_FILES, Predictor, onnx_predictor
+from vision.model.runtimes import KERAS, keras_predictor, time_predictions
 from vision.reporting.reports import Report
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.vision.inference.toy_jobs import NAMES, encoded, inference_settings, run_job, table_of
 from vision.data.synthetic import EXPRESSIONS, draw_face
 from vision.inference import job
-from vision.model.runtimes import Predictor
+from vision.model.onnx_runtime import Predictor
 
 
 def test_every_picture_has_a_row_and_every_face_of_a_photo_its_own(

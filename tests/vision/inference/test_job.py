@@ -18,12 +18,13 @@ from configs.errors import UserError
 from configs.settings import InferenceSettings
 from tests.vision.inference.toy_jobs import MODEL, SIDE, TOY, inference_settings, predict_toy, run_job, table_of
 from vision.data import blazeface_detector
+from vision.data.face_detection import FoundFaces
 from vision.files import atomic
-from vision.inference import examine, job
+from vision.inference import face_cuts, job
 from vision.inference.inputs import RawPicture, open_pictures
 from vision.inference.job import job_folder, predict_pictures
 from vision.inference.summary import UsedModel
-from vision.model.runtimes import Predictor
+from vision.model.onnx_runtime import Predictor
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -53,10 +54,10 @@ def crash_at(write: int) -> Iterator[list[Path]]:
         path.write_bytes(content)
 
 
-def find_drawn_faces(picture: np.ndarray, settings: InferenceSettings) -> np.ndarray:
-    """Return the boxes of the faces that write_photos drew on its grey background."""
+def find_drawn_faces(picture: np.ndarray, settings: InferenceSettings) -> FoundFaces:
+    """Find the faces that write_photos drew on its grey background."""
     places = [(30 + 220 * place, 20, 160, 160) for place in (0, 1) if picture[100, 110 + 220 * place, 0] != 90]
-    return np.array(places, dtype=np.int64).reshape(-1, 4)
+    return FoundFaces(np.array(places, dtype=np.int64).reshape(-1, 4), np.ones(len(places)), 0)
 
 
 def test_a_job_that_stops_at_any_file_resumes_without_losing_or_repeating_a_picture(
@@ -66,7 +67,7 @@ def test_a_job_that_stops_at_any_file_resumes_without_losing_or_repeating_a_pict
     small_parts: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(examine, "find_faces", find_drawn_faces)  # searching takes longer than all the rest
+    monkeypatch.setattr(face_cuts, "search_faces", find_drawn_faces)  # searching takes longer than all the rest
     root = write_photos(tmp_path / "photos", 1, 2, 0, 1, 1)
     options = {"detect": True, "annotated_pictures": 3, "batch_size": 2}
     whole, whole_folder = run_job(inference_settings(root, tmp_path / "whole", **options))

@@ -15,7 +15,7 @@ from vision.inference import job
 from vision.inference.inputs import open_pictures
 from vision.inference.job import job_folder, predict_pictures
 from vision.inference.summary import InferenceReport, UsedModel
-from vision.model.runtimes import Predictor
+from vision.model.onnx_runtime import Predictor
 
 NAMES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 MODEL = UsedModel("3", NAMES, "hash of its file")

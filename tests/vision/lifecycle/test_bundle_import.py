@@ -8,6 +8,7 @@ import pytest
 from configs.errors import UserError
 from vision.lifecycle.bundle_import import is_imported, origin_tags, rewrite_card_page, verify_model
 from vision.lifecycle.bundles import CARDS, LABELS, METRICS, MODEL, About, probe
+from vision.model.runtimes import keras_predictor
 
 CLASSES = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
 
@@ -32,7 +33,7 @@ def classifier() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def answers(classifier: keras.Model) -> list[list[float]]:
-    found: list[list[float]] = probe(classifier).tolist()
+    found: list[list[float]] = probe(keras_predictor(classifier)).tolist()
     return found
 
 

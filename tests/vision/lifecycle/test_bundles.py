@@ -23,6 +23,7 @@ from vision.lifecycle.bundles import (
     write_bundle,
 )
 from vision.model.classifier import build_classifier, with_temperature
+from vision.model.runtimes import keras_predictor
 
 LIMIT = 500_000_000
 
@@ -41,7 +42,15 @@ def bundle(classifier: keras.Model, tmp_path_factory: pytest.TempPathFactory) ->
     classifier.save(folder / MODEL)
     for name in set(CONTENT) - {MODEL, ABOUT}:
         (folder / name).write_text(json.dumps([name]), encoding="utf-8")
-    about = About(1, "emotions", "3", "2026-01-01T00:00:00+00:00", 1.5, {"dataset": "x"}, probe(classifier).tolist())
+    about = About(
+        1,
+        "emotions",
+        "3",
+        "2026-01-01T00:00:00+00:00",
+        1.5,
+        {"dataset": "x"},
+        probe(keras_predictor(classifier)).tolist(),
+    )
     path = tmp_path_factory.mktemp("bundle") / "champion.zip"
     write_bundle(path, folder, about)
     return path
@@ -75,7 +84,7 @@ def test_a_bundle_comes_back_whole_and_its_model_answers_as_before(
 
     assert (about.name, about.version, about.temperature) == ("emotions", "3", 1.5)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted((*CONTENT, CHECKSUMS))
-    check_probe(keras.saving.load_model(tmp_path / "out" / MODEL, safe_mode=True), about, bundle)
+    check_probe(keras_predictor(keras.saving.load_model(tmp_path / "out" / MODEL, safe_mode=True)), about, bundle)
     assert not list(bundle.parent.glob("*unfinished*"))
 
 
@@ -218,7 +227,7 @@ def test_a_model_that_answers_differently_is_refused(bundle: Path, classifier: k
     other = keras.models.clone_model(classifier)
 
     with pytest.raises(UserError, match="does not answer as it did"):
-        check_probe(other, about, bundle)
+        check_probe(keras_predictor(other), about, bundle)
 
 
 def test_a_disk_that_cannot_be_written_leaves_the_old_bundle(bundle: Path, tmp_path: Path) -> None:
@@ -233,5 +242,5 @@ def test_the_probe_of_a_real_classifier_is_repeatable(small_settings: Settings) 
     narrow = small_settings.classifier.model_copy(update={"width": 0.0625})
     model = with_temperature(build_classifier(narrow, 32, 7), 1.3)
 
-    assert probe(model).shape == (7, 7)
-    assert (probe(model) == probe(model)).all()
+    assert probe(keras_predictor(model)).shape == (7, 7)
+    assert (probe(keras_predictor(model)) == probe(keras_predictor(model))).all()

@@ -19,7 +19,7 @@ from vision.lifecycle.onnx_export import (
 )
 from vision.lifecycle.onnx_files import write_float32, write_int8
 from vision.model.classifier import build_classifier, predict, with_temperature
-from vision.model.runtimes import ONNX_FILES, onnx_predictor
+from vision.model.onnx_runtime import ONNX_FILES, onnx_predictor
 
 pytest.importorskip("onnxruntime")
 SIDE = 32

@@ -6,7 +6,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.settings import Settings
-from vision.data.ingestion import resize_face
+from vision.data.decoding import resize_face
 from vision.model.classifier import build_classifier, predict, set_trainable, settle_batch_norm, with_temperature
 
 

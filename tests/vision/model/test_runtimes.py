@@ -10,7 +10,8 @@ from configs.errors import UserError
 from configs.settings import InferenceSettings
 from vision.lifecycle.onnx_files import write_float32
 from vision.model.classifier import predict
-from vision.model.runtimes import KERAS, ONNX_FILES, keras_predictor, onnx_predictor
+from vision.model.onnx_runtime import ONNX_FILES, onnx_predictor
+from vision.model.runtimes import KERAS, keras_predictor
 
 
 def toy(side: int = 8, classes: int = 7) -> keras.Model:
@@ -61,6 +62,7 @@ def test_a_file_of_another_model_is_refused(side: int, classes: int, file: Path)
 def test_without_onnx_runtime_the_message_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
     with pytest.raises(UserError, match=r"run `\.venv/bin/pip install onnxruntime`"):

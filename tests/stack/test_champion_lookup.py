@@ -1,0 +1,144 @@
+"""The registry as the service reads it equals what MLflow's own client says, of a file and of a server."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+
+from configs.errors import UserError
+from stack.champion_lookup import ChampionLookup, LookupFailedError, open_lookup
+
+NAME = "emotions"
+
+
+def register(uri: str, folder: Path) -> None:
+    """Log and register two versions as a training does, one of them the champion."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("served", f"{folder}" if uri.startswith("sqlite") else None)
+    client.create_registered_model(NAME)
+    for number in ("1", "2"):
+        run = client.create_run(experiment)
+        client.log_metric(run.info.run_id, "test/accuracy", float(number) / 10)
+        client.log_metric(run.info.run_id, "system/cpu", 5.0)
+        client.log_text(run.info.run_id, f"onnx {number}", "onnx/model.onnx")
+        client.log_text(run.info.run_id, "metadata: {class_names: [a, b]}", "model/MLmodel")
+        source = f"{run.info.artifact_uri}/model"
+        version = client.create_model_version(NAME, source, run.info.run_id, tags={"promoted_at": number})
+        assert str(version.version) == number
+    client.set_registered_model_alias(NAME, "champion", "2")
+
+
+def check_equals_mlflow(lookup: ChampionLookup) -> None:
+    number = lookup.find_alias(NAME, "champion")
+    assert number == "2"
+    found = lookup.find_version(NAME, number)
+    assert found.tags == {"promoted_at": "2"}
+    assert lookup.metrics(found.run_id) == {"test/accuracy": 0.2}
+    assert lookup.read(found.run_place, "onnx/model.onnx", 1000) == b"onnx 2"
+    assert lookup.read(found.model_place, "MLmodel", 1000) == b"metadata: {class_names: [a, b]}"
+    assert lookup.read(found.run_place, "onnx/model.int8.onnx", 1000) is None
+    with pytest.raises(LookupFailedError, match=r"more than 3 bytes"):
+        lookup.read(found.run_place, "onnx/model.onnx", 3)
+    assert lookup.find_alias(NAME, "challenger") is None
+    assert lookup.find_alias("others", "champion") is None
+    with pytest.raises(LookupFailedError):
+        lookup.find_version(NAME, "9")
+
+
+@pytest.mark.serving
+def test_an_sqlite_file_is_read_as_mlflow_reads_it(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    register(uri, tmp_path / "artifacts")
+
+    lookup = open_lookup(uri)
+
+    check_equals_mlflow(lookup)
+    assert lookup.page(NAME, "2") is None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path / 'server.db'}",
+        "--artifacts-destination",
+        str(tmp_path / "a"),
+    ]
+    line = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        *store,
+    ]
+    with (tmp_path / "log.txt").open("w") as log:
+        started = subprocess.Popen(line, stdout=log, stderr=log, cwd=tmp_path)
+        try:
+            uri, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+            while True:
+                with suppress(requests.RequestException):
+                    if requests.get(f"{uri}/health", timeout=2).ok:
+                        break
+                assert time.monotonic() < deadline, (tmp_path / "log.txt").read_text()
+                time.sleep(0.3)
+            yield uri
+        finally:
+            started.terminate()
+            started.wait(30)
+
+
+@pytest.mark.serving
+def test_a_server_is_read_as_mlflow_reads_it(server: str, tmp_path: Path) -> None:
+    register(server, tmp_path)
+
+    lookup = open_lookup(server)
+
+    check_equals_mlflow(lookup)
+    assert lookup.page(NAME, "2") == f"{server}/#/models/emotions/versions/2"
+
+
+def test_a_store_that_is_not_there_yet_has_no_champion_and_is_not_made(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+
+    assert open_lookup(f"sqlite:///{file}").find_alias(NAME, "champion") is None
+    assert not file.exists()
+
+
+def test_a_damaged_store_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    file.write_bytes(b"not a database" * 100)
+
+    with pytest.raises(LookupFailedError, match=r"mlflow\.db"):
+        open_lookup(f"sqlite:///{file}").find_alias(NAME, "champion")
+
+
+def test_a_server_that_does_not_answer_is_named_without_a_login() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    with pytest.raises(LookupFailedError, match=f"http://127.0.0.1:{port}") as raised:
+        open_lookup(f"http://someone:secret@127.0.0.1:{port}").find_alias(NAME, "champion")
+    assert "secret" not in str(raised.value)
+
+
+def test_another_kind_of_store_is_refused_with_the_way_out() -> None:
+    with pytest.raises(UserError, match="mlflow server"):
+        open_lookup("postgresql://host/mlflow")
