@@ -106,7 +106,7 @@ def follow_table(table: Path, interval: float, settings: InferenceSettings, clas
     probabilities = np.concatenate([np.empty((0, len(class_names))), *smoothed])
     names = np.array([*class_names, UNCERTAIN])
     sure = probabilities.max(axis=1, initial=0) >= settings.confidence_threshold
-    labels = names[np.where(sure, probabilities.argmax(axis=1), -1)] if len(probabilities) else []
+    labels: list[str] = names[np.where(sure, probabilities.argmax(axis=1), -1)].tolist() if len(probabilities) else []
     without_face = int((errors == NO_FACE).sum())
     return Timeline(
         interval=interval,
@@ -117,7 +117,7 @@ def follow_table(table: Path, interval: float, settings: InferenceSettings, clas
         numbers=np.concatenate([np.empty(0, dtype=np.int64), *numbers]),
         boxes=values[faces, 1:5].astype(np.int64),
         probabilities=probabilities,
-        emotions=tuple(str(label) for label in labels),
+        emotions=tuple(labels),
     )
 
 
