@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed-$(word 1,$(shell cksum < requirements.lock))
 STORE := $(if $(MLFLOW_TRACKING_URI),$(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/.state/mlflow/mlflow.db)
 PORT ?= 5000
 DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
-BENCHMARKS := loading growth streaming training_speed throughput overhead inference imbalance time_to_accuracy
+BENCHMARKS := loading growth streaming training_speed throughput overhead inference serving imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train compare doctor serve test test-serving coverage faults fuzz load bench check docs audit ui tidy clean lock

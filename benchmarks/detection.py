@@ -34,7 +34,10 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector made of the scenes: each one's box of the pasted face or None, other boxes, milliseconds."""
+    """What a detector made of the scenes: other boxes, milliseconds, and each one's box of the pasted face or None.
+
+    A box is x, y, width, height and the turn that makes the face upright.
+    """
 
     boxes: list[Array | None]
     more: int
@@ -48,16 +51,17 @@ class Found:
 
 def find_pasted(scenes: Sequence[Scene], settings: DetectionSettings) -> Found:
     """Search each scene; a box belongs to the pasted face if each centre lies in the other square."""
-    from vision.data.face_detection import check_detector, find_faces
+    from vision.data.face_detection import check_detector, search_faces
 
     check_detector(settings)
     boxes, more, milliseconds = [], 0, []
     for scene in scenes:
         started = time.perf_counter()
-        found = find_faces(scene.picture, settings)
+        faces = search_faces(scene.picture, settings)
         milliseconds.append(1000 * (time.perf_counter() - started))
+        found = np.column_stack([faces.boxes, faces.turns])
         x, y, side = scene.square
-        apart = np.abs(found[:, :2] + found[:, 2:] / 2 - [x + side / 2, y + side / 2]).max(axis=1)
+        apart = np.abs(found[:, :2] + found[:, 2:4] / 2 - [x + side / 2, y + side / 2]).max(axis=1)
         fits = np.flatnonzero(apart < np.minimum(found[:, 2], side) / 2)
         boxes.append(found[fits[0]] if len(fits) else None)
         more += len(found) - min(1, len(fits))
@@ -69,7 +73,7 @@ def measure_frame(scenes: Sequence[Scene], found: Found) -> tuple[float, float, 
     lies = []
     for scene, box in zip(scenes, found.boxes, strict=True):
         if box is not None:
-            (x, y, side), middle = scene.square, box[:2] + box[2:] / 2
+            (x, y, side), middle = scene.square, box[:2] + box[2:4] / 2
             lies.append((side / box[2], *(([x + side / 2, y + side / 2] - middle) / box[2])))
     factor, right, below = np.median(lies, axis=0).tolist() if lies else (np.nan,) * 3
     return factor, right, below
@@ -124,7 +128,10 @@ def measure(options: Namespace) -> Table:
             cut = [(number, box) for number, box in enumerate(found.boxes) if box is not None]
             seen = [number for number, _ in cut]
             side = images[0].shape[0]
-            crops = [resize_face(crop_face(scenes[number].grey(), box, detection.margin), side) for number, box in cut]
+            crops = [
+                resize_face(crop_face(scenes[number].grey(), box[:4], detection.margin, box[4]), side)
+                for number, box in cut
+            ]
             scored = accuracy_of(classify, crops, labels[seen])
             pasted = accuracy_of(classify, [images[number] for number in seen], labels[seen])
             rows.append((f"{name}, {kind}", *_figures(found), f"{scored:.1%}", f"{pasted:.1%}"))

@@ -305,6 +305,12 @@ class DetectionSettings(Section):
         return self.model_dump(mode="json", include=DetectionSettings.model_fields.keys() - others)
 
 
+class FaceTrackingSettings(Section):
+    min_overlap: Annotated[float, Field(gt=0.0, le=1.0)]
+    max_gap_seconds: Annotated[float, Field(ge=0.0, le=3600.0)]
+    smoothing_seconds: Annotated[float, Field(ge=0.0, le=3600.0)]
+
+
 class InferenceSettings(DetectionSettings):
     input: str
     output: Path
@@ -312,6 +318,7 @@ class InferenceSettings(DetectionSettings):
     runtime: Literal["keras", "onnx", "onnx_int8"]
     detect: bool
     frames_per_second: Annotated[float, Field(gt=0.0, le=1000.0)]
+    tracking: FaceTrackingSettings
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     workers: Annotated[int, Field(ge=1, le=256)]
     confidence_threshold: Share

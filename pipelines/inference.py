@@ -30,6 +30,9 @@ def summarize(finished: object) -> dict[str, str]:
         passed_over["left out"] = report.left_out
     if report.several:
         passed_over["first picture only"] = f"of {report.several} files, which hold several"
+    timeline = {}
+    if report.tracks is not None:
+        timeline["timeline"] = f"{folder / 'timeline.html'} ({report.tracks} faces followed)"
     return {
         "model": output(finished, "predict_pictures", "model_uri"),
         "pictures": f"{report.pictures} ({report.unreadable} unreadable, {report.without_face} without a face)",
@@ -37,4 +40,5 @@ def summarize(finished: object) -> dict[str, str]:
         "faces": f"{report.faces} ({report.uncertain} uncertain)",
         "predictions": str(folder / "predictions.parquet"),
         "summary": str(folder / "summary.html"),
+        **timeline,
     }

@@ -26,12 +26,15 @@ MAX_RATIO = 2.0  # between the side of a window and that of the tiles that are s
 
 # From BlazeFace's box, brow to chin, to the square that FER2013 shows: measured by benchmarks/detection.py
 SIDE_FACTOR, RAISED = 1.2, 0.095
+# Degrees that a face may lean before it is turned back: half of FER2013's own lean by 6 or more, a tenth by 20 or more
+LEVEL = 10.0
+BOX, EYES_AND_MOUTH = [0, 1, 2, 3], [4, 5, 6, 7, 10, 11]  # of the 16 numbers of an anchor
 
 Window = tuple[int, int, int]  # left, top and side; it may reach beyond the picture
 
 
 def search_windows(picture: Array, settings: DetectionSettings) -> Array:
-    """Return faces as rows of centre x, centre y, side and score, of the whole picture and of overlapping tiles.
+    """Return faces as rows of centre x and y, side, score and turn, of the whole picture and of overlapping tiles.
 
     `picture` is uint8, (height, width, 3) RGB or (height, width) grey levels. A face in two windows has two rows;
     some are smaller than `min_face_pixels`.
@@ -39,7 +42,8 @@ def search_windows(picture: Array, settings: DetectionSettings) -> Array:
     height, width = picture.shape[:2]
     windows = plan_windows(height, width, settings.min_face_pixels)
     faces = np.concatenate([_search(picture, window, settings.blazeface.min_score) for window in windows])
-    faces[:, 1] -= RAISED * faces[:, 2]
+    turns = np.radians(faces[:, 4])
+    faces[:, :2] += RAISED * faces[:, 2:3] * np.column_stack([np.sin(turns), -np.cos(turns)])
     faces[:, 2] *= SIDE_FACTOR
     return np.asarray(faces)
 
@@ -69,12 +73,13 @@ def _starts(length: int, side: int, overlap: float) -> list[int]:
 
 
 def _search(picture: Array, window: Window, min_score: float) -> Array:
-    """Search a window; return BlazeFace's boxes as rows of centre x, centre y, side and score."""
+    """Search a window; return BlazeFace's boxes as rows of centre x and y, side, score and turn."""
     left, top, side = window
     outputs = _network().run(None, {"input": letterbox(picture, window)[None]})
     boxes, scores = decode(outputs[0][0], outputs[1][0, :, 0], min_score)
     found = average_overlapping(boxes, scores)
-    return np.column_stack([found[:, :2] * side + [left, top], found[:, 2:4].max(axis=1) * side, found[:, 4]])
+    centres, sides = found[:, :2] * side + [left, top], found[:, 2:4].max(axis=1) * side
+    return np.column_stack([centres, sides, found[:, -1], measure_turns(found[:, 4:-1])])
 
 
 def letterbox(picture: Array, window: Window) -> Array:
@@ -92,31 +97,45 @@ def letterbox(picture: Array, window: Window) -> Array:
 
 
 def decode(regressors: Array, logits: Array, min_score: float) -> tuple[Array, Array]:
-    """Return (n, 4) boxes of centre, width and height as shares of the window, and (n,) scores of at least min_score.
+    """Return (n, 10) rows and the (n,) scores, of at least min_score, of what is found in a window.
 
-    `regressors` is (896, 16), whose first four are the box in pixels from its anchor, and `logits` is (896,).
+    A row is the box's centre, width and height, then the eye on the left, the one on the right and the mouth, x and y
+    each, as shares of the window. `regressors` is (896, 16) of pixels from the anchor, and `logits` is (896,).
     """
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -100, 100)))
     sure = scores >= min_score
-    boxes = regressors[sure, :4].astype(np.float64) / INPUT_SIDE
-    boxes[:, :2] += anchors()[sure]
-    return boxes, scores[sure]
+    rows = regressors[sure][:, BOX + EYES_AND_MOUTH].astype(np.float64) / INPUT_SIDE
+    rows[:, :2] += anchors()[sure]
+    rows[:, 4:] += np.tile(anchors()[sure], 3)
+    return rows, scores[sure]
+
+
+def measure_turns(points: Array) -> Array:
+    """Return by how many degrees more than LEVEL each face leans clockwise, as (n,); less than 0 is anticlockwise.
+
+    `points` are (n, 6), the eyes and the mouth. In a video crops turn steadily: they do not jump at an angle.
+    """
+    right_eye, left_eye, mouth = points.reshape(-1, 3, 2).swapaxes(0, 1)
+    across, down = left_eye - right_eye, mouth - (right_eye + left_eye) / 2
+    tilts = np.degrees(np.arctan2(across[:, 1] - down[:, 0], across[:, 0] + down[:, 1]))
+    return np.asarray(np.sign(tilts) * np.maximum(0, np.abs(tilts) - LEVEL))
 
 
 def average_overlapping(boxes: Array, scores: Array) -> Array:
-    """Return (n, 5) boxes of centre, width, height and score, the surest first: one for each group that overlaps.
+    """Return the rows with their score as the last number, the surest first: one for each group that overlaps.
 
-    Weighted non-maximum suppression: a group is averaged with its scores as weights, and has its best score.
+    `boxes` begin with centre, width and height; what follows is averaged too. Weighted non-maximum suppression: a group
+    is averaged with its scores as weights, and has its best score.
     """
     order = np.argsort(-scores, kind="stable")
     boxes, scores = boxes[order], scores[order]
     kept = []
     while len(boxes):
-        same = _overlap(boxes[0], boxes) > SAME_FACE
+        same = _overlap(boxes[0, :4], boxes[:, :4]) > SAME_FACE
         same[0] = True  # a box without an area does not overlap even itself
         kept.append((*np.average(boxes[same], axis=0, weights=scores[same]), scores[0]))
         boxes, scores = boxes[~same], scores[~same]
-    return np.array(kept, dtype=np.float64).reshape(-1, 5)
+    return np.array(kept, dtype=np.float64).reshape(-1, boxes.shape[1] + 1)
 
 
 def _overlap(box: Array, boxes: Array) -> Array:

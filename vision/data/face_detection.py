@@ -15,8 +15,8 @@ Array = np.ndarray[Any, Any]
 
 NO_FACE = "no face found"
 
-# The name that `inference.detector` uses, and what returns the faces of a picture as rows of centre x, centre y, side
-# and how sure it is; a face may have several rows
+# The name that `inference.detector` uses, and what returns the faces of a picture as rows of centre x and y, side, how
+# sure it is, and the turn in degrees that makes the face nearly upright; a face may have several rows
 DETECTORS: dict[str, Callable[[Array, DetectionSettings], Array]] = {
     "blazeface": search_windows,
     "haar": search_cascades,
@@ -28,12 +28,14 @@ class FoundFaces:
     """The faces of a picture, from left to right.
 
     `boxes` is (n, 4) int64: x, y, width and height in the picture's own pixels, squares inside the picture. `scores`
-    are (n,), how sure the detector is, in its own measure. `too_small` counts those under `min_face_pixels`.
+    are (n,), how sure the detector is, in its own measure. `too_small` counts those under `min_face_pixels`. `turns`
+    are (n,), by how many degrees each face leans clockwise more than faces of the training data do.
     """
 
     boxes: Array
     scores: Array
     too_small: int
+    turns: Array
 
 
 def find_faces(picture: Array, settings: DetectionSettings) -> Array:
@@ -53,12 +55,12 @@ def search_faces(picture: Array, settings: DetectionSettings) -> FoundFaces:
     kept = _without_repetition(found[large], [])
     small = _without_repetition(found[~large], kept)
     boxes = []
-    for x, y, side, score in (face / [scale, scale, scale, 1] for face in kept):
+    for x, y, side, score, turn in (face / [scale, scale, scale, 1, 1] for face in kept):
         side = min(round(side), height, width)
         left, top = np.clip([round(x - side / 2), round(y - side / 2)], 0, [width - side, height - side])
-        boxes.append((left, top, side, side, score))
-    rows = np.array(sorted(boxes), dtype=np.float64).reshape(-1, 5)
-    return FoundFaces(rows[:, :4].astype(np.int64), rows[:, 4], len(small))
+        boxes.append((left, top, side, side, score, turn))
+    rows = np.array(sorted(boxes), dtype=np.float64).reshape(-1, 6)
+    return FoundFaces(rows[:, :4].astype(np.int64), rows[:, 4], len(small), rows[:, 5])
 
 
 def check_detector(settings: DetectionSettings) -> None:
@@ -68,18 +70,28 @@ def check_detector(settings: DetectionSettings) -> None:
 
 def cut_largest_face(picture: Array, gray: Array, settings: DetectionSettings) -> Array | None:
     """Return the largest face of a picture as inference cuts it out of its grey levels, or None without one."""
-    boxes = find_faces(picture, settings)
-    return crop_face(gray, boxes[boxes[:, 2].argmax()], settings.margin) if len(boxes) else None
+    found = search_faces(picture, settings)
+    if not len(found.boxes):
+        return None
+    largest = found.boxes[:, 2].argmax()
+    return crop_face(gray, found.boxes[largest], settings.margin, found.turns[largest])
 
 
-def crop_face(gray: Array, box: Array, margin: float) -> Array:
+def crop_face(gray: Array, box: Array, margin: float, turn: float = 0.0) -> Array:
     """Return the square around a box, widened on each side by `margin` of its side, as (side, side) uint8.
 
-    Outside the picture its edge is repeated, so that the face stays in the middle.
+    A face that leans clockwise by `turn` degrees is turned back around the middle of its box. Outside the picture its
+    edge is repeated, so that the face stays in the middle.
     """
     x, y, width, height = (int(value) for value in box)
     side = max(1, round(max(width, height) * (1 + 2 * margin)))
     left, top = x + (width - side) // 2, y + (height - side) // 2
+    if turn:
+        wide = crop_face(gray, box, margin + (1 + 2 * margin) / 4)  # half as large again, it holds the turned square
+        inset = (width - side) // 2 - (width - len(wide)) // 2  # from its edge to the square's
+        turning = cv2.getRotationMatrix2D((inset + (side - 1) / 2,) * 2, turn, 1.0)
+        turning[:, 2] -= inset
+        return np.asarray(cv2.warpAffine(wide, turning, (side, side), borderMode=cv2.BORDER_REPLICATE))
     rows = np.clip(np.arange(top, top + side), 0, gray.shape[0] - 1)
     columns = np.clip(np.arange(left, left + side), 0, gray.shape[1] - 1)
     return np.asarray(gray[np.ix_(rows, columns)])

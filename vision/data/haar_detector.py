@@ -23,7 +23,7 @@ _cascades = threading.local()  # a CascadeClassifier must not be used by two thr
 
 
 def search_cascades(picture: Array, settings: DetectionSettings) -> Array:
-    """Return faces as rows of centre x, centre y, side and hits, with the cascades of Viola and Jones (2001).
+    """Return faces as rows of centre x and y, side, hits and a turn of 0, with the cascades of Viola and Jones (2001).
 
     `picture` is uint8, (height, width, 3) RGB or (height, width) grey levels. Finds faces that look towards the
     camera, upright or tilted by up to about 40 degrees, by Lienhart and Maydt's features (2002). A face may have
@@ -34,7 +34,8 @@ def search_cascades(picture: Array, settings: DetectionSettings) -> Array:
     small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
     found = [_search(gray, settings.haar.min_neighbors, settings)]
     found += [_search_turned(small, degrees, settings) for degrees in TILTS]
-    return np.concatenate(found)
+    faces = np.concatenate(found)
+    return np.column_stack([faces, np.zeros(len(faces))])  # what was found tilted is within 15 degrees of other tilts
 
 
 def _search(gray: Array, least_hits: int, settings: DetectionSettings) -> Array:

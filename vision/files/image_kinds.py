@@ -10,12 +10,12 @@ IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".avif",
     ".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".heic", ".heif",
 })  # fmt: skip
-HEIC = "HEIC"
+HEIC, GIF = "HEIC", "GIF"
 STARTS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
+    b"GIF87a": GIF,
+    b"GIF89a": GIF,
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
     b"II+\0": "TIFF",
@@ -63,7 +63,7 @@ def has_several_pictures(content: bytes) -> bool:
         return content[12:16] == b"VP8X" and bool(content[20:21]) and bool(content[20] & 2)
     if kind == "AVIF":
         return content[8:12] == b"avis"
-    if kind == "GIF":
+    if kind == GIF:
         return _count_frames(content, 2) > 1
     return kind == "TIFF" and _has_second_page(content)
 

@@ -38,7 +38,7 @@ def cut_faces(image: Image.Image, settings: DetectionSettings, side: int) -> Fac
     """Find the faces of an upright picture and cut them out, resized to `side` pixels."""
     found = search_faces(np.asarray(image.convert("RGB")), settings)
     gray = np.asarray(image.convert("L"))
-    crops = [crop_face(gray, box, settings.margin) for box in found.boxes]
+    crops = [crop_face(gray, box, settings.margin, turn) for box, turn in zip(found.boxes, found.turns, strict=True)]
     return _faces(found.boxes, crops, side, tuple(found.scores.tolist()), found.too_small)
 
 

@@ -16,7 +16,8 @@ from configs.errors import UserError
 from configs.settings import InferenceSettings
 from vision.files.archives import DAMAGED_ARCHIVE, image_members, open_zip, read_member
 from vision.files.file_sets import describe_files
-from vision.files.paths import is_hidden, is_image_file, printable, read_file, walk
+from vision.files.image_kinds import GIF, has_several_pictures, image_kind
+from vision.files.paths import is_hidden, is_image_file, printable, read_file, read_head, walk
 
 Payload = bytes | np.ndarray[Any, Any] | Exception
 
@@ -41,7 +42,8 @@ class Pictures:
     """The pictures of an input, in a fixed order.
 
     `form` is picture, folder, glob, archive or video. The fingerprint depends on the names, sizes and modification
-    times of the files. `left_out` are the names of files that are not pictures.
+    times of the files. `left_out` are the names of files that are not pictures. `seconds_apart`
+    are the frames of a video, and only those.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Pictures:
     count: int
     reader: Callable[[int, int], Iterator[RawPicture]]
     left_out: tuple[str, ...] = ()
+    seconds_apart: float | None = None
 
     def read(self, start: int, stop: int) -> Iterator[RawPicture]:
         """Yield the pictures from position `start` to before `stop`.
@@ -87,13 +90,20 @@ def plain_name(text: str, length: int) -> str:
 
 def _open_file(path: Path, settings: InferenceSettings) -> Pictures:
     suffix = path.suffix.lower()
-    if is_image_file(path):
+    if is_image_file(path) and not _is_animated_gif(path, settings):
         return _of_files(path.name, "picture", path.parent, [path.name], settings)
     if suffix == ".zip":
         return _open_zip(path, settings)
-    if suffix in VIDEO_SUFFIXES:
+    if suffix in VIDEO_SUFFIXES or is_image_file(path):
         return _open_video(path, settings)
     raise UserError(f"inference.input {path} is a file of unknown kind; expected {EXPECTED}")
+
+
+def _is_animated_gif(path: Path, settings: InferenceSettings) -> bool:
+    if image_kind(read_head(path)) != GIF:
+        return False
+    content = read_file(path, settings.max_file_bytes, "inference")
+    return isinstance(content, bytes) and has_several_pictures(content)
 
 
 def _open_folder(root: Path, settings: InferenceSettings) -> Pictures:
@@ -211,7 +221,7 @@ def _open_video(path: Path, settings: InferenceSettings) -> Pictures:
         video.release()
 
     fingerprint = f"{_fingerprint(path.parent, [path.name])} at {sampled:g} a second"
-    return Pictures(path.name, "video", fingerprint, count, read)
+    return Pictures(path.name, "video", fingerprint, count, read, seconds_apart=1 / sampled)
 
 
 def _start_video(path: Path, seconds: float) -> cv2.VideoCapture:

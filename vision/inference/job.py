@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -42,12 +42,13 @@ from vision.inference.summary import (
     summarize,
     write_report,
 )
+from vision.inference.timeline import TIMELINE_CSV, TIMELINE_PAGE, write_timeline
 from vision.model.onnx_runtime import Predictor
 
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 
-LAYOUT = 3  # of what a job writes; raise it where new code must not continue with old parts
+LAYOUT = 4  # of what a job writes; raise it where new code must not continue with old parts
 PHOTOS_A_PART = 32  # few, because the photos to annotate stay in memory
 CROPS_A_PART = 1024  # rounded up to whole batches
 LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
@@ -94,19 +95,22 @@ def predict_pictures(
 ) -> InferenceReport:
     """Predict every face and write predictions.parquet and .csv, annotated pictures and summary.html to `folder`.
 
-    An interrupted job resumes with the first part that is missing; a finished one is only reported. Raises UserError
-    where the folder belongs to another job or is in use.
+    A video has timeline.html and timeline.csv too. An interrupted job resumes with the first part that is missing; a
+    finished one is only reported. Raises UserError where the folder belongs to another job or is in use.
     """
     with _alone_in(folder):
         job = _open_job(folder, pictures, settings, model)
-        report = _finished(folder)
+        report = _finished(folder, pictures)
         if report is None:
             started = time.perf_counter()
             faces = _predict_parts(job, predictor, model, settings)
             totals = merge_parts([job.part_file(part) for part in job.parts], folder / TABLE, model.class_names)
             write_csv(folder / TABLE, folder / CSV)
+            tracks = None
+            if pictures.seconds_apart is not None:
+                tracks = write_timeline(folder, folder / TABLE, pictures, settings, model.class_names)
             pace = Pace(time.perf_counter() - started, faces)
-            report = summarize(totals, pictures, model, settings, pace)
+            report = replace(summarize(totals, pictures, model, settings, pace), tracks=tracks)
             page = report.page()
             write_file(folder / PAGE, lambda file: file.write_text(page, encoding="utf-8"))
             write_report(folder / REPORT, report)  # from here on the job is finished
@@ -120,6 +124,8 @@ def _job_key(settings: InferenceSettings, pictures: Pictures, model: UsedModel) 
     facts = [LAYOUT, pictures.fingerprint, model.version, model.sha256, settings.model_dump(mode="json", include=used)]
     if settings.detect:
         facts += [settings.that_decide_faces(), settings.annotated_pictures]
+    if pictures.seconds_apart is not None:
+        facts.append(settings.tracking.model_dump(mode="json"))
     return hash_facts(facts)
 
 
@@ -163,9 +169,10 @@ def _open_job(folder: Path, pictures: Pictures, settings: InferenceSettings, mod
     return Job(folder, pictures, found["part_size"])
 
 
-def _finished(folder: Path) -> InferenceReport | None:
+def _finished(folder: Path, pictures: Pictures) -> InferenceReport | None:
     """Return the report of a finished job; where one of its files was removed, the job is done again."""
-    if not all((folder / name).exists() for name in (REPORT, TABLE, CSV, PAGE)):
+    written = (REPORT, TABLE, CSV, PAGE, *((TIMELINE_CSV, TIMELINE_PAGE) if pictures.seconds_apart else ()))
+    if not all((folder / name).exists() for name in written):
         (folder / REPORT).unlink(missing_ok=True)
         return None
     return read_report(folder / REPORT)

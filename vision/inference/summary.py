@@ -51,12 +51,15 @@ class InferenceReport(Report):
     seconds: float
     faces_per_second: float
     several: int = 0  # pictures whose file holds more than the first one
+    tracks: int | None = None  # the faces that were followed, of a video
     left_out: str = ""  # the files of the input that are not pictures
 
     def numbers(self) -> dict[str, float]:
         counts = ("pictures", "faces", "unreadable", "without_face", "uncertain", "seconds", "faces_per_second")
         numbers = {f"inference/{name}": float(getattr(self, name)) for name in counts}
         numbers |= {f"inference/emotion_{name}": float(count) for name, count in self.emotions.items()}
+        if self.tracks is not None:
+            numbers["inference/tracks"] = float(self.tracks)
         if self.mean_confidence is not None:
             numbers["inference/mean_confidence"] = self.mean_confidence
         return numbers

@@ -12,8 +12,17 @@ from configs.errors import UserError
 from configs.settings import InferenceSettings, Settings
 from tests.conftest import PROJECT
 from vision.data import blazeface_detector
-from vision.data.blazeface_detector import SMALLEST, anchors, average_overlapping, decode, letterbox, plan_windows
-from vision.data.face_detection import check_detector, find_faces
+from vision.data.blazeface_detector import (
+    LEVEL,
+    SMALLEST,
+    anchors,
+    average_overlapping,
+    decode,
+    letterbox,
+    measure_turns,
+    plan_windows,
+)
+from vision.data.face_detection import check_detector, find_faces, search_faces
 from vision.data.synthetic import EXPRESSIONS, draw_face
 
 WITHOUT = """
@@ -61,11 +70,12 @@ def test_anchors_lie_in_the_middle_of_their_cells_row_by_row() -> None:
 def test_boxes_are_decoded_from_their_anchors_and_unsure_ones_left_out() -> None:
     regressors, logits = np.zeros((896, 16), dtype=np.float32), np.full(896, -200, dtype=np.float32)
     regressors[2, :4], logits[2] = [4, -4, 64, 32], 200
+    regressors[2, 4:12] = [-8, 4, 8, 4, 99, 99, 0, 12]  # the nose is not used
     logits[3] = 0.0
 
-    boxes, scores = decode(regressors, logits, 0.6)
+    rows, scores = decode(regressors, logits, 0.6)
 
-    np.testing.assert_allclose(boxes, [[16 / 128, 0, 0.5, 0.25]])
+    np.testing.assert_allclose(128 * rows, [[16, 0, 64, 32, 4, 8, 20, 8, 12, 16]])
     np.testing.assert_allclose(scores, [1.0])
 
 
@@ -165,6 +175,26 @@ def test_a_face_turned_by_60_degrees_is_found_where_it_is(degrees: int, settings
     boxes = find_faces(picture, settings)
 
     np.testing.assert_allclose(boxes[:, :2] + boxes[:, 2:] / 2, [[450, 180]], atol=35)
+
+
+@pytest.mark.parametrize(("degrees", "turn"), [(0, 0), (8, 0), (-8, 0), (25, 15), (-70, -60), (180, 170)])
+def test_a_face_is_turned_back_to_the_tilt_that_training_faces_have(degrees: float, turn: float) -> None:
+    angle = np.radians(degrees)
+    turning = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])  # clockwise, as y points down
+    points = np.array([[-1, -1], [1, -1], [0, 1]]) @ turning.T
+
+    np.testing.assert_allclose(measure_turns(points.reshape(1, 6)), [turn], atol=1e-9)
+    assert LEVEL == 10
+
+
+@pytest.mark.parametrize("degrees", [-60, 60])
+def test_a_turned_face_is_found_with_its_turn(degrees: int, settings: InferenceSettings) -> None:
+    turning = cv2.getRotationMatrix2D((450, 180), degrees, 1.0)
+    picture = cv2.warpAffine(picture_with((350, 80, 200)), turning, (640, 360), borderValue=90)
+
+    found = search_faces(picture, settings)
+
+    np.testing.assert_allclose(found.turns, [-np.sign(degrees) * (60 - LEVEL)], atol=25)  # its face is a drawing
 
 
 def test_a_face_in_the_dark_is_found(settings: InferenceSettings) -> None:

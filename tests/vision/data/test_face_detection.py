@@ -88,6 +88,25 @@ def test_a_crop_is_a_square_widened_by_the_margin_on_each_side() -> None:
     np.testing.assert_array_equal(crop[0], np.arange(35, 65))
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.25])
+def test_a_turned_face_is_cut_out_upright(margin: float) -> None:
+    noise = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 1, (200, 300)), (0, 0), 4)
+    gray = cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    box = np.array([120, 70, 60, 60])
+    turned = cv2.warpAffine(gray, cv2.getRotationMatrix2D((149.5, 99.5), -40.0, 1.0), (300, 200))  # clockwise
+
+    crop = crop_face(turned, box, margin, 40.0)
+
+    upright = crop_face(gray, box, margin)
+    assert crop.shape == upright.shape
+    assert np.abs(crop.astype(float) - upright).max() < 12
+    assert np.abs(crop_face(turned, box, margin).astype(float) - upright).max() > 60
+
+
+def test_a_turned_crop_over_the_edge_repeats_it() -> None:
+    assert (crop_face(np.full((50, 50), 77, dtype=np.uint8), np.array([0, 0, 40, 40]), 0.5, 30.0) == 77).all()
+
+
 def test_a_crop_over_the_edge_keeps_the_face_in_its_middle() -> None:
     gray = np.arange(100, dtype=np.uint8)[None, :].repeat(100, axis=0)
 

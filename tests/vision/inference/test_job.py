@@ -57,7 +57,8 @@ def crash_at(write: int) -> Iterator[list[Path]]:
 def find_drawn_faces(picture: np.ndarray, settings: InferenceSettings) -> FoundFaces:
     """Find the faces that write_photos drew on its grey background."""
     places = [(30 + 220 * place, 20, 160, 160) for place in (0, 1) if picture[100, 110 + 220 * place, 0] != 90]
-    return FoundFaces(np.array(places, dtype=np.int64).reshape(-1, 4), np.ones(len(places)), 0)
+    boxes = np.array(places, dtype=np.int64).reshape(-1, 4)
+    return FoundFaces(boxes, np.ones(len(boxes)), 0, np.zeros(len(boxes)))
 
 
 def test_a_job_that_stops_at_any_file_resumes_without_losing_or_repeating_a_picture(
