@@ -17,11 +17,13 @@ help: ## list the targets
 
 setup: $(INSTALLED) ## create .venv and install the locked dependencies
 
+# pip would compile what it installs on one core; a template that is not Python does not compile
 $(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version); set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock --no-compile
+	@$(RUN) -m compileall -qq -j 0 $(VENV)/lib || true
 	@rm -f $(VENV)/installed-*
 	@touch $(INSTALLED)
 

@@ -127,7 +127,14 @@ def check_packages(project: Path) -> Finding:
 
 
 def check_device(precision: str, project: Path) -> Finding:
-    """Load TensorFlow in a process of its own, which may crash or hang, and ask it what it computes on."""
+    """Ask TensorFlow what it computes on; unless it runs here already, it is loaded in a process of its own, which may
+    crash or hang.
+    """
+    if (loaded := sys.modules.get("tensorflow")) is not None:
+        from vision.training.devices import resolve_precision
+
+        kinds = [device.device_type for device in loaded.config.list_physical_devices()]
+        return _device(kinds, resolve_precision(precision))
     try:
         with tempfile.TemporaryDirectory() as home:  # for the caches of Keras and Matplotlib
             quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -150,8 +157,11 @@ def check_device(precision: str, project: Path) -> Finding:
     if done.returncode:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         return Finding.wrong("device", f"TensorFlow cannot be loaded: {reason}", REINSTALL)
-    devices, resolved = json.loads(done.stdout.splitlines()[-1])
-    return Finding("device", f"{', '.join(devices)}; training computes in {resolved}")
+    return _device(*json.loads(done.stdout.splitlines()[-1]))
+
+
+def _device(kinds: list[str], precision: str) -> Finding:
+    return Finding("device", f"{', '.join(kinds)}; training computes in {precision}")
 
 
 def check_dataset(settings: Settings, dataset_named: bool) -> Finding:

@@ -3,7 +3,6 @@
 import gc
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -81,7 +80,14 @@ LONG = (
     "tests/test_workflows.py",
     "tests/test_secrets.py",
     "tests/test_docs_life.py",
+    "tests/vision/training/test_checkpoints.py",
+    "tests/vision/training/test_loop.py",
+    "tests/steps/test_promotion_steps.py",
+    "tests/vision/training/test_tuning.py",
+    "tests/vision/test_standalone.py",
     "tests/stack/test_local_stack.py",
+    "tests/vision/training/test_devices.py",
+    "tests/test_loopback.py",
 )
 
 
@@ -206,18 +212,17 @@ prepare_stack(state, "face-emotion")
 
 
 @pytest.fixture(scope="session")
-def empty_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_state(tmp_path_factory: pytest.TempPathFactory, preloaded: PreloadedProcess) -> Path:
     """Return a state folder whose two stores are set up and hold no run; all workers share it."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "set-up"
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            environment = {**child_environment(folder / "home"), "PYTHONPATH": str(PROJECT)}
-            subprocess.run(
-                [sys.executable, "-c", SET_UP, str(folder / "state")],
-                cwd=PROJECT, env=environment, check=True, timeout=400,
-            )  # fmt: skip
+            program = ["-c", SET_UP, str(folder / "state")]
+            environment = child_environment(folder / "home")
+            ((code, said),) = preloaded.run(PROJECT, environment, [({}, program)], folder / "output.txt")
+            assert code == 0, said
             (folder / "done").touch()
     return folder / "state"
 

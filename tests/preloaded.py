@@ -1,4 +1,4 @@
-"""A process that has imported what every command needs; commands run in children that are forked from it."""
+"""A process that has imported what every command needs; commands and programs run in children forked from it."""
 
 import gc
 import importlib
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# none of the project's own, and not ZenML, which reads its environment when it is imported
+# none of the project's own, which lie in the folder of a command; of ZenML, where its store is comes with opening it
 MODULES = (
     "tensorflow",
     "keras",
@@ -22,9 +22,17 @@ MODULES = (
     "sklearn.metrics",
     "imagehash",
     "mlflow.store.tracking.sqlalchemy_store",
+    "zenml.pipelines",
+    "zenml.zen_stores.sql_zen_store",
+    "zenml.orchestrators.local.local_orchestrator",
+    "zenml.integrations.mlflow.flavors",
+    "zenml.log_stores.artifact.artifact_log_store",
+    "markdown_it",
+    "pydantic_settings",
 )
-START_SECONDS = 120
-Command = tuple[dict[str, str], list[str]]  # what it changes in the environment, and its words
+START_SECONDS = 240
+# what it changes in the environment, and the words that run.py gets; or `-c`, a program, and the program's own words
+Command = tuple[dict[str, str], list[str]]
 
 
 class PreloadedProcess:
@@ -41,15 +49,19 @@ class PreloadedProcess:
         self, folder: Path, environment: dict[str, str], commands: Sequence[Command], output: Path, seconds: float = 600
     ) -> list[tuple[int, str]]:
         """Give the run.py in `folder` one command after the other; return the code and output of each."""
-        task = {"folder": str(folder), "environment": environment, "commands": commands, "output": str(output)}
+        return self.run_at_once(folder, environment, commands, [output], seconds)[0]
+
+    def run_at_once(
+        self, folder: Path, environment: dict[str, str], commands: Sequence[Command], outputs: Sequence[Path],
+        seconds: float = 600,
+    ) -> list[list[tuple[int, str]]]:  # fmt: skip
+        """Do what `run` does in several processes at once, each with an output of its own."""
+        task = {"folder": str(folder), "environment": environment, "commands": commands}
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(task) + "\n")
+        self.process.stdin.write(json.dumps([{**task, "output": str(output)} for output in outputs]) + "\n")
         self.process.stdin.flush()
         self._wait(seconds)
-        *pieces, rest = output.read_text(encoding="utf-8").split("\x1e")
-        done = [(int(code), said) for said, code in zip(pieces[::2], pieces[1::2], strict=True)]
-        assert len(done) == len(commands), f"{pieces}{rest}"
-        return done
+        return [read_output(output, len(commands)) for output in outputs]
 
     def close(self) -> None:
         """End the process, and a command that still runs."""
@@ -64,6 +76,14 @@ class PreloadedProcess:
         assert self.process.stdout.readline() == "ready\n", "the preloaded process ended"
 
 
+def read_output(output: Path, count: int) -> list[tuple[int, str]]:
+    """Return the code of each of so many commands, and what it said."""
+    *pieces, rest = output.read_text(encoding="utf-8").split("\x1e")
+    done = [(int(code), said) for said, code in zip(pieces[::2], pieces[1::2], strict=True)]
+    assert len(done) == count, f"{pieces}{rest}"
+    return done
+
+
 def main() -> None:
     sys.path.pop(0)  # the folder of this file
     for module in MODULES:
@@ -73,11 +93,16 @@ def main() -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            run_commands(json.loads(line))
-            return  # so that what was registered for the end of a process is done
-        os.waitpid(child, 0)
+        children = []
+        for task in json.loads(line):
+            child = os.fork()
+            if not child:
+                run_commands(task)
+                gc.freeze()  # as run.py does
+                return  # so that what was registered for the end of a process is done
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
 
@@ -90,14 +115,21 @@ def run_commands(task: dict[str, Any]) -> None:
     os.environ.update(task["environment"])
     os.chdir(task["folder"])
     sys.path.insert(0, task["folder"])
-    run: Any = importlib.import_module("run")
+    source_root: Any = importlib.import_module("zenml.utils.source_utils")
+    source_root.set_custom_source_root(task["folder"])  # which run.py has ZenML read when it is imported
     for environment, words in task["commands"]:
         os.environ.update(environment)
-        code = run.main(words)
+        code = run_program(*words[1:]) if words[0] == "-c" else importlib.import_module("run").main(words)
         for name in environment:
             del os.environ[name]
         sys.stdout.write(f"\x1e{code}\x1e")
         sys.stdout.flush()
+
+
+def run_program(program: str, *words: str) -> int:
+    sys.argv[:] = ["-c", *words]
+    exec(program, {"__name__": "__main__"})
+    return 0
 
 
 if __name__ == "__main__":

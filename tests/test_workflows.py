@@ -1,13 +1,16 @@
 """The workflows: parsed, and the retraining job's own commands run on this machine."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socketserver import StreamRequestHandler, TCPServer
 from threading import Thread
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 import yaml
 
 from tests.conftest import PROJECT, TOY, copy_state
+from tests.preloaded import PreloadedProcess
 
 WORKFLOWS = PROJECT / ".github" / "workflows"
 # stands in for GitHub's command line: `release list` and `release download` look into a folder of releases
@@ -25,6 +29,15 @@ case "$1 $2" in
   "release download") cp "$RELEASES/$3/champion.zip" champion.zip ;;
   *) echo "unexpected: gh $*" >&2; exit 64 ;;
 esac
+"""
+# stands in for the environment's Python: hands its words to the preloaded process, which saves the imports of five runs
+SHIM = """#!{python} -SE
+import json, os, socket, sys
+with socket.create_connection(("127.0.0.1", {port})) as door, door.makefile("rw") as stream:
+    print(json.dumps([os.getcwd(), dict(os.environ), sys.argv[1:]]), file=stream, flush=True)
+    code, said = json.loads(stream.readline())
+print(said, end="")
+sys.exit(code)
 """
 CONDITIONS: dict[str, Callable[[dict[str, str]], bool]] = {
     "always()": lambda environment: True,
@@ -140,9 +153,12 @@ def test_no_input_or_secret_is_pasted_into_a_script() -> None:
 
 
 class Machine:
-    """A fresh clone with an empty HOME, as a runner gives one, and the folder of releases that outlives it."""
+    """A fresh clone with an empty HOME, as a runner gives one, and the folder of releases that outlives it.
 
-    def __init__(self, folder: Path, releases: Path, config: Path) -> None:
+    `python` is the text of the program that stands in for the environment's Python.
+    """
+
+    def __init__(self, folder: Path, releases: Path, config: Path, python: str) -> None:
         self.folder = folder
         tools = folder / "tools"
         tools.mkdir(parents=True)
@@ -159,7 +175,14 @@ class Machine:
             if (PROJECT / name).is_file():
                 (folder / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(PROJECT / name, folder / "clone" / name)
-        (folder / "clone" / ".venv").symlink_to(Path(sys.prefix))  # the cache
+        for place in (Path(sys.prefix), Path(sys.prefix, "bin")):  # the cache
+            copy = folder / "clone" / ".venv" / place.relative_to(sys.prefix)
+            copy.mkdir()
+            for path in place.iterdir():
+                if path.name not in ("bin", "python"):
+                    (copy / path.name).symlink_to(path)
+        (folder / "clone" / ".venv" / "bin" / "python").write_text(python, encoding="utf-8")
+        (folder / "clone" / ".venv" / "bin" / "python").chmod(0o755)
         (folder / "home").mkdir()
         self.environment = {
             "PATH": f"{tools}:{os.environ['PATH']}",
@@ -196,14 +219,32 @@ class Machine:
         return output.exists() and "exported=true" in output.read_text(encoding="utf-8")
 
 
-def test_retraining_twice_meets_its_first_champion(tmp_path: Path, empty_state: Path) -> None:
+@pytest.fixture
+def shim(preloaded: PreloadedProcess, tmp_path: Path) -> Iterator[str]:
+    """Return the text of a Python that has the preloaded process run what it is given."""
+
+    class Door(StreamRequestHandler):
+        def handle(self) -> None:
+            folder, environment, (program, *words) = json.loads(self.rfile.readline())
+            assert program == "run.py"
+            output = Path(tempfile.mkdtemp(dir=tmp_path), "output.txt")
+            (done,) = preloaded.run(Path(folder), environment, [({}, words)], output)
+            self.wfile.write(json.dumps(done).encode() + b"\n")
+
+    with TCPServer(("127.0.0.1", 0), Door) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield SHIM.format(python=sys.executable, port=server.server_address[1])
+        server.shutdown()
+
+
+def test_retraining_twice_meets_its_first_champion(tmp_path: Path, empty_state: Path, shim: str) -> None:
     config = tmp_path / "toy.yaml"
     promotion = {**TOY["promotion"], "allow_drawn": True}
     config.write_text(yaml.safe_dump({**TOY, "promotion": promotion}), encoding="utf-8")
     releases = tmp_path / "releases"
     releases.mkdir()
 
-    first = Machine(tmp_path / "first", releases, config)
+    first = Machine(tmp_path / "first", releases, config, shim)
     copy_state(empty_state, first.folder / "clone" / ".state")
     green, said = first.retrain()
 
@@ -215,7 +256,7 @@ def test_retraining_twice_meets_its_first_champion(tmp_path: Path, empty_state: 
     (releases / "champion-1").mkdir()
     shutil.copyfile(tmp_path / "first" / "clone" / "release" / "champion.zip", releases / "champion-1" / "champion.zip")
 
-    second = Machine(tmp_path / "second", releases, config)
+    second = Machine(tmp_path / "second", releases, config, shim)
     copy_state(empty_state, second.folder / "clone" / ".state")
     green, said = second.retrain()
 
@@ -235,14 +276,8 @@ esac
 
 def test_a_champion_is_released_though_a_later_step_failed(tmp_path: Path) -> None:
     (tmp_path / "releases").mkdir()
-    machine = Machine(tmp_path / "machine", tmp_path / "releases", tmp_path / "none.yaml")
-    clone = tmp_path / "machine" / "clone"
-    (clone / "Makefile").write_text("setup: ;\n", encoding="utf-8")
-    (clone / ".venv").unlink()
-    python = clone / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(PROMOTES_THEN_FAILS, encoding="utf-8")
-    python.chmod(0o755)
+    machine = Machine(tmp_path / "machine", tmp_path / "releases", tmp_path / "none.yaml", PROMOTES_THEN_FAILS)
+    (tmp_path / "machine" / "clone" / "Makefile").write_text("setup: ;\n", encoding="utf-8")
 
     green, said = machine.retrain()
 

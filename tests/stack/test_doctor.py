@@ -1,6 +1,7 @@
 import hashlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,10 @@ def settings_for(**dataset: object) -> Settings:
 
 
 @pytest.mark.duration
-def test_before_the_first_run_everything_is_looked_at_and_nothing_is_made(tmp_path: Path, home: Path) -> None:
+def test_before_the_first_run_everything_is_looked_at_and_nothing_is_made(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)  # of another test
     project = tmp_path / "project"
     given = {"tracking": {"reports_folder": str(tmp_path / "reports")}, "dataset": {"path": str(project / "data")}}
     settings = load_settings([], given)
@@ -124,6 +128,7 @@ def test_a_python_that_the_project_is_not_made_for_is_wrong(tmp_path: Path) -> N
 def test_a_tensorflow_that_does_not_load_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     monkeypatch.setattr(doctor, "DEVICE", "raise ImportError('libcudart is missing')")
     broken = check_device("auto", tmp_path)
     monkeypatch.setattr(doctor, "DEVICE", "import os; os.abort()")
@@ -136,6 +141,18 @@ def test_a_tensorflow_that_does_not_load_is_reported_in_one_line(
     assert "exit code -6" in crashed.found
     assert "did not load within 0.2 s" in hung.found
     assert broken.fix == crashed.fix == hung.fix == "make --always-make setup"
+
+
+def test_a_tensorflow_that_runs_already_is_asked_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow  # noqa: F401 - now it runs here
+
+    monkeypatch.setattr(doctor, "DEVICE", "raise ImportError")
+
+    finding = check_device("float32", PROJECT)
+
+    assert finding.is_ok
+    assert finding.found.startswith("CPU")
+    assert finding.found.endswith("; training computes in float32")
 
 
 def test_a_data_set_in_the_data_folder_is_found_with_its_form_and_size(

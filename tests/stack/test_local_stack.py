@@ -10,12 +10,13 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,8 @@ from stack.local_stack import (
     quiet_libraries,
     wants_users_zenml,
 )
-from tests.conftest import PROJECT, command
+from tests.conftest import PROJECT, child_environment, command
+from tests.preloaded import PreloadedProcess
 
 # prepares the stack in the state folder once for each environment of a list, and prints what each came to
 OPEN = """
@@ -72,21 +74,19 @@ print(json.dumps([tracking.uri, tracking.stack]))
 """
 
 
-def python(code: str, home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    home.mkdir(exist_ok=True)
-    inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    quiet = {"ZENML_ANALYTICS_OPT_IN": "false", "ZENML_CUSTOM_SOURCE_ROOT": str(PROJECT)}
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False,
-        env={**inherited, **quiet, "HOME": str(home), "PYTHONPATH": str(PROJECT), **environment},
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def python(preloaded: PreloadedProcess, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Any]]:
+    """Return a function that runs a program in a process of its own, and returns the lists that it printed."""
 
+    def run(code: str, home: Path, *arguments: str, **environment: str) -> list[Any]:
+        quiet = {"ZENML_ANALYTICS_OPT_IN": "false", "ZENML_CUSTOM_SOURCE_ROOT": str(PROJECT)}
+        given = {**child_environment(home), **quiet, **environment}
+        output = tmp_path_factory.mktemp("program") / "output.txt"
+        ((ended, said),) = preloaded.run(PROJECT, given, [({}, ["-c", code, *arguments])], output, seconds=120)
+        assert ended == 0, said
+        return [json.loads(line) for line in said.splitlines() if line.startswith("[")]
 
-def opened(home: Path, state: Path, *environments: dict[str, str], **environment: str) -> list[list[object]]:
-    """Return what `OPEN` printed for each environment that followed the one that the process started with."""
-    done = python(OPEN, home, str(state), json.dumps(environments), **environment)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return run
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ def silent() -> str:
 
 
 @pytest.fixture(scope="module")
-def ours(server: str, silent: str, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+def ours(
+    server: str, silent: str, python: Callable[..., list[Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Opened:
     """Open a stack of ours with each tracking URI, in a home folder where a ZenML of the user's lies."""
     folder = tmp_path_factory.mktemp("ours")
     uris = {"unknown": "nowhere", "first": "", "second": "", "elsewhere": f"sqlite:///{folder / 'elsewhere.db'}",
@@ -129,7 +131,8 @@ def ours(server: str, silent: str, tmp_path_factory: pytest.TempPathFactory) -> 
     with contextlib.closing(sqlite3.connect(users / "local_stores" / "default_zen_store" / "zenml.db")) as database:
         database.execute("CREATE TABLE alembic_version (version_num TEXT)")
     before = content(folder / "home")
-    results = opened(folder / "home", folder / "state", *({"MLFLOW_TRACKING_URI": uri} for uri in uris.values()))
+    environments = json.dumps([{"MLFLOW_TRACKING_URI": uri} for uri in uris.values()])
+    results = python(OPEN, folder / "home", str(folder / "state"), environments)
     return Opened(folder, dict(zip(uris, results, strict=True)), content(folder / "home") == before)
 
 
@@ -158,7 +161,7 @@ def test_a_tracking_uri_of_no_known_kind_is_named(ours: Opened) -> None:
 
 
 def test_a_zenml_of_the_user_is_used_if_the_environment_asks_for_it_and_is_never_migrated(
-    ours: Opened, tmp_path: Path
+    ours: Opened, python: Callable[..., list[Any]], tmp_path: Path
 ) -> None:
     users = tmp_path / "zenml"
     shutil.copytree(ours.folder / "state" / "zenml", users)
@@ -170,8 +173,7 @@ def test_a_zenml_of_the_user_is_used_if_the_environment_asks_for_it_and_is_never
 
     done = python(USERS_STACK, tmp_path / "home", str(tmp_path / "state"), ZENML_CONFIG_PATH=str(users))
 
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["http://127.0.0.1:5999", "mine"]
+    assert done == [["http://127.0.0.1:5999", "mine"]]
     with contextlib.closing(sqlite3.connect(database)) as after:
         assert after.execute("SELECT version_num FROM alembic_version").fetchone() == ("of another ZenML",)
     assert not (tmp_path / "state" / "zenml").exists()
@@ -223,19 +225,17 @@ def test_a_user_without_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -
         keep_login()
 
 
-def test_runs_that_start_together_on_an_empty_store_do_not_hinder_each_other(tmp_path: Path) -> None:
-    line, environment, *_ = command(tmp_path, "--pipeline", "rollback")
-    started = [
-        subprocess.Popen(
-            line, env=environment, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for _ in range(2)
-    ]
+def test_runs_that_start_together_on_an_empty_store_do_not_hinder_each_other(
+    tmp_path: Path, preloaded: PreloadedProcess
+) -> None:
+    _, environment, state, reports = command(tmp_path)
+    words = ["--pipeline", "rollback", "--state_folder", str(state), "--tracking.reports_folder", str(reports)]
+    outputs = [tmp_path / "one.txt", tmp_path / "other.txt"]
 
-    said = [process.communicate(timeout=200)[0] for process in started]
+    done = preloaded.run_at_once(PROJECT, environment, [({}, words)], outputs)
 
-    assert [process.returncode for process in started] == [2, 2], said
-    assert all("error: face-emotion-classifier has no champion" in output for output in said), said
+    assert [code for ((code, _),) in done] == [2, 2], done
+    assert all("error: face-emotion-classifier has no champion" in said for ((_, said),) in done), done
 
 
 TEMPORARY = """
