@@ -196,8 +196,9 @@ def _resized_blocks(
 def make_splits(table: pd.DataFrame, settings: PreprocessingSettings, seed: int) -> pd.DataFrame:
     """Return a table in which every face has one of the three splits.
 
-    Splits that are missing are drawn from training, stratified by class, with copies kept on one side. Raises
-    InvalidDataError where there are too few faces.
+    Splits that are missing are drawn from training, stratified by class, with copies kept on one side. They are the
+    same whatever the order of the rows: a folder is read by name, an archive in its own order. Raises InvalidDataError
+    where there are too few faces.
     """
     table = table.copy()
     present = set(table["split"])
@@ -208,7 +209,7 @@ def make_splits(table: pd.DataFrame, settings: PreprocessingSettings, seed: int)
     for split, share in ((TEST, settings.test_share), (VALIDATION, settings.validation_share)):
         if split not in present:
             pool = table[table["split"] == TRAIN]
-            images = pool.drop_duplicates("exact_hash")
+            images = pool.sort_values("source", kind="stable").drop_duplicates("exact_hash")
             try:
                 _, taken = train_test_split(images, test_size=share, stratify=images["label"], random_state=seed)
             except ValueError as error:

@@ -60,6 +60,15 @@ def test_the_same_seed_makes_the_same_splits_and_another_seed_others(settings: P
     assert one != other
 
 
+def test_the_order_in_which_faces_were_read_does_not_change_their_splits(settings: PreprocessingSettings) -> None:
+    table = face_set(*many("train", 200, copies=2)).table  # as a folder is read; an archive has an order of its own
+
+    one = make_splits(table, settings, seed=1).set_index("source")["split"]
+    other = make_splits(table.sample(frac=1, random_state=0), settings, seed=1).set_index("source")["split"]
+
+    assert one.to_dict() == other.to_dict()
+
+
 def test_made_splits_have_every_class_in_its_share(settings: PreprocessingSettings) -> None:
     table = make_splits(face_set(*many("unassigned", 400)).table, settings, seed=3)
 
