@@ -40,9 +40,22 @@ def run(command: Command) -> Outcome:
         settings = load_with_dataset(command, chosen.falls_back_to_demo)
     else:
         settings = load_settings(command.config, command.given)
+    if chosen.reads_bundle:
+        settings = with_released(settings)
     check_inputs(chosen, settings)
     job = Job(name, lambda: _run_of(chosen.module))
     return run_on_stack(job, without_secret_settings(settings), command.debug)
+
+
+def with_released(settings: Settings) -> Settings:
+    """Return the settings with the newest released bundle, where none was named and none was exported."""
+    from vision.lifecycle.releases import newest_release
+
+    unnamed = load_settings([], {}).bundle.path
+    released = newest_release()
+    if settings.bundle.path != unnamed or unnamed.is_file() or released is None:
+        return settings
+    return settings.model_copy(update={"bundle": settings.bundle.model_copy(update={"path": released})})
 
 
 def check_inputs(pipeline: Pipeline, settings: Settings) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from commands import alerts
 from commands.command_line import Command
 from configs.errors import UserError
-from configs.loading import PROJECT, load_settings
+from configs.loading import load_settings
 from configs.settings import AlertSettings, Settings
 from pipelines.runner import Outcome
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # what serves takes a second to import
 
 logger = logging.getLogger(__name__)
 
-RELEASED = PROJECT / "released"
 SOURCES = {"registry": "the registry", "bundle": "serving.bundle", "released": "released/"}
 
 
@@ -50,12 +49,13 @@ def run(command: Command) -> Outcome:
 def _first_model(models: "RegisteredModels", settings: Settings) -> "ServedModel":
     """Return the champion or, where there is none yet, the bundle of the settings, or the newest released one."""
     from serving.model_follower import CHAMPION
-    from serving.model_sources import load_bundle, newest_release
+    from serving.model_sources import load_bundle
     from serving.served_model import RELEASED as FROM_RELEASES
     from serving.served_model import UnusableModelError
     from stack.champion_lookup import LookupFailedError
+    from vision.lifecycle.releases import newest_release
 
-    bundle, released = settings.serving.bundle, newest_release(RELEASED)
+    bundle, released = settings.serving.bundle, newest_release()
     try:
         number = models.number_of(CHAMPION)
         if number is not None:

@@ -8,12 +8,14 @@ from zenml.enums import ExecutionMode
 from configs.settings import Settings
 from pipelines.runner import Outcome, execute, output
 from steps.predict_pictures import predict_pictures
+from vision.lifecycle.releases import newest_release
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def inference(settings: Settings, tags: dict[str, str]) -> None:
     """One step."""
-    predict_pictures(settings.inference, settings.tracking.model_name, tags)
+    released = str(newest_release() or "")
+    predict_pictures(settings.inference, settings.tracking.model_name, released, settings.bundle.max_bytes, tags)
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:

@@ -1,6 +1,5 @@
 """Model sources: the registry, a bundle, and the newest file in released/."""
 
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from vision.model.onnx_runtime import ONNX_FILES
 
 SMALL_BYTES = 2_000_000  # of a card, a decision or a description
 PROMOTED_AT, PREVIOUS = "promoted_at", "previous_champion"  # tags, as stack/registry.py writes them
-RELEASES = "face-emotion-*.zip"
 FLOAT32 = "onnx"
 CLASS_NAMES = TypeAdapter(tuple[ClassName, ...])
 
@@ -90,15 +88,6 @@ def load_bundle(path: Path, setting: str, settings: Settings, source: str = BUND
         if runtime == FLOAT32:  # int8 may differ by more
             check_probe(model.predictor, about, path, setting)
         return model
-
-
-def newest_release(folder: Path) -> Path | None:
-    """Return the released bundle with the highest version in its name, or None."""
-    return max(folder.glob(RELEASES), key=_version_in, default=None)
-
-
-def _version_in(path: Path) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", path.stem))
 
 
 def _without_onnx(subject: str, runtime: str) -> str:

@@ -1,5 +1,7 @@
 """Step predict_pictures: find and predict the faces of every picture."""
 
+import logging
+from pathlib import Path
 from typing import Annotated
 
 import mlflow
@@ -8,6 +10,7 @@ from zenml import step
 from configs.settings import InferenceSettings
 from materializers.report_materializer import ReportMaterializer
 from stack import model_store, registry
+from stack.released import load_released
 from stack.run_log import log_report
 from vision.inference.inputs import open_pictures
 from vision.inference.job import job_folder
@@ -15,20 +18,30 @@ from vision.inference.job import predict_pictures as predict_all
 from vision.inference.summary import InferenceReport, UsedModel
 from vision.model.weight_files import weights_hash
 
+logger = logging.getLogger(__name__)
+
 
 @step(experiment_tracker=True, enable_cache=False, output_materializers={"inference_report": ReportMaterializer})
 def predict_pictures(
-    inference: InferenceSettings, model_name: str, tags: dict[str, str]
+    inference: InferenceSettings, model_name: str, released: str, max_bytes: int, tags: dict[str, str]
 ) -> tuple[
     Annotated[InferenceReport, "inference_report"], Annotated[str, "predictions_folder"], Annotated[str, "model_uri"]
 ]:
-    """Find and predict the faces of every picture; files go to the job's folder, counts to MLflow."""
+    """Find and predict the faces of every picture; files go to the job's folder, counts to MLflow.
+
+    `released` is a bundle, or empty: its model predicts where the champion is asked for and the registry has none.
+    """
     pictures = open_pictures(inference)
     uri = inference.model
-    if uri == registry.CHAMPION:
-        uri = registry.champion_of(model_name).uri
-    model = model_store.load_model(uri)
-    predictor = model_store.load_predictor(model, uri, inference.runtime)
+    if uri == registry.CHAMPION and released and registry.find_alias(model_name, registry.CHAMPION) is None:
+        uri = released
+        logger.info("%s has no champion, so the released model %s predicts", model_name, released)
+        model, predictor = load_released(Path(released), max_bytes, inference.runtime)
+    else:
+        if uri == registry.CHAMPION:
+            uri = registry.champion_of(model_name).uri
+        model = model_store.load_model(uri)
+        predictor = model_store.load_predictor(model, uri, inference.runtime)
     used_model = UsedModel(model.version, model.class_names, weights_hash(str(model.file)))
     folder = job_folder(inference, pictures, used_model)
     used = {"model": uri, "runtime": inference.runtime, "input": pictures.name, "predictions": str(folder)}

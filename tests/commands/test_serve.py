@@ -9,6 +9,7 @@ from serving.model_sources import RegisteredModels
 from tests.serving.bundles import write_tiny_bundle
 from tests.serving.conftest import settings_with, tiny_onnx
 from tests.serving.registries import Registry
+from vision.lifecycle import releases
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def released(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) ->
     inside.mkdir()
     write_tiny_bundle(folder / "face-emotion-1.9.zip", inside, content, "9")
     write_tiny_bundle(folder / "face-emotion-1.10.zip", inside, content, "10")
-    monkeypatch.setattr(serve, "RELEASED", folder)
+    monkeypatch.setattr(releases, "RELEASED", folder)
     return folder
 
 
@@ -64,7 +65,7 @@ def test_a_bundle_answers_while_the_registry_does_not(bundle: Path, content: byt
 def test_without_any_model_the_commands_that_make_one_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve, "RELEASED", tmp_path)
+    monkeypatch.setattr(releases, "RELEASED", tmp_path)
 
     with pytest.raises(UserError, match=r"--pipeline training.*--pipeline import.*--serving\.bundle") as raised:
         serve._first_model(models(Registry(), settings_with()), settings_with())

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from serving.model_sources import load_bundle, newest_release
+from serving.model_sources import load_bundle
 from serving.served_model import UnusableModelError
 from tests.serving.bundles import write_tiny_bundle
 from tests.serving.conftest import settings_with, tiny_onnx
@@ -39,11 +39,3 @@ def test_an_altered_bundle_is_refused_by_the_name_of_the_setting(bundle: Path, t
 def test_a_bundle_without_the_runtime_s_file_says_what_writes_it(bundle: Path) -> None:
     with pytest.raises(UnusableModelError, match=r"model\.int8\.onnx .*serving\.runtime onnx_int8"):
         load_bundle(bundle, "serving.bundle", settings_with(runtime="onnx_int8"))
-
-
-def test_the_newest_release_is_that_of_the_highest_version(tmp_path: Path) -> None:
-    for version in ("1.9", "1.10", "0.11"):
-        (tmp_path / f"face-emotion-{version}.zip").touch()
-
-    assert newest_release(tmp_path) == tmp_path / "face-emotion-1.10.zip"
-    assert newest_release(tmp_path / "nothing") is None

@@ -68,7 +68,7 @@ def write_bundle(path: Path, folder: Path, about: About) -> None:
 
 
 def _pack(folder: Path, path: Path) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in (*CONTENT, *optional_files(folder), CHECKSUMS):
             archive.write(folder / name, name)
 
