@@ -19,9 +19,8 @@ from vision.lifecycle.served_faces import holds_served_faces
 def monitoring(settings: Settings, tags: dict[str, str]) -> None:
     """Predict, then compare with what the model was trained on."""
     tracking = settings.tracking
-    _, folder, model_uri = predict_pictures(
-        settings.inference, tracking.model_name, "", settings.bundle.max_bytes, tags
-    )
+    inference, max_bytes = settings.inference, settings.bundle.max_bytes
+    _, folder, model_uri = predict_pictures(inference, tracking.model_name, "", max_bytes, tags)
     compare_faces(folder, model_uri, settings.monitoring, str(tracking.reports_folder))
 
 
