@@ -1,7 +1,7 @@
 """Rounding: a classifier whose weights have fewer significant bits, so that a bundle of it packs smaller.
 
-`python -m benchmarks.round_weights IN.keras OUT.keras` keeps 11 bits, as half precision does. Every score of the rounded
-classifier is measured afterwards, by the pipeline that takes it as `classifier.weights`.
+`python -m benchmarks.round_weights IN.keras OUT.keras` keeps 11 bits, as half precision does. The pipeline that takes
+the rounded classifier as `classifier.weights` measures every score of it afterwards.
 """
 
 import sys
