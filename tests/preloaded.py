@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# none of the project's own, which lie in the folder of a command; of ZenML, where its store is comes with opening it
+# none of the project's own, and not ZenML, which reads its environment when it is imported: with it the lines that a
+# run logs were lost
 MODULES = (
     "tensorflow",
     "keras",
@@ -22,11 +23,6 @@ MODULES = (
     "sklearn.metrics",
     "imagehash",
     "mlflow.store.tracking.sqlalchemy_store",
-    "zenml.pipelines",
-    "zenml.zen_stores.sql_zen_store",
-    "zenml.orchestrators.local.local_orchestrator",
-    "zenml.integrations.mlflow.flavors",
-    "zenml.log_stores.artifact.artifact_log_store",
     "markdown_it",
     "pydantic_settings",
 )
@@ -115,8 +111,6 @@ def run_commands(task: dict[str, Any]) -> None:
     os.environ.update(task["environment"])
     os.chdir(task["folder"])
     sys.path.insert(0, task["folder"])
-    source_root: Any = importlib.import_module("zenml.utils.source_utils")
-    source_root.set_custom_source_root(task["folder"])  # which run.py has ZenML read when it is imported
     for environment, words in task["commands"]:
         os.environ.update(environment)
         code = run_program(*words[1:]) if words[0] == "-c" else importlib.import_module("run").main(words)
