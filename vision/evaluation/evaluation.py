@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from vision.evaluation import plots
 from vision.evaluation.calibration import expected_calibration_error, reliability_curve
 from vision.evaluation.grad_cam import grad_cam
 from vision.evaluation.metrics import class_table, confusion, score_predictions
+from vision.evaluation.robustness import Robustness, score_slices
 from vision.evaluation.test_time_augmentation import predict_views
 from vision.model.classifier import predict
 from vision.reporting.figures import labelled_faces
@@ -30,7 +32,8 @@ WORST_MISTAKES = 24  # faces shown that the model is wrong about, those first of
 class EvaluationReport(Report):
     """Scores on all test faces (`test`) and on those that were never training faces (`test_clean`).
 
-    With test-time augmentation there are `test_tta` and `test_clean_tta` besides; `views` is its name.
+    With test-time augmentation there are `test_tta` and `test_clean_tta` besides; `views` is its name. `robustness` is
+    of a part of all test faces, changed in many ways.
     """
 
     views: str
@@ -39,6 +42,7 @@ class EvaluationReport(Report):
     classes: dict[str, list[dict[str, Any]]]
     confusion: list[list[int]]
     confidence_level: float
+    robustness: Robustness
 
     @property
     def untested(self) -> tuple[str, ...]:
@@ -59,7 +63,8 @@ class EvaluationReport(Report):
             for metric in ("precision", "recall", "f1")
         }
         flat = {f"{name}/{metric}": value for name, scores in self.scores.items() for metric, value in scores.items()}
-        return {**flat, **{f"{name}/faces": float(count) for name, count in self.faces.items()}, **per_class}
+        counts = {f"{name}/faces": float(count) for name, count in self.faces.items()}
+        return {**flat, **counts, **per_class, **self.robustness.numbers()}
 
 
 def evaluate_classifier(
@@ -79,6 +84,8 @@ def evaluate_classifier(
     if settings.test_time_augmentation != "none":
         views = settings.test_time_augmentation
         versions[AVERAGED] = predict_views(classifier, test.images, settings.batch_size, views)
+    answer = partial(predict, classifier, batch_size=settings.batch_size)
+    robustness = score_slices(answer, test, probabilities, settings, seed)
     report = EvaluationReport(
         views=settings.test_time_augmentation,
         faces={name: int(chosen.sum()) for name, chosen in subsets.items()},
@@ -93,7 +100,11 @@ def evaluate_classifier(
         },
         confusion=confusion(probabilities, test.labels).tolist(),
         confidence_level=settings.confidence_level,
-        figures=_draw(classifier, test, probabilities, settings, seed),
+        robustness=robustness,
+        figures={
+            **_draw(classifier, test, probabilities, settings, seed),
+            "robustness.png": plots.robustness(robustness, settings.confidence_level),
+        },
     )
     return report, _prediction_table(test, probabilities)
 

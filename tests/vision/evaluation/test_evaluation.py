@@ -71,6 +71,18 @@ def test_numbers_are_of_every_score_and_class(evaluated: tuple[EvaluationReport,
     assert numbers["test_clean/faces"] == report.faces["test_clean"]
 
 
+def test_slices_are_of_the_test_faces_as_the_classifier_answers_them(
+    evaluated: tuple[EvaluationReport, pd.DataFrame], classifier: keras.Model, faces: FaceSet
+) -> None:
+    report, table = evaluated
+    found, test = report.robustness, faces.take(faces.rows("test"))
+    mirrored = predict(classifier, test.images[:, :, ::-1], 32).argmax(axis=1)
+
+    assert (found.faces, found.accuracy) == (len(test), pytest.approx(table["correct"].mean()))
+    assert found.slices[0].accuracy == pytest.approx((mirrored == test.labels).mean())
+    assert report.numbers()["test_slice/mirrored_accuracy"] == found.slices[0].accuracy
+
+
 def test_every_figure_is_drawn_and_the_report_comes_back_from_its_facts(
     evaluated: tuple[EvaluationReport, pd.DataFrame],
 ) -> None:
@@ -78,6 +90,7 @@ def test_every_figure_is_drawn_and_the_report_comes_back_from_its_facts(
 
     assert set(report.figures) == {
         "confusion_matrix.png", "class_scores.png", "reliability.png", "worst_mistakes.png", "grad_cam.png",
+        "robustness.png",
     }  # fmt: skip
     assert all(png.startswith(b"\x89PNG") for png in report.figures.values())
     assert EvaluationReport.from_facts(report.facts(), report.figures) == report
@@ -87,7 +100,7 @@ def test_every_figure_is_drawn_and_the_report_comes_back_from_its_facts(
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Keep what the grids would show instead of drawing anything."""
     shown: dict[str, Any] = {}
-    for name in ("confusion", "class_scores", "reliability"):
+    for name in ("confusion", "class_scores", "reliability", "robustness"):
         monkeypatch.setattr(f"vision.evaluation.plots.{name}", lambda *_: b"")
     monkeypatch.setattr("vision.evaluation.evaluation.grad_cam", lambda model, images, classes: images)
     monkeypatch.setattr("vision.evaluation.plots.explanations", lambda *given: shown.update(explained=given) or b"")

@@ -76,6 +76,11 @@ def test_sections_stand_in_the_order_that_readers_expect(card: ModelCard) -> Non
         ("### By class", "| sad | 62.34% | 25.00% | 35.69% | 39 |"),
         ("### Weakest class, on all test faces", "| recognised | 11 of 44 (25.00%) |"),
         ("### Weakest class, on all test faces", "| most often taken for | happy: 20 of 44 (45.45%) |"),
+        (
+            "### What breaks it",
+            "91 test faces were changed without new labels and answered again; unchanged, their accuracy is 65.93%. "
+            "Worst: noisy 36.26%, darker 52.75%, half resolution 63.74%.",
+        ),
         ("## Calibration", "| expected calibration error | 0.0441 | 0.0462 |"),
         ("## Calibration", "| negative log likelihood | 1.0123 | 1.0345 |"),
         ("## Calibration", "Temperature, fitted on the validation split: 1.234."),

@@ -6,6 +6,8 @@ from vision.data.balance import BalanceReport
 from vision.data.preprocessing import PreprocessingReport, RuleCount
 from vision.data.validation import CheckResult, ValidationReport
 from vision.evaluation.evaluation import EvaluationReport
+from vision.evaluation.paired_bootstrap import Gain
+from vision.evaluation.robustness import Robustness, SliceScore
 from vision.lifecycle.training_facts import TrainingFacts
 from vision.training.history import TrainingHistory
 
@@ -78,6 +80,17 @@ def invented_facts() -> TrainingFacts:
             classes={"test": by_class(40), "test_clean": by_class(35)},
             confusion=[[36, 3, 1], [20, 11, 13], [10, 14, 24]],
             confidence_level=0.95,
+            robustness=Robustness(
+                91,
+                0.6593,
+                0.5912,
+                [
+                    SliceScore("darker", 0.5275, 0.4837, [Gain("accuracy", -0.1318, -0.1978, -0.0769)]),
+                    SliceScore("mirrored", 0.6484, 0.5862, [Gain("accuracy", -0.0109, -0.0549, 0.0439)]),
+                    SliceScore("noisy", 0.3626, 0.3011, [Gain("accuracy", -0.2967, -0.3846, -0.2088)]),
+                    SliceScore("half_resolution", 0.6374, 0.5661, [Gain("accuracy", -0.0219, -0.0659, 0.0219)]),
+                ],
+            ),
         ),
         temperature=1.234,
     )
