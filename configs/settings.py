@@ -259,6 +259,7 @@ class PromotionSettings(Section):
     min_worst_class_recall: Share
     min_worst_slice_accuracy: Share
     max_expected_calibration_error: Share
+    max_generalization_gap: Share
     max_model_megabytes: Annotated[float, Field(gt=0.0)]
     max_latency_p95_milliseconds: Annotated[float, Field(gt=0.0)]
     better_by: Literal["accuracy", "macro_f1"]

@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 PROMOTED, HELD, REJECTED = "promoted", "held", "rejected"
 CHAMPION, CHALLENGER = "champion", "challenger"
 SCORES = ("accuracy", "macro_f1", "worst_class_recall", "expected_calibration_error", "negative_log_likelihood")
-WORST_SLICE = "worst_slice_accuracy"
+WORST_SLICE, GAP = "worst_slice_accuracy", "generalization_gap"
 DISAGREEMENTS = 24  # faces shown on which the two models disagree
 
 
@@ -43,7 +43,7 @@ class GateRules(Section):
 class Contender:
     """A model as the gate measured it: (n, classes) probabilities of the test faces, size, time for one face.
 
-    `worst_slice` is None where the rules have no floor for it.
+    `worst_slice` and `generalization_gap` are None where the rules have no bound for them.
     """
 
     version: str
@@ -51,6 +51,7 @@ class Contender:
     megabytes: float
     latency_p95_milliseconds: float
     worst_slice: SliceScore | None = None
+    generalization_gap: float | None = None
 
     @property
     def answers(self) -> Array:
@@ -135,6 +136,7 @@ def _score(contender: Contender, labels: Array, rules: GateRules) -> dict[str, f
         "model_megabytes": contender.megabytes,
         "latency_p95_milliseconds": contender.latency_p95_milliseconds,
         **({WORST_SLICE: contender.worst_slice.accuracy} if contender.worst_slice else {}),
+        **({GAP: contender.generalization_gap} if contender.generalization_gap is not None else {}),
     }
 
 
@@ -152,6 +154,8 @@ def _check_floors(challenger: Contender, scores: Mapping[str, float], settings: 
     if worst := challenger.worst_slice:
         where = worst.name.replace("_", " ")
         floors.append(Floor(WORST_SLICE, worst.accuracy, settings.min_worst_slice_accuracy, False, where))
+    if challenger.generalization_gap is not None:
+        floors.append(Floor(GAP, challenger.generalization_gap, settings.max_generalization_gap, True))
     return floors
 
 

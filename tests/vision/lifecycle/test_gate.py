@@ -136,6 +136,20 @@ def test_a_broken_floor_for_slices_rejects_and_names_the_worst_slice(
     assert kept.outcome == "promoted"
 
 
+def test_a_gap_above_its_ceiling_rejects_and_the_champions_is_not_known(
+    judge: Any, drawn: FaceSet, lenient: PromotionSettings
+) -> None:
+    ceiling = lenient.model_copy(update={"max_generalization_gap": 0.08})
+    champion = contender(drawn, 0.5, seed=5)
+
+    broken = judge(contender(drawn, 0.9, generalization_gap=0.2), champion, ceiling)
+    kept = judge(contender(drawn, 0.9, generalization_gap=-0.01), champion, ceiling)
+
+    assert (broken.outcome, kept.outcome) == ("rejected", "promoted")
+    assert broken.reason == "generalization gap 0.2, must be at most 0.08"
+    assert "| generalization gap | – | 0.2 | at most 0.08 | **broken** |" in broken.markdown()
+
+
 def test_the_first_model_that_keeps_the_floors_is_promoted(
     judge: Any, drawn: FaceSet, lenient: PromotionSettings
 ) -> None:

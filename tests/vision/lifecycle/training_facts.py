@@ -6,8 +6,10 @@ from vision.data.balance import BalanceReport
 from vision.data.preprocessing import PreprocessingReport, RuleCount
 from vision.data.validation import CheckResult, ValidationReport
 from vision.evaluation.evaluation import EvaluationReport
+from vision.evaluation.generalization import Generalization
 from vision.evaluation.paired_bootstrap import Gain
 from vision.evaluation.robustness import Robustness, SliceScore
+from vision.evaluation.uncertainty import ConformalScore, ConformalSets, Covered, Uncertainty
 from vision.lifecycle.training_facts import TrainingFacts
 from vision.training.history import TrainingHistory
 
@@ -91,6 +93,19 @@ def invented_facts() -> TrainingFacts:
                     SliceScore("half_resolution", 0.6374, 0.5661, [Gain("accuracy", -0.0219, -0.0659, 0.0219)]),
                 ],
             ),
+            uncertainty=Uncertainty(
+                {
+                    "test": [Covered(1.0, 0.6412, 0.201), Covered(0.7, 0.7317, 0.532)],
+                    "test_clean": [Covered(1.0, 0.6348, 0.203), Covered(0.7, 0.7233, 0.534)],
+                },
+                ConformalSets(
+                    0.9,
+                    113,
+                    0.1357,
+                    {"test": ConformalScore(0.9043, 2.345), "test_clean": ConformalScore(0.8953, 2.346)},
+                ),
+            ),
+            generalization=Generalization(997, 0.7723, 0.6487),
         ),
         temperature=1.234,
     )
