@@ -38,6 +38,7 @@ METRICS = (
     Metric("test/accuracy", 4, max),
     Metric("test/macro_f1", 4, max),
     Metric("test/worst_class_recall", 4, max),
+    Metric("test_slice/worst_accuracy", 4, max),
     Metric("test/expected_calibration_error", 4, min),
     Metric("model_megabytes", 1, min),
     Metric("latency_p95_milliseconds", 1, min),

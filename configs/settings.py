@@ -250,13 +250,16 @@ class EvaluationSettings(Section):
     bootstrap_samples: Annotated[int, Field(ge=10, le=100_000)]
     confidence_level: Annotated[float, Field(gt=0.5, lt=1.0)]
     explained_per_class: Annotated[int, Field(ge=1, le=10)]
+    slice_faces: Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class PromotionSettings(Section):
     min_accuracy: Share
     min_macro_f1: Share
     min_worst_class_recall: Share
+    min_worst_slice_accuracy: Share
     max_expected_calibration_error: Share
+    max_generalization_gap: Share
     max_model_megabytes: Annotated[float, Field(gt=0.0)]
     max_latency_p95_milliseconds: Annotated[float, Field(gt=0.0)]
     better_by: Literal["accuracy", "macro_f1"]

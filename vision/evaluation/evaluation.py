@@ -1,7 +1,8 @@
 """Evaluation: everything that the test split says about a classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -9,13 +10,16 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import EvaluationSettings
-from vision.data.faces import TEST, FaceSet
+from vision.data.faces import TEST, TRAIN, VALIDATION, FaceSet
 from vision.data.preprocessing import IN_TRAINING
 from vision.evaluation import plots
 from vision.evaluation.calibration import expected_calibration_error, reliability_curve
+from vision.evaluation.generalization import Generalization, measure_generalization
 from vision.evaluation.grad_cam import grad_cam
 from vision.evaluation.metrics import class_table, confusion, score_predictions
+from vision.evaluation.robustness import Robustness, score_slices
 from vision.evaluation.test_time_augmentation import predict_views
+from vision.evaluation.uncertainty import Uncertainty, accuracy_by_coverage, measure_uncertainty
 from vision.model.classifier import predict
 from vision.reporting.figures import labelled_faces
 from vision.reporting.reports import Report
@@ -30,7 +34,8 @@ WORST_MISTAKES = 24  # faces shown that the model is wrong about, those first of
 class EvaluationReport(Report):
     """Scores on all test faces (`test`) and on those that were never training faces (`test_clean`).
 
-    With test-time augmentation there are `test_tta` and `test_clean_tta` besides; `views` is its name.
+    With test-time augmentation there are `test_tta` and `test_clean_tta` besides; `views` is its name. `robustness` is
+    of a part of all test faces, changed in many ways; `generalization` is None without a training or validation face.
     """
 
     views: str
@@ -39,6 +44,9 @@ class EvaluationReport(Report):
     classes: dict[str, list[dict[str, Any]]]
     confusion: list[list[int]]
     confidence_level: float
+    robustness: Robustness
+    uncertainty: Uncertainty
+    generalization: Generalization | None
 
     @property
     def untested(self) -> tuple[str, ...]:
@@ -59,7 +67,9 @@ class EvaluationReport(Report):
             for metric in ("precision", "recall", "f1")
         }
         flat = {f"{name}/{metric}": value for name, scores in self.scores.items() for metric, value in scores.items()}
-        return {**flat, **{f"{name}/faces": float(count) for name, count in self.faces.items()}, **per_class}
+        counts = {f"{name}/faces": float(count) for name, count in self.faces.items()}
+        gap = {"generalization_gap": self.generalization.gap} if self.generalization else {}
+        return {**flat, **counts, **per_class, **self.robustness.numbers(), **self.uncertainty.numbers(), **gap}
 
 
 def evaluate_classifier(
@@ -71,7 +81,8 @@ def evaluate_classifier(
     one probability a class.
     """
     test = faces.take(faces.rows(TEST))
-    probabilities = predict(classifier, test.images, settings.batch_size)
+    answer = partial(predict, classifier, batch_size=settings.batch_size)
+    probabilities = answer(test.images)
     clean = ~test.table[IN_TRAINING].to_numpy(dtype=bool)
     subsets = {OFFICIAL: np.ones(len(test), dtype=bool), CLEAN: clean}
     subsets = {name: chosen for name, chosen in subsets.items() if chosen.any()}
@@ -79,6 +90,9 @@ def evaluate_classifier(
     if settings.test_time_augmentation != "none":
         views = settings.test_time_augmentation
         versions[AVERAGED] = predict_views(classifier, test.images, settings.batch_size, views)
+    robustness = score_slices(answer, test, probabilities, settings, seed)
+    uncertainty, generalization = _measure_on_others(answer, faces, probabilities, subsets, seed)
+    curves = {name: accuracy_by_coverage(probabilities[part], test.labels[part]) for name, part in subsets.items()}
     report = EvaluationReport(
         views=settings.test_time_augmentation,
         faces={name: int(chosen.sum()) for name, chosen in subsets.items()},
@@ -93,9 +107,28 @@ def evaluate_classifier(
         },
         confusion=confusion(probabilities, test.labels).tolist(),
         confidence_level=settings.confidence_level,
-        figures=_draw(classifier, test, probabilities, settings, seed),
+        robustness=robustness,
+        uncertainty=uncertainty,
+        generalization=generalization,
+        figures={
+            **_draw(classifier, test, probabilities, settings, seed),
+            "robustness.png": plots.robustness(robustness, settings.confidence_level),
+            "coverage.png": plots.coverage(curves),
+        },
     )
     return report, _prediction_table(test, probabilities)
+
+
+def _measure_on_others(
+    answer: Callable[[Array], Array], faces: FaceSet, probabilities: Array, subsets: Mapping[str, Array], seed: int
+) -> tuple[Uncertainty, Generalization | None]:
+    """Measure what takes the validation and the training faces besides the test faces, as far as there are any."""
+    test, held_out, learned = (faces.labels[faces.rows(TEST)], faces.rows(VALIDATION), faces.rows(TRAIN))
+    if not len(held_out):
+        return measure_uncertainty((probabilities, test), subsets, None), None
+    validation = answer(faces.images[held_out])
+    uncertainty = measure_uncertainty((probabilities, test), subsets, (validation, faces.labels[held_out]))
+    return uncertainty, measure_generalization(answer, faces, validation, seed) if len(learned) else None
 
 
 def _class_rows(probabilities: Array, labels: Array, class_names: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Plots of an evaluation: confusion, scores, reliability and Grad-CAM."""
+"""Plots of an evaluation: confusion, scores, reliability, robustness, coverage and Grad-CAM."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
+from vision.evaluation.robustness import Robustness
 from vision.reporting.figures import PALETTE, SEQUENTIAL, STYLE, image_grid, new_figure, to_png
 
+LEAST_COVERAGE = 0.1  # of fewer faces an accuracy says little
 HEAT = 0.55  # share of the colour of heat in a picture
 
 
@@ -67,6 +69,38 @@ def reliability(curves: Mapping[str, pd.DataFrame], errors: Mapping[str, float],
     top.set(ylabel="accuracy", title="Reliability (test split)", xlim=(0, 1), ylim=(0, 1))
     top.legend(fontsize=8, loc="lower right")
     bottom.set(xlabel="confidence", ylabel="faces")
+    return to_png(figure)
+
+
+def robustness(found: Robustness, confidence_level: float) -> bytes:
+    """Draw how many points of accuracy each slice costs, with the paired interval; the worst slice is at the top."""
+    slices = found.worst_first[::-1]
+    changes = np.array([(one.changes[0].gain, one.changes[0].low, one.changes[0].high) for one in slices]) * 100
+    names = [f"{one.name.replace('_', ' ')}: {one.accuracy:.1%}" for one in slices]
+    figure, axis = new_figure(8, 4.2)
+    axis.axvline(0, color="black", linewidth=0.8, linestyle=":")
+    axis.hlines(range(len(names)), changes[:, 1], changes[:, 2], color=PALETTE[0], linewidth=2)
+    axis.plot(changes[:, 0], range(len(names)), "o", color=PALETTE[0])
+    axis.set_yticks(range(len(names)), names)
+    axis.set_title(f"Accuracy on {found.faces:,} changed test faces; unchanged: {found.accuracy:.1%}", loc="left")
+    axis.set(xlabel=f"points of accuracy against the same faces unchanged ({confidence_level:.0%} paired interval)")
+    return to_png(figure)
+
+
+def coverage(curves: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+    """Draw accuracy against the share of faces that are answered, the surest first, for each named set of faces.
+
+    The k-th number of a curve is the accuracy of the k surest faces.
+    """
+    figure, axis = new_figure(6.4, 4)
+    for position, (name, curve) in enumerate(curves.items()):
+        shares = np.arange(1, len(curve) + 1) / len(curve)
+        shown = shares >= LEAST_COVERAGE
+        label = f"{name.replace('_', ' ')}: {curve[-1]:.1%} of all {len(curve):,}"
+        axis.plot(shares[shown], curve[shown], "-" if position == 0 else "--", color=PALETTE[position], label=label)
+    axis.set_title("Accuracy where the most uncertain faces are left out", loc="left")
+    axis.set(xlabel="share of faces that are answered, the surest first", ylabel="accuracy", xlim=(LEAST_COVERAGE, 1))
+    axis.legend(fontsize=8)
     return to_png(figure)
 
 

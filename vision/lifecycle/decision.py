@@ -3,19 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
-from vision.lifecycle.paired_comparison import Gain
+from vision.evaluation.paired_bootstrap import Gain
 from vision.reporting.pages import render_page
 from vision.reporting.reports import Report
 
 
 @dataclass(frozen=True)
 class Floor:
-    """A bound that the challenger must keep; `ceiling` says on which side of it."""
+    """A bound that the challenger must keep; `ceiling` says on which side of it, `where` what was measured."""
 
     name: str
     value: float
     bound: float
     ceiling: bool
+    where: str = ""
 
     @property
     def passed(self) -> bool:
@@ -23,7 +24,8 @@ class Floor:
 
     def __str__(self) -> str:
         verb = "at most" if self.ceiling else "at least"
-        return f"{self.name.replace('_', ' ')} {self.value:.4g}, must be {verb} {self.bound:.4g}"
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.name.replace('_', ' ')} {self.value:.4g}{where}, must be {verb} {self.bound:.4g}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,11 @@ from configs.errors import UserError
 from configs.settings import EvaluationSettings, PromotionSettings, Section
 from vision.data.faces import FaceSet
 from vision.evaluation.metrics import class_table, confusion, score_predictions
+from vision.evaluation.paired_bootstrap import Gain
+from vision.evaluation.robustness import SliceScore, score_slices
 from vision.lifecycle import plots
 from vision.lifecycle.decision import Decision, Floor
-from vision.lifecycle.paired_comparison import Gain, PairedComparison, compare_answers
+from vision.lifecycle.paired_comparison import PairedComparison, compare_answers
 from vision.lifecycle.versions import LoadedVersion
 from vision.model.classifier import predict
 from vision.model.runtimes import time_predictions
@@ -25,6 +27,7 @@ Array = np.ndarray[Any, Any]
 PROMOTED, HELD, REJECTED = "promoted", "held", "rejected"
 CHAMPION, CHALLENGER = "champion", "challenger"
 SCORES = ("accuracy", "macro_f1", "worst_class_recall", "expected_calibration_error", "negative_log_likelihood")
+WORST_SLICE, GAP = "worst_slice_accuracy", "generalization_gap"
 DISAGREEMENTS = 24  # faces shown on which the two models disagree
 
 
@@ -38,12 +41,17 @@ class GateRules(Section):
 
 @dataclass(frozen=True)
 class Contender:
-    """A model as the gate measured it: (n, classes) probabilities of the test faces, size, time for one face."""
+    """A model as the gate measured it: (n, classes) probabilities of the test faces, size, time for one face.
+
+    `worst_slice` and `generalization_gap` are None where the rules have no bound for them.
+    """
 
     version: str
     probabilities: Array
     megabytes: float
     latency_p95_milliseconds: float
+    worst_slice: SliceScore | None = None
+    generalization_gap: float | None = None
 
     @property
     def answers(self) -> Array:
@@ -63,13 +71,20 @@ def measure_contender(model: LoadedVersion, test: FaceSet, rules: GateRules) -> 
             "tracking.model_name"
         )
     order = [model.class_names.index(name) for name in test.class_names]
-    probabilities = predict(model.classifier, test.images, rules.evaluation.batch_size)[:, order]
+
+    def answer(images: Array) -> Array:
+        return predict(model.classifier, images, rules.evaluation.batch_size)[:, order]
+
+    probabilities = answer(test.images)
     if not np.isfinite(probabilities).all():
         raise UserError(
             f"version {model.version} gives probabilities that are not numbers; train another with --pipeline training"
         )
     latency = measure_latency(model.classifier, test.images[0], rules.promotion.latency_samples)
-    return Contender(model.version, probabilities, model.megabytes, latency)
+    worst = None
+    if rules.promotion.min_worst_slice_accuracy:
+        worst = score_slices(answer, test, probabilities, rules.evaluation, rules.seed).worst_first[0]
+    return Contender(model.version, probabilities, model.megabytes, latency, worst)
 
 
 def measure_latency(classifier: keras.Model, face: Array, samples: int) -> float:
@@ -90,7 +105,7 @@ def decide(
     scores = {role: _score(found, labels, rules) for role, found in present.items()}
     tables = {role: class_table(found.probabilities, labels, names) for role, found in present.items()}
     matrices = {role: confusion(found.probabilities, labels) for role, found in present.items()}
-    floors = _check_floors(scores[CHALLENGER], rules.promotion)
+    floors = _check_floors(challenger, scores[CHALLENGER], rules.promotion)
     paired = _compare_fairly(challenger, champion, test, ~learned, rules)
     unproven = _why_unproven(champion, test, learned, rules.promotion)
     outcome, reasons = _judge(floors, paired.gains, champion, unproven, rules.promotion)
@@ -120,10 +135,12 @@ def _score(contender: Contender, labels: Array, rules: GateRules) -> dict[str, f
         **{name: found[name] for name in SCORES},
         "model_megabytes": contender.megabytes,
         "latency_p95_milliseconds": contender.latency_p95_milliseconds,
+        **({WORST_SLICE: contender.worst_slice.accuracy} if contender.worst_slice else {}),
+        **({GAP: contender.generalization_gap} if contender.generalization_gap is not None else {}),
     }
 
 
-def _check_floors(scores: Mapping[str, float], settings: PromotionSettings) -> list[Floor]:
+def _check_floors(challenger: Contender, scores: Mapping[str, float], settings: PromotionSettings) -> list[Floor]:
     bounds = {
         "accuracy": settings.min_accuracy,
         "macro_f1": settings.min_macro_f1,
@@ -133,7 +150,13 @@ def _check_floors(scores: Mapping[str, float], settings: PromotionSettings) -> l
         "latency_p95_milliseconds": settings.max_latency_p95_milliseconds,
     }
     at_least = ("accuracy", "macro_f1", "worst_class_recall")
-    return [Floor(name, scores[name], bound, name not in at_least) for name, bound in bounds.items()]
+    floors = [Floor(name, scores[name], bound, name not in at_least) for name, bound in bounds.items()]
+    if worst := challenger.worst_slice:
+        where = worst.name.replace("_", " ")
+        floors.append(Floor(WORST_SLICE, worst.accuracy, settings.min_worst_slice_accuracy, False, where))
+    if challenger.generalization_gap is not None:
+        floors.append(Floor(GAP, challenger.generalization_gap, settings.max_generalization_gap, True))
+    return floors
 
 
 def _compare_fairly(

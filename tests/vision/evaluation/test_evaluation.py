@@ -10,6 +10,8 @@ from configs.settings import Settings
 from vision.data.faces import FaceSet
 from vision.data.preprocessing import IN_TRAINING
 from vision.evaluation.evaluation import EvaluationReport, evaluate_classifier
+from vision.evaluation.generalization import draw_like
+from vision.evaluation.uncertainty import fit_threshold
 from vision.model.classifier import build_classifier, predict, with_temperature
 
 
@@ -71,6 +73,33 @@ def test_numbers_are_of_every_score_and_class(evaluated: tuple[EvaluationReport,
     assert numbers["test_clean/faces"] == report.faces["test_clean"]
 
 
+def test_slices_are_of_the_test_faces_as_the_classifier_answers_them(
+    evaluated: tuple[EvaluationReport, pd.DataFrame], classifier: keras.Model, faces: FaceSet
+) -> None:
+    report, table = evaluated
+    found, test = report.robustness, faces.take(faces.rows("test"))
+    mirrored = predict(classifier, test.images[:, :, ::-1], 32).argmax(axis=1)
+
+    assert (found.faces, found.accuracy) == (len(test), pytest.approx(table["correct"].mean()))
+    assert found.slices[0].accuracy == pytest.approx((mirrored == test.labels).mean())
+    assert report.numbers()["test_slice/mirrored_accuracy"] == found.slices[0].accuracy
+
+
+def test_sets_and_gap_are_of_the_answers_on_validation_and_training_faces(
+    evaluated: tuple[EvaluationReport, pd.DataFrame], classifier: keras.Model, faces: FaceSet
+) -> None:
+    report, held_out = evaluated[0], faces.take(faces.rows("validation"))
+    validation = predict(classifier, held_out.images, 32)
+    rows = draw_like(faces, held_out.labels, seed=1)
+    learned = predict(classifier, faces.images[rows], 32).argmax(axis=1) == faces.labels[rows]
+
+    assert report.uncertainty.conformal is not None
+    assert report.uncertainty.conformal.threshold == pytest.approx(fit_threshold(validation, held_out.labels, 0.9))
+    gap = learned.mean() - (validation.argmax(axis=1) == held_out.labels).mean()
+    assert report.numbers()["generalization_gap"] == pytest.approx(gap)
+    assert report.uncertainty.covered["test"][0].accuracy == report.scores["test"]["accuracy"]
+
+
 def test_every_figure_is_drawn_and_the_report_comes_back_from_its_facts(
     evaluated: tuple[EvaluationReport, pd.DataFrame],
 ) -> None:
@@ -78,6 +107,7 @@ def test_every_figure_is_drawn_and_the_report_comes_back_from_its_facts(
 
     assert set(report.figures) == {
         "confusion_matrix.png", "class_scores.png", "reliability.png", "worst_mistakes.png", "grad_cam.png",
+        "robustness.png", "coverage.png",
     }  # fmt: skip
     assert all(png.startswith(b"\x89PNG") for png in report.figures.values())
     assert EvaluationReport.from_facts(report.facts(), report.figures) == report
@@ -87,7 +117,7 @@ def test_every_figure_is_drawn_and_the_report_comes_back_from_its_facts(
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Keep what the grids would show instead of drawing anything."""
     shown: dict[str, Any] = {}
-    for name in ("confusion", "class_scores", "reliability"):
+    for name in ("confusion", "class_scores", "reliability", "robustness", "coverage"):
         monkeypatch.setattr(f"vision.evaluation.plots.{name}", lambda *_: b"")
     monkeypatch.setattr("vision.evaluation.evaluation.grad_cam", lambda model, images, classes: images)
     monkeypatch.setattr("vision.evaluation.plots.explanations", lambda *given: shown.update(explained=given) or b"")
@@ -135,6 +165,7 @@ def test_a_class_without_a_test_face_has_no_metric_and_does_not_lower_the_averag
 
     numbers = report.numbers()
     assert report.untested == ("disgust",)
+    assert (report.generalization, report.uncertainty.conformal) == (None, None)  # of test faces alone
     assert [name for name in numbers if name.startswith("test_class/recall_")] == [
         f"test_class/recall_{name}" for name in prepared.class_names if name != "disgust"
     ]

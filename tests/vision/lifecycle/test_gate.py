@@ -8,6 +8,7 @@ import pytest
 from configs.errors import UserError
 from configs.settings import PromotionSettings, Settings
 from vision.data.faces import FaceSet
+from vision.evaluation.robustness import SliceScore, choose_evenly
 from vision.lifecycle.decision import Decision
 from vision.lifecycle.gate import Contender, GateRules, decide, measure_contender, measure_latency
 from vision.reporting.reports import Report
@@ -116,6 +117,37 @@ def test_a_broken_floor_rejects_whatever_the_champion_is(
     assert decision.outcome == "rejected"
     assert len(decision.reasons) == 1
     assert decision.reasons[0].startswith(name)
+
+
+def test_a_broken_floor_for_slices_rejects_and_names_the_worst_slice(
+    judge: Any, drawn: FaceSet, lenient: PromotionSettings
+) -> None:
+    floor = lenient.model_copy(update={"min_worst_slice_accuracy": 0.4})
+    weak, strong = SliceScore("lower_half_covered", 0.31, 0.2, []), SliceScore("noisy", 0.41, 0.2, [])
+
+    broken = judge(contender(drawn, 0.9, worst_slice=weak), contender(drawn, 0.5, seed=5, worst_slice=strong), floor)
+    kept = judge(contender(drawn, 0.9, worst_slice=strong), None, floor)
+
+    assert broken.outcome == "rejected"
+    assert broken.reason == "worst slice accuracy 0.31 (lower half covered), must be at least 0.4"
+    row = "| worst slice accuracy (lower half covered) | 0.41 | 0.31 | at least 0.4 | **broken** |"
+    assert row in broken.markdown()
+    assert "worst slice accuracy (lower half covered)" in broken.page()
+    assert kept.outcome == "promoted"
+
+
+def test_a_gap_above_its_ceiling_rejects_and_the_champions_is_not_known(
+    judge: Any, drawn: FaceSet, lenient: PromotionSettings
+) -> None:
+    ceiling = lenient.model_copy(update={"max_generalization_gap": 0.08})
+    champion = contender(drawn, 0.5, seed=5)
+
+    broken = judge(contender(drawn, 0.9, generalization_gap=0.2), champion, ceiling)
+    kept = judge(contender(drawn, 0.9, generalization_gap=-0.01), champion, ceiling)
+
+    assert (broken.outcome, kept.outcome) == ("rejected", "promoted")
+    assert broken.reason == "generalization gap 0.2, must be at most 0.08"
+    assert "| generalization gap | – | 0.2 | at most 0.08 | **broken** |" in broken.markdown()
 
 
 def test_the_first_model_that_keeps_the_floors_is_promoted(
@@ -249,6 +281,19 @@ def test_probabilities_stand_in_the_order_of_the_test_faces_classes(drawn: FaceS
 
     np.testing.assert_allclose(found.probabilities, [shares] * 3, atol=1e-6)
     assert (found.version, found.megabytes) == ("4", 1.5)
+
+
+def test_slices_are_measured_only_where_there_is_a_floor_for_them(drawn: FaceSet, rules: GateRules) -> None:
+    toy, test = Toy((0.1,) * (NAMES - 1) + (0.4,), drawn.class_names), drawn.take(np.arange(70))
+    floored = rules.promotion.model_copy(update={"min_worst_slice_accuracy": 0.1})
+
+    off = measure_contender(toy, test, rules)
+    on = measure_contender(toy, test, rules.model_copy(update={"promotion": floored}))
+
+    assert off.worst_slice is None
+    chosen = choose_evenly(test.labels, rules.evaluation.slice_faces, rules.seed)
+    assert on.worst_slice is not None
+    assert on.worst_slice.accuracy == (test.labels[chosen] == NAMES - 1).mean()
 
 
 def test_a_model_of_other_classes_cannot_be_compared(drawn: FaceSet, rules: GateRules) -> None:

@@ -6,6 +6,10 @@ from vision.data.balance import BalanceReport
 from vision.data.preprocessing import PreprocessingReport, RuleCount
 from vision.data.validation import CheckResult, ValidationReport
 from vision.evaluation.evaluation import EvaluationReport
+from vision.evaluation.generalization import Generalization
+from vision.evaluation.paired_bootstrap import Gain
+from vision.evaluation.robustness import Robustness, SliceScore
+from vision.evaluation.uncertainty import ConformalScore, ConformalSets, Covered, Uncertainty
 from vision.lifecycle.training_facts import TrainingFacts
 from vision.training.history import TrainingHistory
 
@@ -78,6 +82,30 @@ def invented_facts() -> TrainingFacts:
             classes={"test": by_class(40), "test_clean": by_class(35)},
             confusion=[[36, 3, 1], [20, 11, 13], [10, 14, 24]],
             confidence_level=0.95,
+            robustness=Robustness(
+                91,
+                0.6593,
+                0.5912,
+                [
+                    SliceScore("darker", 0.5275, 0.4837, [Gain("accuracy", -0.1318, -0.1978, -0.0769)]),
+                    SliceScore("mirrored", 0.6484, 0.5862, [Gain("accuracy", -0.0109, -0.0549, 0.0439)]),
+                    SliceScore("noisy", 0.3626, 0.3011, [Gain("accuracy", -0.2967, -0.3846, -0.2088)]),
+                    SliceScore("half_resolution", 0.6374, 0.5661, [Gain("accuracy", -0.0219, -0.0659, 0.0219)]),
+                ],
+            ),
+            uncertainty=Uncertainty(
+                {
+                    "test": [Covered(1.0, 0.6412, 0.201), Covered(0.7, 0.7317, 0.532)],
+                    "test_clean": [Covered(1.0, 0.6348, 0.203), Covered(0.7, 0.7233, 0.534)],
+                },
+                ConformalSets(
+                    0.9,
+                    113,
+                    0.1357,
+                    {"test": ConformalScore(0.9043, 2.345), "test_clean": ConformalScore(0.8953, 2.346)},
+                ),
+            ),
+            generalization=Generalization(997, 0.7723, 0.6487),
         ),
         temperature=1.234,
     )
