@@ -279,6 +279,7 @@ class CardSettings(Section):
     intended_use: tuple[Sentence, ...]
     off_limits: tuple[Sentence, ...]
     limits: tuple[Sentence, ...]
+    origin: tuple[Sentence, ...]
 
 
 class OnnxSettings(Section):

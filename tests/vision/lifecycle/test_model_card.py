@@ -26,6 +26,7 @@ def reports() -> dict[str, Any]:
             intended_use=("Teaching, where (5.1) a person looks.",),
             off_limits=("At work, Article 5(1)(f).", "For hiring."),
             limits=("Labels agree on 64.5% of the faces (FER+).",),
+            origin=("A larger network taught it, by `gpu.sh`.",),
         ),
     }
 
@@ -129,6 +130,7 @@ def test_no_number_stands_in_the_card_that_did_not_go_in(reports: dict[str, Any]
         ("evaluation", lambda report: replace(report, confusion=[[1, 8, 0], [0, 9, 0], [0, 0, 9]]), "44 (", "1 of 9"),
         ("temperature", lambda value: value / 2, "1.234", "0.617"),
         ("card", lambda card: card.model_copy(update={"limits": ("Faces are drawn.",)}), "64.5%", "Faces are drawn."),
+        ("card", lambda card: card.model_copy(update={"origin": ("By hand.",)}), "A larger network", "By hand."),
     ],
 )
 def test_a_changed_value_changes_the_card(
@@ -153,7 +155,7 @@ def test_the_sentences_of_the_settings_stand_there_verbatim(reports: dict[str, A
 
 
 def test_without_sentences_the_card_says_that_there_are_none(reports: dict[str, Any]) -> None:
-    nothing = CardSettings(intended_use=(), off_limits=(), limits=())
+    nothing = CardSettings(intended_use=(), off_limits=(), limits=(), origin=())
 
     assert write(**{**reports, "card": nothing}).markdown.count("Not stated in the settings.") == 3
 
@@ -198,7 +200,9 @@ def test_hostile_names_are_shown_and_do_nothing(reports: dict[str, Any], card: M
         "title": HOSTILE,
         "about": {"MLflow run": HOSTILE, HOSTILE: "43c5a2b0"},
         "validation": validation,
-        "card": CardSettings(intended_use=(HOSTILE,), off_limits=(HOSTILE, HOSTILE), limits=(HOSTILE,)),
+        "card": CardSettings(
+            intended_use=(HOSTILE,), off_limits=(HOSTILE, HOSTILE), limits=(HOSTILE,), origin=(HOSTILE,)
+        ),
     }
 
     written = write(**{**reports, **hostile})
