@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "FACE_EMOTION__"
 SHORTEST_TOKEN = 16  # characters
+MOST_EPOCHS = 1000  # of a phase
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -193,11 +194,11 @@ class ClassifierSettings(Section):
 class PhaseSettings(Section):
     name: Annotated[str, Field(min_length=1)]
     trainable: Annotated[tuple[Block, ...], Field(min_length=1)]
-    epochs: Annotated[int, Field(ge=1, le=1000)]
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)]
     schedule: Literal["constant", "cosine", "plateau"]
     warmup_epochs: Annotated[float, Field(ge=0.0, le=100.0)]
-    patience: Annotated[int, Field(ge=1, le=1000)]
+    patience: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
 
     @model_validator(mode="after")
     def warmup_fits_into_the_phase(self) -> Self:
@@ -240,7 +241,14 @@ class TrainingSettings(Section):
     monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"]
     plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)]
     plateau_patience: Annotated[int, Field(ge=1, le=100)]
+    minutes: Annotated[float, Field(ge=0.0, le=100_000.0)]
     phases: tuple[PhaseSettings, ...]
+
+    @model_validator(mode="after")
+    def minutes_have_a_phase(self) -> Self:
+        if self.minutes and not self.phases:
+            raise ValueError(f"minutes is {self.minutes:g}, allowed without phases: 0")
+        return self
 
 
 class EvaluationSettings(Section):

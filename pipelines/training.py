@@ -57,6 +57,8 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
         settings.classifier,
         settings.augmentation,
         settings.training,
+        settings.evaluation,
+        settings.onnx,
         seed,
         checkpoints,
         str(settings.state_folder / "features"),

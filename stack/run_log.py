@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.entities import Metric
@@ -15,6 +16,7 @@ from zenml import log_metadata
 from zenml.steps import get_step_context
 
 from configs.environment import changed_environment, without_login
+from configs.loading import KEPT_SETTINGS
 from stack.error_messages import SHOWN_CHARACTERS, StoreError, talking_to_mlflow
 from vision.files.usage import measure
 from vision.reporting.reports import Report
@@ -92,6 +94,19 @@ def run_id() -> str:
     if run is None:
         raise RuntimeError("this step needs an MLflow run; give its stack an experiment tracker")
     return str(run.info.run_id)
+
+
+def keep_planned(phases: list[dict[str, Any]]) -> None:
+    """Put into the settings that the run keeps the phases that were planned, in place of `training.minutes`.
+
+    A reproduction, which may run on another machine, then trains as many epochs.
+    """
+    run = run_id()
+    with talking_to_mlflow():
+        kept = mlflow.artifacts.load_dict(f"runs:/{run}/{KEPT_SETTINGS}")
+        kept["training"] |= {"minutes": 0.0, "phases": phases}
+        mlflow.log_dict(kept, KEPT_SETTINGS)
+        mlflow.set_tag("planned_epochs", ", ".join(f"{phase['name']} {phase['epochs']}" for phase in phases))
 
 
 def run_checkpoint(checkpoints_folder: str) -> Path:

@@ -8,14 +8,21 @@ import mlflow
 import pandas as pd
 from zenml import step
 
-from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
+from configs.settings import (
+    AugmentationSettings,
+    ClassifierSettings,
+    EvaluationSettings,
+    OnnxSettings,
+    TrainingSettings,
+)
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
 from stack.model_store import find_teachers
-from stack.run_log import EpochLog, log_report, measured, run_checkpoint
+from stack.run_log import EpochLog, keep_planned, log_report, measured, run_checkpoint
 from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet
 from vision.evaluation.calibration import calibrate_classifier
+from vision.lifecycle.afterwards import after_training
 from vision.lifecycle.drift import add_taught, reference_table
 from vision.model.weight_files import weights_hash
 from vision.training.history import TrainingHistory
@@ -34,6 +41,8 @@ def train_model(
     classifier: ClassifierSettings,
     augmentation: AugmentationSettings,
     training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    onnx: OnnxSettings,
     seed: int,
     checkpoints_folder: str,
     features_folder: str,
@@ -54,10 +63,12 @@ def train_model(
     paths = TrainingPaths(run_checkpoint(checkpoints_folder), Path(features_folder), Path(unfinished_folder))
     epochs = EpochLog()
     with measured():
-        best, history = train_classifier(data, recipe, paths, epochs)
+        best, history = train_classifier(data, recipe, paths, epochs, after_training(prepared, evaluation, onnx))
         calibrated, temperature, probabilities = calibrate_classifier(best, prepared, training.batch_size)
     epochs.finish()
     log_report(history, "training")
+    if training.minutes:
+        keep_planned(history.planned)
     mlflow.log_metric("temperature", temperature)
     mlflow.set_tags({"weights_sha256": weights_hash(classifier.weights), "precision": history.precision})
     reference = reference_table(prepared, probabilities)

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from vision.data.preprocessing import IN_TRAINING, NO_CLEAN_FACE, preprocess_fac
 from vision.evaluation.calibration import calibrate_classifier
 from vision.evaluation.metrics import score_predictions
 from vision.evaluation.test_time_augmentation import predict_views
+from vision.lifecycle.afterwards import after_bare_training
 from vision.model.classifier import load_teacher, predict
 from vision.training.batches import count_classes
 from vision.training.checkpoints import forget_state
@@ -46,7 +48,7 @@ def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
     classifier, history = train_faces(faces, settings, folder, states=folder / UNFINISHED)
     scores = score_recipe(classifier, faces, settings)
     facts = {"epochs": history.epochs, "phases": history.phases, "best_epoch": history.best_epoch, "scores": scores}
-    facts |= {"settings": settings.model_dump(mode="json"), "backend": keras.backend.backend()}
+    facts |= {"settings": planned_settings(settings, history), "backend": keras.backend.backend()}
     (folder / SCORES).write_text(json.dumps(facts, indent=1), encoding="utf-8")
     (folder / CURVES).write_bytes(history.figures[CURVES])
     forget_state(folder / UNFINISHED, history.state)
@@ -79,6 +81,7 @@ def train_faces(
         Recipe(settings.classifier, settings.augmentation, settings.training, settings.seed),
         TrainingPaths(folder / CLASSIFIER, folder / "features", states),
         hook,
+        after_bare_training(faces, settings.evaluation),
     )
 
 
@@ -101,6 +104,13 @@ def score_recipe(classifier: keras.Model, faces: FaceSet, settings: Settings) ->
         for split, chosen in (("test", np.ones_like(clean)), (CLEAN, clean))
         if chosen.any()
     }
+
+
+def planned_settings(settings: Settings, history: TrainingHistory) -> dict[str, Any]:
+    """Return the settings as JSON can hold them, with the epochs that were planned for `training.minutes`, if any."""
+    found = settings.model_dump(mode="json")
+    found["training"] |= {"minutes": 0.0, "phases": history.planned}
+    return found
 
 
 def summarize(scores: Mapping[str, Mapping[str, float]], history: TrainingHistory, folder: Path) -> dict[str, str]:

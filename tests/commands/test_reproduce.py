@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -7,9 +8,10 @@ import run
 from commands import reproduction
 from commands.reproduction import Difference, Former
 from configs.errors import UserError
-from configs.loading import load_settings
+from configs.loading import KEPT_SETTINGS, load_settings
 from configs.settings import Settings
 from pipelines import training
+from stack.run_log import keep_planned
 from tests.conftest import PROJECT, SMALL
 
 TAGS = {tag: f"{thing} of then" for tag, thing in reproduction.THINGS.items()}
@@ -166,3 +168,28 @@ def test_a_run_keeps_of_the_detectors_the_one_that_cut_its_faces_out(small_setti
     assert kept["inference"].keys() == {"detector", "detection_side", "min_face_pixels", "margin", "haar"}
     assert load_settings([], kept).detection == settings.detection
     assert "inference" not in training.kept_settings(small_settings)
+
+
+@pytest.fixture
+def tracked(store: tuple[str, dict[str, str]]) -> Iterator[str]:
+    """Let MLflow write to the store; return its URI."""
+    mlflow.set_tracking_uri(store[0])
+    yield store[0]
+    mlflow.set_tracking_uri(None)
+
+
+def test_a_run_by_minutes_is_reproduced_with_the_epochs_that_were_planned(
+    small_settings: Settings, tracked: str
+) -> None:
+    experiment = mlflow.get_experiment_by_name("face-emotion").experiment_id
+    by_minutes = small_settings.training.model_copy(update={"minutes": 50.0})
+    planned = [phase.model_copy(update={"epochs": 7, "warmup_epochs": 0.25}) for phase in by_minutes.phases]
+    with mlflow.start_run(experiment_id=experiment, tags={"pipeline": "training"}) as begun:
+        mlflow.log_dict(kept(small_settings.model_copy(update={"training": by_minutes})), KEPT_SETTINGS)
+
+        keep_planned([phase.model_dump(mode="json") for phase in planned])
+
+    rebuilt = reproduction.rebuild(reproduction.recall(begun.info.run_id, "face-emotion", tracked), {})
+    assert rebuilt.training.minutes == 0
+    assert rebuilt.training.phases == tuple(planned)
+    assert mlflow.get_run(begun.info.run_id).data.tags["planned_epochs"].endswith(" 7")

@@ -5,18 +5,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
 from configs.errors import UserError
-from configs.settings import Settings
+from configs.settings import Settings, TrainingSettings
 from tests.conftest import PROJECT
 from vision.data.faces import FaceSet
 from vision.data.preprocessing import IN_TRAINING
 from vision.model.classifier import build_classifier, predict
-from vision.standalone import CLASSIFIER, SCORES, score_recipe, summarize, train_recipe
+from vision.standalone import CLASSIFIER, SCORES, planned_settings, score_recipe, summarize, train_recipe
 from vision.training.history import TrainingHistory
 
 WITHOUT = """
@@ -58,6 +59,25 @@ def test_a_folder_that_cannot_be_made_is_refused_before_any_work(small_settings:
         train_recipe(small_settings, tmp_path / "file")
 
 
+def finished(**facts: Any) -> TrainingHistory:
+    return TrainingHistory(
+        epochs=[{"seconds": 1.0, "val_accuracy": 0.5}], phases=["all"], monitor="val_accuracy", best_epoch=1,
+        precision="float32", state="", figures={}, **facts,
+    )  # fmt: skip
+
+
+def test_the_settings_beside_the_scores_have_the_planned_epochs_in_place_of_minutes(small_settings: Settings) -> None:
+    by_minutes = small_settings.training.model_copy(update={"minutes": 50.0})
+    planned = [phase.model_copy(update={"epochs": 7}) for phase in by_minutes.phases]
+    settings = small_settings.model_copy(update={"training": by_minutes})
+
+    kept = planned_settings(settings, finished(planned=[phase.model_dump(mode="json") for phase in planned]))
+
+    assert TrainingSettings(**kept["training"]) == by_minutes.model_copy(
+        update={"minutes": 0.0, "phases": tuple(planned)}
+    )
+
+
 def test_without_a_clean_test_face_the_summary_says_so(
     prepared: FaceSet, small_settings: Settings, tmp_path: Path
 ) -> None:
@@ -66,10 +86,7 @@ def test_without_a_clean_test_face_the_summary_says_so(
     learnt = replace(prepared, table=prepared.table.assign(**{IN_TRAINING: True}))
 
     scores = score_recipe(classifier, learnt, small_settings)
-    history = TrainingHistory(
-        epochs=[{"seconds": 1.0, "val_accuracy": 0.5}], phases=["all"], monitor="val_accuracy", best_epoch=1,
-        precision="float32", state="", figures={},
-    )  # fmt: skip
+    history = finished()
 
     assert set(scores) == {"test, one view", "test, flip"}
     assert summarize(scores, history, tmp_path)["clean test"] == "none: every test face also came as training"

@@ -35,6 +35,11 @@ def make_views(images: Array, margin: int, views: str) -> Iterator[Array]:
         yield shifted[:, :, ::-1]
 
 
+def count_views(views: str) -> int:
+    """Return how many views `evaluation.test_time_augmentation` averages; 0 for none."""
+    return 2 * len(VIEWS.get(views, ()))
+
+
 def crop_margin(classifier: keras.Model) -> int:
     """Return how many pixels the classifier cuts off at the top of a face; 0 where it sees all of it."""
     cuts = [layer for layer in classifier.layers if layer.name == "crop"]

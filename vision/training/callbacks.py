@@ -84,14 +84,16 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps the best epoch of all phases on disk, reports each epoch with the time that is left.
 
     `learner` is the network that is trained, `kept` another one for the best epoch's weights. `phase` is the name of
-    the phase that is trained. `total` is the epochs of all phases. Between two writes pass at least `pause` seconds.
+    the phase that is trained. `planned` is the epochs of each phase. Between two writes pass at least `pause` seconds.
     """
 
     def __init__(
-        self, learner: keras.Model, kept: keras.Model, monitor: str, total: int, checkpoint: Path, hook: EpochHook
-    ) -> None:
+        self, learner: keras.Model, kept: keras.Model, monitor: str, planned: Sequence[int], checkpoint: Path,
+        hook: EpochHook,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.learner, self.kept, self.monitor, self.total = learner, kept, monitor, total
+        self.learner, self.kept, self.monitor, self.planned = learner, kept, monitor, planned
+        self.total = max(1, sum(planned))  # without phases, the given weights are scored as if they were an epoch's
         self.checkpoint, self.hook = checkpoint, hook
         self.pause, self.written, self.unwritten = 0.0, -math.inf, False
         self.finished = FinishedEpochs([], [], 0)
@@ -211,6 +213,7 @@ class KeepProgress(keras.callbacks.Callback):  # type: ignore[misc]
         if not ended and time.monotonic() - self.written < self.best.pause:
             return
         progress = Progress(
+            planned=list(self.best.planned),
             finished=self.best.finished,
             phase=self.phase,
             epoch=epoch + 1,

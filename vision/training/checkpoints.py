@@ -45,9 +45,11 @@ class RandomState:
 class Progress:
     """How far a training has come. `phase` is a position, `epoch` counts the finished epochs of that phase.
 
-    `callbacks` is the state of each callback that has one, by name.
+    `planned` is the epochs of each phase that the training was to have, `callbacks` the state of each callback that has
+    one, by name.
     """
 
+    planned: list[int]
     finished: FinishedEpochs
     phase: int
     epoch: int
@@ -58,10 +60,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class KeptProgress:
-    """What STATE holds: whose progress it is, of how many epochs, and the SHA-256 of the files of weights."""
+    """What STATE holds: whose progress it is, and the SHA-256 of the files of weights."""
 
     fingerprint: dict[str, str]
-    total: int
     progress: Progress
     files: dict[str, str]
 
@@ -76,8 +77,8 @@ class DamagedStateError(Exception):
 class StateFolder:
     """The newest state of one training: `epoch-N` with STATE and WEIGHTS, and beside it the best epoch's weights."""
 
-    def __init__(self, folder: Path, fingerprint: Mapping[str, str], total: int) -> None:
-        self.folder, self.fingerprint, self.total = folder, dict(fingerprint), total
+    def __init__(self, folder: Path, fingerprint: Mapping[str, str]) -> None:
+        self.folder, self.fingerprint = folder, dict(fingerprint)
         self.hashes: dict[str, str] = {}
 
     @property
@@ -122,7 +123,7 @@ class StateFolder:
         with write_folder(newest) as unfinished:
             save_variables(unfinished / WEIGHTS, learner_variables(learner))
             files = {**self.hashes, f"{newest.name}/{WEIGHTS}": hash_file(unfinished / WEIGHTS)}
-            kept = KeptProgress(self.fingerprint, self.total, progress, files)
+            kept = KeptProgress(self.fingerprint, progress, files)
             (unfinished / STATE).write_text(json.dumps(PROGRESS.dump_python(kept)), encoding="utf-8")
         self._tidy(progress)
 
@@ -154,7 +155,7 @@ def load_variables(file: Path, variables: Sequence[Any]) -> None:
 
 
 @contextmanager
-def keep_state(states: Path | None, fingerprint: Mapping[str, str], total: int) -> Iterator[StateFolder | None]:
+def keep_state(states: Path | None, fingerprint: Mapping[str, str]) -> Iterator[StateFolder | None]:
     """Open the state of the training with this fingerprint, which no other process uses meanwhile.
 
     None where `states` is None, or where another process trains the very same. States of other trainings are not
@@ -172,7 +173,7 @@ def keep_state(states: Path | None, fingerprint: Mapping[str, str], total: int) 
             logger.warning("another run trains the same at this moment, so this one could not be resumed")
         else:
             _look_at_others(states, key, fingerprint)
-            folder = StateFolder(states / key, fingerprint, total)
+            folder = StateFolder(states / key, fingerprint)
         yield folder
 
 
@@ -227,7 +228,7 @@ def _look_at_others(states: Path, key: str, fingerprint: Mapping[str, str]) -> N
             found = _read(others[0])
             logger.info(
                 "%d of %d epochs of another training are kept in %s (%s); this one does not resume from them",
-                len(found.progress.finished.metrics), found.total, others[0],
+                len(found.progress.finished.metrics), sum(found.progress.planned), others[0],
                 _differences(found.fingerprint, fingerprint),
             )  # fmt: skip
         except DamagedStateError as error:

@@ -138,6 +138,11 @@ def count_work(classifier: keras.Model, phase: PhaseSettings, settings: Training
     return PhaseWork(batches, batch, batches * batch + validated * forward, features)
 
 
+def count_multiplications(classifier: keras.Model) -> int:
+    """Return how often a classifier multiplies by its kernels for one face."""
+    return sum(_multiplications(layer) for layer in classifier.layers)
+
+
 def _multiplications(layer: keras.Layer) -> int:
     """Return how often a layer multiplies by its kernel for one face; layers without a kernel cost next to nothing."""
     kernel = getattr(layer, "kernel", None)

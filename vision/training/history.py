@@ -1,7 +1,8 @@
 """The course of a training: its finished epochs, which one was kept, and how it may be stopped."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from configs.errors import STOPPED_BY_USER, UserError
 from vision.reporting.reports import Report
@@ -26,7 +27,10 @@ class FinishedEpochs:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingHistory(Report):
-    """Every epoch's metrics, and which epoch was kept; `state` names the training among those that can be resumed."""
+    """Every epoch's metrics, and which epoch was kept; `state` names the training among those that can be resumed.
+
+    `planned` is `training.phases` with the epochs that each was to have.
+    """
 
     epochs: list[dict[str, float]]
     phases: list[str]
@@ -34,6 +38,7 @@ class TrainingHistory(Report):
     best_epoch: int
     precision: str
     state: str
+    planned: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def best(self) -> dict[str, float]:
@@ -42,6 +47,7 @@ class TrainingHistory(Report):
     def numbers(self) -> dict[str, float]:
         return {
             "best_epoch": float(self.best_epoch),
+            "planned_epochs": float(sum(phase["epochs"] for phase in self.planned)),
             **{f"best_{name}": value for name, value in self.best.items() if name.startswith("val_")},
             "training_seconds": sum(epoch["seconds"] for epoch in self.epochs),
         }

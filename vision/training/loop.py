@@ -13,6 +13,7 @@ from configs.errors import UserError
 from vision.model.classifier import FLOAT32, build_classifier, set_trainable
 from vision.model.weight_files import RANDOM
 from vision.training import plots
+from vision.training.budget import Afterwards, plan_epochs, say_epochs, with_epochs
 from vision.training.callbacks import BestEpoch, KeepProgress, MovingAverage, RandomParts, schedule_callbacks
 from vision.training.checkpoints import Progress, StateFolder, keep_state, layer_seeds, load_variables, restore_seeds
 from vision.training.devices import make_deterministic, use_devices
@@ -28,6 +29,7 @@ from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 logger = logging.getLogger(__name__)
 
 PAUSE = 30.0  # seconds between two writes where an epoch takes less than a second
+NOTHING = Afterwards()
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class TrainingRun:
 
 
 def train_classifier(
-    data: TrainingData, recipe: Recipe, paths: TrainingPaths, hook: EpochHook = lambda epoch, metrics: None
+    data: TrainingData,
+    recipe: Recipe,
+    paths: TrainingPaths,
+    hook: EpochHook = lambda epoch, metrics: None,
+    after: Afterwards = NOTHING,
 ) -> tuple[keras.Model, TrainingHistory]:
     """Fine-tune phase after phase and return the best epoch's classifier (float32, logits) and the history.
 
@@ -53,19 +59,25 @@ def train_classifier(
     `hook` is called after every epoch with its number, counted from 1 over all phases, and its metrics. With a folder
     of states the training is kept there after every epoch: the same training, however it was stopped, resumes from
     there with the result that it would have had. It stays there until `forget_state` is told the history's `state`.
-    Raises TrainingStoppedError on Ctrl-C and UserError where the weights cannot be loaded or the loss diverges.
+    With `training.minutes` the epochs are planned so that the training and what comes `after` it end in that time.
+    Raises TrainingStoppedError on Ctrl-C and UserError where the weights cannot be loaded, the loss diverges or the
+    minutes are too few.
     """
-    make_deterministic(recipe.seed)
     paths.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_training(data, recipe)
-    with use_devices(recipe.training.devices), keep_state(paths.states, fingerprint, recipe.epochs) as kept:
-        run = prepare_run(build_learner(data, recipe), paths, hook, kept)
-        check_feature_room(run.learner, recipe.training.phases[run.resumed.phase if run.resumed else 0 :], run.store)
-        with _naming_the_checkpoint(run):
-            for position in range(len(recipe.training.phases)):
-                train_phase(run, position)
-            if not recipe.training.phases:
-                score_as_given(run)
+    with keep_state(paths.states, fingerprint) as kept:
+        resumed = kept.read() if kept else None
+        if recipe.training.minutes:
+            recipe = _within_minutes(data, recipe, paths, after, resumed)
+        make_deterministic(recipe.seed)
+        with use_devices(recipe.training.devices):
+            run = prepare_run(build_learner(data, recipe), paths, hook, kept, resumed)
+            check_feature_room(run.learner, recipe.training.phases[resumed.phase if resumed else 0 :], run.store)
+            with _naming_the_checkpoint(run):
+                for position in range(len(recipe.training.phases)):
+                    train_phase(run, position)
+                if not recipe.training.phases:
+                    score_as_given(run)
     finished = run.best.finished
     history = TrainingHistory(
         epochs=finished.metrics,
@@ -74,22 +86,38 @@ def train_classifier(
         best_epoch=finished.best,
         precision=recipe.precision,
         state=state_key(fingerprint),
+        planned=[phase.model_dump(mode="json") for phase in recipe.training.phases],
         figures={"learning_curves.png": plots.learning_curves(finished.metrics, finished.phases, finished.best)},
     )
     return run.best.kept, history
 
 
-def prepare_run(learner: Learner, paths: TrainingPaths, hook: EpochHook, kept: StateFolder | None) -> TrainingRun:
+def _within_minutes(
+    data: TrainingData, recipe: Recipe, paths: TrainingPaths, after: Afterwards, resumed: Progress | None
+) -> Recipe:
+    """Return the recipe with the epochs that fit into its minutes; a training that resumes has them already."""
+    if not resumed:
+        make_deterministic(recipe.seed)
+        return with_epochs(recipe, plan_epochs(data, recipe, paths.checkpoint.parent, train_classifier, after))
+    epochs = say_epochs(recipe.training.phases, resumed.planned)
+    logger.info("training.minutes %g: %s, as planned when this training began", recipe.training.minutes, epochs)
+    return with_epochs(recipe, resumed.planned)
+
+
+def prepare_run(
+    learner: Learner, paths: TrainingPaths, hook: EpochHook, kept: StateFolder | None, resumed: Progress | None
+) -> TrainingRun:
     """Return a training before its next epoch: the first or, where its state was kept, the one after the last."""
     faces, recipe = learner.data.faces, learner.recipe
     side, classes = faces.images.shape[1], len(faces.class_names)
     best_network = build_classifier(recipe.classifier, side, classes, FLOAT32, weights=RANDOM)
     monitor = recipe.training.monitor
-    best = BestEpoch(learner.network, best_network, monitor, recipe.epochs, paths.checkpoint, hook)
+    planned = [phase.epochs for phase in recipe.training.phases]
+    best = BestEpoch(learner.network, best_network, monitor, planned, paths.checkpoint, hook)
     store = FeatureStore(paths.features, recipe.training.cache_gigabytes)
-    run = TrainingRun(learner, best, store, kept, kept.read() if kept else None)
-    if run.kept and run.resumed:
-        _take_over(run, run.kept, run.resumed)
+    run = TrainingRun(learner, best, store, kept, resumed)
+    if kept and resumed:
+        _take_over(run, kept, resumed)
     return run
 
 

@@ -33,6 +33,7 @@ STUDY = "study.db"
 TRIED, FIRST_PHASE = ("classifier.", "augmentation.", "training."), "training.phases.0."  # what a trial trains with
 WITHOUT_EFFECT = {  # on a trial, or on which of them is better
     "training.monitor", "training.cache_gigabytes", "training.distillation.teacher", f"{FIRST_PHASE}epochs",
+    "training.minutes",
 }  # fmt: skip
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 TrialLog = Callable[[int, dict[str, Any]], AbstractContextManager[Callable[[int, Mapping[str, float]], object]]]
@@ -134,7 +135,7 @@ def _train_trial(
     """Train with values that Optuna suggests; return the best value of the metric, larger is better."""
     values = dict(_suggest(trial, settings.tuning.space))
     tried = change_settings(settings, values)
-    training = tried.training.model_copy(update={"phases": (_shortened(tried),)})
+    training = tried.training.model_copy(update={"phases": (_shortened(tried),), "minutes": 0.0})
     sign, found = _sign(training.monitor), [-float("inf")]
     keras.utils.clear_session()  # or the networks of all trials stay in memory
     with log_trial(trial.number, values) as log_epoch:
