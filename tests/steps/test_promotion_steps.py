@@ -104,10 +104,12 @@ def register(logged: Callable[..., ModelVersion], name: str) -> Callable[..., st
 def gate(store: Path, prepared: FaceSet, small_settings: Settings) -> Callable[..., Any]:
     """Return a function that puts a version through the gate in a run of its own."""
 
-    def run(uri: str, **changes: Any) -> Any:
+    def run(uri: str, gap: float | None = None, **changes: Any) -> Any:
         promotion = small_settings.promotion.model_copy(update={"allow_drawn": True, **changes})
         rules = GateRules(promotion=promotion, evaluation=small_settings.evaluation, seed=1)
         with mlflow.start_run():
+            if gap is not None:
+                mlflow.log_metric("generalization_gap", gap)
             return promote_model.entrypoint(prepared, uri, rules, str(store), str(store / "reports"))
 
     return run
@@ -131,6 +133,17 @@ def champion(name: str) -> str | None:
 def crown(name: str, uri: str) -> None:
     """Make a version the champion without a gate."""
     mlflow.MlflowClient().set_registered_model_alias(name, registry.CHAMPION, number(uri))
+
+
+def test_bounds_for_the_worst_slice_and_for_the_gap_of_the_run_are_held(
+    register: Callable[[float], str], gate: Callable[..., Any]
+) -> None:
+    decision = gate(register(0.5), gap=0.3, min_worst_slice_accuracy=0.9, max_generalization_gap=0.2)
+
+    slices, gap = decision.reasons
+    assert decision.outcome == "rejected"
+    assert slices.startswith("worst slice accuracy 0.")
+    assert gap == "generalization gap 0.3, must be at most 0.2"
 
 
 def test_a_model_lives_through_promotion_holding_rejection_and_rollback(
