@@ -74,11 +74,11 @@ def pictures(prepared: FaceSet, tmp_path: Path) -> Path:
     return folder
 
 
-def infer(pictures: Path, name: str = NAME, **changes: Any) -> pd.DataFrame:
+def infer(pictures: Path, name: str = NAME, released: str = "", **changes: Any) -> pd.DataFrame:
     base = load_settings([], {}).inference
     given = {"input": str(pictures), "output": pictures.parent / "out", "detect": False, **changes}
     with mlflow.start_run():
-        _, folder, _ = predict_pictures.entrypoint(base.model_copy(update=given), name, {})
+        _, folder, _ = predict_pictures.entrypoint(base.model_copy(update=given), name, released, 10**9, {})
     return pd.read_parquet(Path(folder, "predictions.parquet"))
 
 
@@ -154,3 +154,19 @@ def test_a_bundle_takes_the_files_to_another_registry(champion: str, store: Path
     assert artifacts(imported) == {"model.onnx", "model.int8.onnx"}
     shutil.rmtree(pictures.parent / "out", ignore_errors=True)
     assert (infer(pictures, "imported", runtime="onnx_int8")["error"] == "").all()
+
+
+@pytest.mark.parametrize("runtime", ["keras", "onnx_int8"])
+def test_a_released_bundle_predicts_only_where_the_registry_has_no_champion(
+    runtime: str, champion: str, store: Path, pictures: Path
+) -> None:
+    bundle = store / f"face-emotion-{runtime}.zip"
+    with mlflow.start_run():
+        export_champion.entrypoint(NAME, str(bundle), 10**9, {})
+
+    alone = infer(pictures, "nobody", released=str(bundle), runtime=runtime)
+    assert mlflow.last_active_run().data.tags["model"] == str(bundle)
+    registered = infer(pictures, released=str(bundle), runtime=runtime)
+    assert mlflow.last_active_run().data.tags["model"] == champion
+
+    assert alone["emotion"].tolist() == registered["emotion"].tolist()
