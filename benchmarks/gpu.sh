@@ -9,7 +9,7 @@
 # done by then ends with its best epoch. An H100 took 512 s in all with the numbers that stand here.
 set -u
 sent=$1 out=$2 plain=${3:-190} wider=${4:-105} student=${5:-110}
-work=${WORK:-/tmp/face-emotion}
+work=${WORK:-$(mktemp -d)}
 mkdir -p "$work" "$out"
 export PYTHONPATH=$sent/site:$PWD PYTHONUNBUFFERED=1 KERAS_BACKEND=jax XLA_PYTHON_CLIENT_PREALLOCATE=false
 export JAX_COMPILATION_CACHE_DIR=$work/compiled

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError
 from configs.settings import ServingSettings
 from serving.metrics import Metrics
 from serving.served_model import REGISTRY, ServedModel
 from vision.data.decoding import measure_levels
-from vision.files.locks import InUseError, hold_lock
+from vision.files.locks import hold_folder
 from vision.inference.face_cuts import Faces
 
 logger = logging.getLogger(__name__)
@@ -33,15 +32,9 @@ class FaceLog:
         self.rows: list[dict[str, Any]] = []
         self.lock, self.stopping, self.held = threading.Lock(), threading.Event(), ExitStack()
         folder = settings.log_folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.held.enter_context(hold_lock(folder / LOCK))
-        except InUseError as error:
-            raise UserError(
-                f"serving.log_folder {folder} is written by another service; set another with --serving.log_folder"
-            ) from error
-        except OSError as error:
-            raise UserError(f"serving.log_folder {folder} cannot be written: {error.strerror}") from error
+        named = f"serving.log_folder {folder}"
+        in_use = f"{named} is written by another service; set another with --serving.log_folder"
+        self.held.enter_context(hold_folder(folder, LOCK, named, in_use))
         self.thread = threading.Thread(target=self._write_now_and_then, name="face-log", daemon=True)
         self.thread.start()
 

@@ -26,7 +26,7 @@ class Limits:
     async def admitted(self, request: Request) -> AsyncIterator[bytes]:
         """Give the body of a request that there is room for, and count the request as under way for the block.
 
-        Raises ProblemError for a body that is too large (413) or too slow (408), and where there is no room (503).
+        Raises ProblemError for a body that is too large (413) or too slow (408), and while the service is full (503).
         """
         if self.requests >= self.settings.max_requests:
             raise self._full(f"{self.requests} requests are under way, as many as serving.max_requests allows")

@@ -4,7 +4,7 @@ import { predict } from "./api.js";
 import { byId, count, make, say } from "./dom.js";
 import { likeliest } from "./emotions.js";
 import { drawFaces, faceEntry } from "./faces.js";
-import { download, rounded, toCsv, toTable } from "./table.js";
+import { FACE_COLUMNS, download, faceCells, toCsv, toTable } from "./table.js";
 
 /** Start the tab; `facts.limits` are the server's, or null until they are known. */
 export function startPhoto(facts) {
@@ -170,22 +170,7 @@ function rowsOf(pictures) {
   const classes = pictures.flatMap(({ answer }) =>
     answer?.faces.length ? [Object.keys(answer.faces[0].probabilities)] : [],
   );
-  const head = [
-    "picture",
-    "face",
-    "emotion",
-    "confidence",
-    "uncertain",
-    "x",
-    "y",
-    "width",
-    "height",
-    "score",
-    ...(classes[0] ?? []),
-    "model",
-    "version",
-    "problem",
-  ];
+  const head = ["picture", ...FACE_COLUMNS, ...(classes[0] ?? []), "model", "version", "problem"];
   const rows = pictures.flatMap(({ file, answer, problem }) => {
     const model = [answer?.model.name ?? "", answer?.model.version ?? ""];
     const empty = new Array(head.length - 4).fill("");
@@ -193,16 +178,7 @@ function rowsOf(pictures) {
       return [[file.name, ...empty, ...model, problem ?? (answer ? "no face found" : "not answered")]];
     return answer.faces.map((face, position) => [
       file.name,
-      position + 1,
-      likeliest(face),
-      rounded(face.confidence),
-      String(face.uncertain),
-      face.box.x,
-      face.box.y,
-      face.box.width,
-      face.box.height,
-      rounded(face.score),
-      ...classes[0].map((name) => rounded(face.probabilities[name])),
+      ...faceCells(position + 1, likeliest(face), face, classes[0]),
       ...model,
       "",
     ]);

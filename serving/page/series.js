@@ -1,7 +1,7 @@
 // Series: what the sampled frames of a video say of each face over time.
 
 import { inOrder } from "./emotions.js";
-import { rounded } from "./table.js";
+import { FACE_COLUMNS, faceCells, rounded } from "./table.js";
 
 const SLACK = 0.001; // seconds by which a browser may seek beside the wanted one
 
@@ -30,35 +30,11 @@ export function meansOf(track) {
 export function seriesRows(samples) {
   const first = samples.find(({ faces }) => faces.length);
   const classes = first ? inOrder(first.faces[0].probabilities).map(([name]) => name) : [];
-  const head = [
-    "seconds",
-    "face",
-    "emotion",
-    "confidence",
-    "uncertain",
-    "x",
-    "y",
-    "width",
-    "height",
-    "score",
-    ...classes,
-  ];
+  const head = ["seconds", ...FACE_COLUMNS, ...classes];
   const empty = new Array(head.length - 1).fill("");
   const rows = samples.flatMap(({ seconds, faces }) =>
     faces.length
-      ? faces.map((face) => [
-          rounded(seconds, 3),
-          face.id,
-          face.emotion,
-          rounded(face.confidence),
-          String(face.uncertain),
-          rounded(face.box.x, 1),
-          rounded(face.box.y, 1),
-          rounded(face.box.width, 1),
-          rounded(face.box.height, 1),
-          rounded(face.score),
-          ...classes.map((name) => rounded(face.probabilities[name])),
-        ])
+      ? faces.map((face) => [rounded(seconds, 3), ...faceCells(face.id, face.emotion, face, classes)])
       : [[rounded(seconds, 3), ...empty]],
   );
   return [head, ...rows];

@@ -13,6 +13,19 @@ export function toCsv(rows) {
   return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
 
+export const FACE_COLUMNS = ["face", "emotion", "confidence", "uncertain", "x", "y", "width", "height", "score"];
+
+/** Return a face's cells under FACE_COLUMNS and these classes. */
+export const faceCells = (number, emotion, face, classes) => [
+  number,
+  emotion,
+  rounded(face.confidence),
+  String(face.uncertain),
+  ...["x", "y", "width", "height"].map((name) => rounded(face.box[name], 1)),
+  rounded(face.score),
+  ...classes.map((name) => rounded(face.probabilities[name])),
+];
+
 /** Return a table element; columns whose cells are numbers stand to the right. */
 export function toTable([head, ...rows], caption) {
   const align = (value) => (typeof value === "number" ? "number" : "");

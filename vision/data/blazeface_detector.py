@@ -12,6 +12,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.settings import DetectionSettings
+from vision.data.boxes import overlap
 
 Array = np.ndarray[Any, Any]
 
@@ -131,20 +132,12 @@ def average_overlapping(boxes: Array, scores: Array) -> Array:
     boxes, scores = boxes[order], scores[order]
     kept = []
     while len(boxes):
-        same = _overlap(boxes[0, :4], boxes[:, :4]) > SAME_FACE
+        placed = np.column_stack([boxes[:, :2] - boxes[:, 2:4] / 2, boxes[:, 2:4]])
+        same = overlap(placed[0], placed) > SAME_FACE
         same[0] = True  # a box without an area does not overlap even itself
         kept.append((*np.average(boxes[same], axis=0, weights=scores[same]), scores[0]))
         boxes, scores = boxes[~same], scores[~same]
     return np.array(kept, dtype=np.float64).reshape(-1, boxes.shape[1] + 1)
-
-
-def _overlap(box: Array, boxes: Array) -> Array:
-    """Return the intersection over union of a box with each of the boxes."""
-    low = np.maximum(box[:2] - box[2:] / 2, boxes[:, :2] - boxes[:, 2:] / 2)
-    high = np.minimum(box[:2] + box[2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2)
-    shared = np.clip(high - low, 0, None).prod(axis=1)
-    union = box[2:].prod() + boxes[:, 2:].prod(axis=1) - shared
-    return np.asarray(shared / np.maximum(union, 1e-12))
 
 
 @cache

@@ -4,8 +4,8 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -19,7 +19,7 @@ from vision.data.face_detection import check_detector
 from vision.files.atomic import UNFINISHED, write_file
 from vision.files.hashes import hash_facts
 from vision.files.image_kinds import IMAGE_SUFFIXES
-from vision.files.locks import InUseError, hold_lock
+from vision.files.locks import hold_folder
 from vision.inference import plots
 from vision.inference.examine import Examined, examine_ahead
 from vision.inference.inputs import Pictures, plain_name
@@ -98,7 +98,8 @@ def predict_pictures(
     A video has timeline.html and timeline.csv too. An interrupted job resumes with the first part that is missing; a
     finished one is only reported. Raises UserError where the folder belongs to another job or is in use.
     """
-    with _alone_in(folder):
+    in_use = f"{folder} is in use: another run works on the same pictures; wait until it ends"
+    with hold_folder(folder, LOCK, f"inference.output: {folder}", in_use):
         job = _open_job(folder, pictures, settings, model)
         report = _finished(folder, pictures)
         if report is None:
@@ -127,22 +128,6 @@ def _job_key(settings: InferenceSettings, pictures: Pictures, model: UsedModel) 
     if pictures.seconds_apart is not None:
         facts.append(settings.tracking.model_dump(mode="json"))
     return hash_facts(facts)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Make the folder and keep other processes out of it."""
-    with ExitStack() as held:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(hold_lock(folder / LOCK))
-        except InUseError as error:
-            raise UserError(
-                f"{folder} is in use: another run works on the same pictures; wait until it ends"
-            ) from error
-        except OSError as error:
-            raise UserError(f"inference.output: {folder} cannot be written: {error.strerror}") from error
-        yield
 
 
 def _open_job(folder: Path, pictures: Pictures, settings: InferenceSettings, model: UsedModel) -> Job:

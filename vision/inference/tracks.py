@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from configs.settings import FaceTrackingSettings
+from vision.data.boxes import overlap
 
 Array = np.ndarray[Any, Any]
 
@@ -76,12 +77,3 @@ class FaceFollower:
         track.motion = motion if track.motion is None else track.motion + share * (motion - track.motion)
         track.probabilities = track.probabilities + share * (probabilities - track.probabilities)
         track.seconds, track.box = seconds, box
-
-
-def overlap(box: Array, boxes: Array) -> Array:
-    """Return the intersection over union of a box, (4,) of x, y, width and height, with each of (n, 4) boxes."""
-    low = np.maximum(box[:2], boxes[:, :2])
-    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=1)
-    union = box[2:].prod() + boxes[:, 2:].prod(axis=1) - shared
-    return np.asarray(shared / np.maximum(union, 1e-12))

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from configs.settings import FaceTrackingSettings
-from vision.inference.tracks import FaceFollower, overlap
+from vision.data.boxes import overlap
+from vision.inference.tracks import FaceFollower
 
 SETTINGS = FaceTrackingSettings(min_overlap=0.2, max_gap_seconds=2.0, smoothing_seconds=1.0)
 HAPPY, SAD = [0.9, 0.1], [0.1, 0.9]
