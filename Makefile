@@ -10,10 +10,10 @@ DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
 BENCHMARKS := loading growth streaming training_speed throughput overhead inference serving imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare doctor serve test test-serving coverage faults fuzz load bench check docs audit ui tidy clean lock
+.PHONY: help setup setup-servers train compare doctor serve test test-serving coverage faults fuzz load bench check docs audit ui tidy clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv and install the locked dependencies
 
@@ -26,6 +26,9 @@ $(INSTALLED):
 	@$(RUN) -m compileall -qq -j 0 $(VENV)/lib || echo "not every package was compiled: Python does that when it imports them"
 	@rm -f $(VENV)/installed-*
 	@touch $(INSTALLED)
+
+setup-servers: setup ## add what S3, PostgreSQL, Kubernetes, Ray and their tests need (Linux; 100 MB)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-servers.lock
 
 train: setup ## train on data/, or on drawn faces if that is empty (ARGS="--dataset.path PATH")
 	@$(RUN) run.py --pipeline training $(ARGS) || { code=$$?; [ $$code -eq 3 ] || exit $$code; echo "(exit code 3: held; see docs/lifecycle.md)"; }
@@ -88,5 +91,8 @@ clean: ## remove the environment, all runs, reports and built pages (not data/)
 lock: setup ## resolve pyproject.toml into requirements.lock
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --extra docs --extra kaggle --extra onnx --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --extra s3 --extra kubernetes --extra ray --extra postgresql --extra shards --extra servers \
+		-c requirements.lock --python-platform linux --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		--output-file requirements-servers.lock
 	$(VENV)/bin/uv pip compile .ci/audit.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		--output-file .ci/audit.lock
