@@ -28,6 +28,7 @@ USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", "ZENML_ACTIVE_STACK_ID", 
 # TensorFlow uses oneDNN by itself only on processors with AVX-512 VNNI, BF16 or AMX; elsewhere Eigen, which trains half
 # as fast with AVX2 (benchmarks/RESULTS.md, "Training speed by way of computing")
 CONVOLUTIONS = {"TF_ENABLE_ONEDNN_OPTS": "1"} if platform.machine() in ("x86_64", "AMD64") else {}
+PLACE_CHARACTERS = 158  # a run's place, which adds 42, has 200 in MLflow's tables, which SQLite does not enforce
 NO_MIGRATION = "DISABLE_DATABASE_MIGRATION"  # ZenML's switch; without it ZenML migrates a store that it opens
 
 
@@ -202,7 +203,7 @@ def prepare_stack(state: Path, experiment: str) -> Tracking:
     if uri.startswith("http"):
         check_server(uri)
     else:
-        _ensure_experiment(uri, experiment, state / "mlflow" / "artifacts")
+        ensure_experiment(uri, experiment, state / "mlflow" / "artifacts")
     return Tracking(uri, STACK)
 
 
@@ -268,12 +269,17 @@ def _ensure_component(client: Any, name: str, kind: Any, flavor: str, configurat
         client.update_stack_component(name, kind, configuration=configuration)
 
 
-def _ensure_experiment(uri: str, name: str, artifacts: Path) -> None:
+def ensure_experiment(uri: str, name: str, artifacts: Path) -> None:
     """Create the experiment with an absolute place for its artifacts; MLflow's own choice follows the cwd."""
     import mlflow
 
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    elif len(place := artifacts.as_uri()) > PLACE_CHARACTERS:
+        raise UserError(
+            f"{shown_address(uri)} keeps {PLACE_CHARACTERS} characters of the folder for artifacts, and {place} has "
+            f"{len(place)}; set --state_folder to a shorter one"
+        )
     with talking_to_mlflow(uri):
         client = mlflow.MlflowClient(uri)
         found = client.get_experiment_by_name(name)

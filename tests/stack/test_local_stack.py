@@ -23,6 +23,7 @@ import pytest
 from configs.errors import UserError
 from stack.local_stack import (
     USERS_ZENML,
+    ensure_experiment,
     find_tracking_uri,
     keep_login,
     list_packages_once,
@@ -216,6 +217,11 @@ def test_a_login_in_the_tracking_uri_moves_to_where_mlflow_looks_for_it(monkeypa
 
     assert os.environ["MLFLOW_TRACKING_URI"] == "https://mlflow.example/base"
     assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == ("me", "pass/word")
+
+
+def test_a_folder_that_is_too_long_for_the_tables_of_a_database_is_refused() -> None:
+    with pytest.raises(UserError, match=r"postgresql://db/mlflow keeps 158 characters .* set --state_folder"):
+        ensure_experiment("postgresql://me:secret@db/mlflow", "faces", Path("/", "a" * 152))
 
 
 def test_a_user_without_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
