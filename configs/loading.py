@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -56,8 +56,14 @@ def load_settings(overlays: Sequence[Path], given: Mapping[str, Any]) -> Setting
     for name in values:
         if name.startswith("_"):  # pydantic-settings would take it for an option of its own
             raise UserError(f"{name} = {_shown(values[name])}: unknown setting; {_allowed()}")
+    resolved = resolve_paths(values, Path.cwd(), RESOLVED)
+    for name, text in _texts(resolved):
+        if "\0" in text:
+            raise UserError(
+                f"{_shown(name)[1:-1]} = {_shown(text)}: contains the null character, which databases refuse"
+            )
     try:
-        return Settings(**resolve_paths(values, Path.cwd(), RESOLVED))
+        return Settings(**resolved)
     except ValidationError as error:
         raise _wrong_settings(error) from error
 
@@ -117,6 +123,20 @@ def flatten(values: Any, prefix: str = "", lists: bool = True) -> dict[str, str]
     for name, value in entries:
         flat |= flatten(value, f"{prefix}.{name}" if prefix else str(name), lists)
     return flat
+
+
+def _texts(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text in nested settings, and each key of a mapping, with its place."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            place = f"{name}.{key}" if name else str(key)
+            yield place, str(key)
+            yield from _texts(value, place)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _texts(value, name)
+    elif isinstance(values, str):
+        yield name, values
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -20,12 +20,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "FACE_EMOTION__"
 SHORTEST_TOKEN = 16  # characters
+NAME_CHARACTERS = 250  # what the columns of MLflow's and ZenML's databases hold
 MOST_EPOCHS = 1000  # of a phase
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 CLASS_NAME = r"^[a-z0-9][a-z0-9 _-]*$"  # MLflow takes these in metric names
-ClassName = Annotated[str, Field(pattern=CLASS_NAME)]
+ClassName = Annotated[str, Field(pattern=CLASS_NAME, max_length=100)]
 Sentence = Annotated[str, Field(min_length=1)]
 Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
@@ -42,8 +43,8 @@ class Section(BaseModel):
 
 
 class TrackingSettings(Section):
-    experiment_name: Annotated[str, Field(min_length=1)]
-    model_name: Annotated[str, Field(min_length=1)]
+    experiment_name: Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS)]
+    model_name: Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS, pattern=r"^[^/:]+$")]
     reports_folder: Path
     compared_runs: Annotated[int, Field(ge=1, le=100)]
 
@@ -355,7 +356,7 @@ class RetrainingSettings(Section):
 
 
 class RollbackSettings(Section):
-    version: Annotated[int, Field(ge=1)] | None
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)] | None
     reason: Annotated[str, Field(min_length=1)]
 
 
