@@ -226,6 +226,7 @@ class DistillationSettings(Section):
 class TrainingSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     devices: Literal["one", "all"]
+    deterministic: bool
     batch_size: Annotated[int, Field(ge=2, le=4096)]
     optimizer: Literal["adamw", "sgd"]
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config as determinism
 
 from configs.errors import UserError
 from configs.settings import Settings
@@ -16,6 +18,7 @@ from vision.evaluation.calibration import calibrate_classifier
 from vision.model.classifier import build_classifier, predict
 from vision.training.history import TrainingHistory, TrainingStoppedError
 from vision.training.loop import train_classifier
+from vision.training.losses import build_loss
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 
 pytestmark = [
@@ -211,3 +214,50 @@ def test_a_later_phase_that_cannot_be_trained_is_refused_before_the_first_epoch(
         train(few_faces, toy_settings, tmp_path / "best.keras", lambda epoch, _: epochs.append(epoch), phases=phases)
 
     assert epochs == []
+
+
+@pytest.fixture
+def without_repeatable_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the loss need an operation that, as some do on a GPU, cannot be computed repeatably."""
+
+    def refuse(value: Any) -> Any:
+        if determinism.is_op_determinism_enabled():
+            raise NotImplementedError("a deterministic implementation is not currently available")  # UnimplementedError
+        return value
+
+    def build(*given: Any) -> Any:
+        loss = build_loss(*given)
+
+        def stand_in(targets: Any, logits: Any, sample_weight: Any) -> Any:
+            value = loss(targets, logits, sample_weight)
+            passed = tf.numpy_function(refuse, [value], value.dtype)
+            return value + 0.0 * tf.reshape(passed, tf.shape(value))
+
+        return stand_in
+
+    monkeypatch.setattr("vision.training.learner.build_loss", build)
+
+
+@pytest.mark.usefixtures("without_repeatable_kernel")
+def test_an_operation_without_a_repeatable_kernel_costs_the_repeatability_and_not_the_training(
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, history = train(few_faces, toy_settings, tmp_path / "best.keras")
+
+    assert len(history.epochs) == 2
+    assert not history.repeatable
+    assert "no repeatable kernel on this device" in caplog.text
+
+
+@pytest.mark.usefixtures("without_repeatable_kernel")
+def test_a_training_that_need_not_be_repeatable_is_not_asked_to_be(
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, history = train(few_faces, toy_settings, tmp_path / "best.keras", deterministic=False)
+
+    assert not history.repeatable
+    assert "repeatable kernel" not in caplog.text
+
+
+def test_operations_are_repeatable_by_default(trained: Any) -> None:
+    assert trained[1].repeatable
