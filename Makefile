@@ -12,7 +12,7 @@ DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
 BENCHMARKS := loading growth streaming training_speed throughput overhead inference serving imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-servers train compare doctor serve image test test-serving test-servers test-containers coverage faults fuzz load bench check docs audit ui tidy clean lock
+.PHONY: help setup setup-servers train average compare doctor serve image test test-serving test-servers test-containers coverage faults fuzz load bench check docs audit ui tidy clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ serve: setup ## answer pictures over HTTP with the champion, and show a page for
 
 image: ## build the container image (ENGINE=podman IMAGE=registry/name:tag ARGS="--build-arg BASE=...")
 	$(ENGINE) build --tag $(IMAGE) $(ARGS) .
+
+average: setup ## make one classifier out of several (ARGS="MEAN.keras A.keras B.keras")
+	@$(RUN) -m commands.average $(ARGS)
 
 compare: setup ## champion, challenger and the last runs as a table
 	@$(RUN) run.py --compare $(ARGS)
