@@ -241,10 +241,16 @@ class TrainingSettings(Section):
     cached_views: Annotated[int, Field(ge=0, le=1000)]
     cache_gigabytes: Annotated[float, Field(gt=0.0)]
     monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"]
+    calibration: Literal["auto", "temperature", "by_class"]
     plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)]
     plateau_patience: Annotated[int, Field(ge=1, le=100)]
     minutes: Annotated[float, Field(ge=0.0, le=100_000.0)]
     phases: tuple[PhaseSettings, ...]
+
+    @property
+    def calibrates_by_class(self) -> bool:
+        """Whether confidence is fitted for each class; offsets would take back what a rebalanced training gives."""
+        return self.calibration == "by_class" or (self.calibration == "auto" and self.imbalance == "none")
 
     @model_validator(mode="after")
     def minutes_have_a_phase(self) -> Self:

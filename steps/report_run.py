@@ -36,8 +36,8 @@ def report_run(
         log_report(report, name)
     run = mlflow.get_run(run_id())
     context = RunContext(run.info.run_name, run.info.run_id, model_uri, request, used_resources())
-    temperature = run.data.metrics["temperature"]
-    facts = TrainingFacts(validation, balance, preprocessing, history, evaluation, temperature)
+    calibrated = run.data.tags["calibration"], run.data.metrics["temperature"]
+    facts = TrainingFacts(validation, balance, preprocessing, history, evaluation, *calibrated)
     mlflow.log_metrics(context.totals)
     mlflow.set_tag("mlflow.note.content", note(facts))
     page = report_folder(request.settings["tracking"]["reports_folder"]) / "report.html"

@@ -64,14 +64,19 @@ def train_model(
     epochs = EpochLog()
     with measured():
         best, history = train_classifier(data, recipe, paths, epochs, after_training(prepared, evaluation, onnx))
-        calibrated, temperature, probabilities = calibrate_classifier(best, prepared, training.batch_size)
+        calibrated, calibration, probabilities = calibrate_classifier(best, prepared, training)
     epochs.finish()
     log_report(history, "training")
     if training.minutes:
         keep_planned(history.planned)
-    mlflow.log_metric("temperature", temperature)
+    mlflow.log_dict(calibration.of(prepared.class_names), "training/calibration.json")
+    mlflow.log_metric("temperature", calibration.temperature)
     repeatable = "to the bit" if history.repeatable else "not repeatable to the bit"
-    tags = {"weights_sha256": weights_hash(classifier.weights), "precision": history.precision}
+    tags = {
+        "weights_sha256": weights_hash(classifier.weights),
+        "precision": history.precision,
+        "calibration": "by class" if training.calibrates_by_class else "temperature",
+    }
     mlflow.set_tags({**tags, "repeatable": repeatable})
     reference = reference_table(prepared, probabilities)
     for earlier in learnt_before:
