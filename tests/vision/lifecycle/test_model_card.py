@@ -97,7 +97,7 @@ def test_sections_stand_in_the_order_that_readers_expect(card: ModelCard) -> Non
         ("## Calibration", "| negative log likelihood | 1.0123 | 1.0345 |"),
         (
             "## Calibration",
-            "Calibrated on the validation split by a temperature and an offset for each emotion; mean temperature 1.234.",
+            "Calibrated on the validation split by temperature and offset of each emotion; mean temperature 1.234.",
         ),
     ],
 )
