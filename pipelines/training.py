@@ -104,7 +104,7 @@ def describe(settings: Settings) -> dict[str, str]:
     names = {"drawn": "drawn", "kaggle": dataset.kaggle_name}
     return {
         "pipeline": "training",
-        "dataset": names.get(dataset.reader, dataset.path.resolve().name),
+        "dataset": names.get(dataset.reader, Path(dataset.path).resolve().name),
         "weights": Path(settings.classifier.weights).name,
         "device": ",".join(device.device_type for device in tf.config.list_physical_devices()),
         "settings_fingerprint": settings_fingerprint(settings),

@@ -21,6 +21,7 @@ from configs.errors import UserError
 from stack.error_messages import SHOWN_CHARACTERS, talking_to_mlflow
 from stack.servers import check_server
 from vision.files.locks import InUseError, hold_lock, wait_for_lock
+from vision.files.remote import FETCHED
 
 STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_tracker", "face_emotion_artifacts"
 OWN_ZENML = "zenml"  # folder in the state folder
@@ -156,6 +157,7 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
         "ZENML_CUSTOM_SOURCE_ROOT": str(project),
         "KERAS_BACKEND": "tensorflow",
         "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
+        FETCHED: str(state / "fetched"),
     }
     quiet_libraries(debug)
     list_packages_once()

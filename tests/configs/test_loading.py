@@ -176,3 +176,8 @@ def test_wrong_entries_of_a_list_are_refused_once() -> None:
     ]
     assert len(str(words.value).splitlines()) == 2
     assert "classifier.dense_units.0 = 'a'" in str(words.value)
+
+
+def test_a_data_set_is_a_path_or_an_address() -> None:
+    assert load_settings([], {"dataset": {"path": "s3://bucket/faces.zip"}}).dataset.path == "s3://bucket/faces.zip"
+    assert load_settings([], {"dataset": {"path": "/faces.zip"}}).dataset.path == Path("/faces.zip")
