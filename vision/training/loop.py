@@ -65,7 +65,7 @@ def train_classifier(
     """
     paths.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_training(data, recipe)
-    with keep_state(paths.states, fingerprint) as kept:
+    with keep_state(paths.states, fingerprint, paths.store) as kept:
         resumed = kept.read() if kept else None
         if recipe.training.minutes:
             recipe = _within_minutes(data, recipe, paths, after, resumed)
