@@ -10,9 +10,10 @@ from configs.errors import UserError
 
 PATHS = ("dataset.path", "state_folder", "tracking.reports_folder", "bundle.path", "inference.output", "serving.bundle",
          "serving.log_folder")  # fmt: skip
-URIS_TOO = ("dataset.path",)  # and inference.input, which is not a path here
 URI = r"[A-Za-z][A-Za-z0-9+.-]+://"
 FILES_OR_NAMES = ("classifier.weights", "training.distillation.teacher")
+PATHS_OR_ADDRESSES = ("tuning.storage",)
+MAY_BE_ADDRESSES = ("dataset.path", *PATHS_OR_ADDRESSES)  # and inference.input, which may be a pattern
 
 
 def is_uri(value: object) -> bool:
@@ -48,13 +49,15 @@ def expand_home(name: str, value: str | Path) -> str:
 
 def _resolve(name: str, value: str | Path, folder: Path) -> str | Path:
     if is_uri(value) and name not in FILES_OR_NAMES:
-        if name in URIS_TOO:
+        if name in MAY_BE_ADDRESSES:
             return value
         raise UserError(f"{name} {value} is an address; expected a path on this machine")
     path = folder / expand_home(name, value)
     try:
         if name in FILES_OR_NAMES:
             return str(path.absolute()) if path.is_file() else value
+        if name in PATHS_OR_ADDRESSES:
+            return str(path.resolve())
         # a link's own name may say the form of a data set; a store that is reached by a link keeps one name
         return path.absolute() if name == "dataset.path" else path.resolve()
     except (OSError, ValueError, RuntimeError) as error:  # a null character is a ValueError, a circle of links the last
