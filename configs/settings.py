@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from configs.paths import URI
+
 ENVIRONMENT_PREFIX = "FACE_EMOTION__"
 SHORTEST_TOKEN = 16  # characters
 NAME_CHARACTERS = 250  # what the columns of MLflow's and ZenML's databases hold
@@ -32,6 +34,7 @@ Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
 EventName = Literal["failure", "rejected", "drift", "promotion", "rollback", "held"]
 FileOrName = Annotated[str, Field(min_length=1)]
+Uri = Annotated[str, Field(pattern=f"^{URI}")]
 Detector = Literal["blazeface", "haar"]
 Block = Literal["all", "head", "block1", "block2", "block3", "block4", "block5"]
 
@@ -65,7 +68,7 @@ Splits = Annotated[dict[str, Literal["train", "validation", "test"] | None], Bef
 
 
 class DatasetSettings(Section):
-    path: Path
+    path: Path | Uri
     reader: Literal["auto", "folder", "archive", "csv", "drawn", "kaggle"]
     class_names: Annotated[tuple[ClassName, ...], Field(min_length=2)]
     codes: Codes
@@ -80,6 +83,12 @@ class DatasetSettings(Section):
     workers: Annotated[int, Field(ge=1, le=256)]
     kaggle_name: str
     drawn: DrawnSettings
+
+    @property
+    def local_path(self) -> Path:
+        """The path, once what an address names was fetched."""
+        assert isinstance(self.path, Path)
+        return self.path
 
     @field_validator("class_names", mode="before")
     @classmethod
