@@ -10,7 +10,7 @@ DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
 BENCHMARKS := loading growth streaming training_speed throughput overhead inference serving imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-servers train compare doctor serve test test-serving coverage faults fuzz load bench check docs audit ui tidy clean lock
+.PHONY: help setup setup-servers train compare doctor serve test test-serving test-ray coverage faults fuzz load bench check docs audit ui tidy clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test: setup ## run the tests, two at a time, then those of durations (no network
 
 test-serving: setup ## start the service for real, swap its model under load and fuzz it (under five minutes)
 	$(RUN) -m pytest -n 0 -m serving tests/serving tests/stack $(ARGS)
+
+test-ray: setup ## batch inference on a Ray cluster whose parts are killed (Linux, root and make setup-servers; six minutes)
+	$(RUN) -m pytest -n 0 -m ray tests/ray $(ARGS)
 
 coverage: setup ## run the tests, and print which lines they miss
 	$(RUN) -m pytest --cov --cov-report=term $(ARGS)

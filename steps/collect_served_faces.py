@@ -11,6 +11,7 @@ from zenml import step
 
 from stack import registry
 from stack.run_log import report_folder
+from vision.inference.finished import TABLE, mark_finished
 from vision.lifecycle.served_faces import read_served
 
 logger = logging.getLogger(__name__)
@@ -30,5 +31,6 @@ def collect_served_faces(
     for name, column in columns.items():
         table = table.append_column(name, column)
     folder = report_folder(reports_folder)
-    pq.write_table(table, folder / "predictions.parquet")
+    pq.write_table(table, folder / TABLE)
+    mark_finished(folder)
     return len(table), str(folder), champion.uri

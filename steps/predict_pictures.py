@@ -10,11 +10,13 @@ from zenml import step
 from configs.settings import InferenceSettings
 from materializers.report_materializer import ReportMaterializer
 from stack import model_store, registry
+from stack.ray_cluster import ray_engine
 from stack.released import load_released
 from stack.run_log import log_report
 from vision.inference.inputs import open_pictures
 from vision.inference.job import job_folder
 from vision.inference.job import predict_pictures as predict_all
+from vision.inference.ray_job import settings_for_ray
 from vision.inference.summary import InferenceReport, UsedModel
 from vision.model.weight_files import weights_hash
 
@@ -43,9 +45,14 @@ def predict_pictures(
         model = model_store.load_model(uri)
         predictor = model_store.load_predictor(model, uri, inference.runtime)
     used_model = UsedModel(model.version, model.class_names, weights_hash(str(model.file)))
+    if inference.engine == "ray":
+        inference = settings_for_ray(inference, pictures)
     folder = job_folder(inference, pictures, used_model)
+    engine = ray_engine(inference.ray, folder) if inference.engine == "ray" else None
     used = {"model": uri, "runtime": inference.runtime, "input": pictures.name, "predictions": str(folder)}
     mlflow.set_tags({**tags, **used})
-    report = predict_all(predictor, used_model, pictures, inference, folder)
+    report = predict_all(predictor, used_model, pictures, inference, folder, engine)
+    if engine is not None:
+        engine.clean()
     log_report(report, "inference")
     return report, str(folder), uri
