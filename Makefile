@@ -4,13 +4,15 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # named by the lock's content: a cache or a fresh clone changes times, not what is installed
 INSTALLED := $(VENV)/installed-$(word 1,$(shell cksum < requirements.lock))
+ENGINE ?= docker
+IMAGE ?= face-emotion
 STORE := $(if $(MLFLOW_TRACKING_URI),$(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/.state/mlflow/mlflow.db)
 PORT ?= 5000
 DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
 BENCHMARKS := loading growth streaming training_speed throughput overhead inference serving imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-servers train compare doctor serve test test-serving test-ray coverage faults fuzz load bench check docs audit ui tidy clean lock
+.PHONY: help setup setup-servers train average compare doctor serve image test test-serving test-servers test-containers test-ray coverage faults fuzz load bench check docs audit ui tidy clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,14 +29,22 @@ $(INSTALLED):
 	@rm -f $(VENV)/installed-*
 	@touch $(INSTALLED)
 
-setup-servers: setup ## add what S3, PostgreSQL, Kubernetes, Ray and their tests need (Linux; 100 MB)
+setup-servers: setup ## add what S3, PostgreSQL, Kubernetes, Ray and their tests need (Linux; 250 MB)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-servers.lock
+	$(PYTHON) -m venv $(VENV)-zenml-server
+	$(VENV)-zenml-server/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/servers/zenml-server.lock
 
 train: setup ## train on data/, or on drawn faces if that is empty (ARGS="--dataset.path PATH")
 	@$(RUN) run.py --pipeline training $(ARGS) || { code=$$?; [ $$code -eq 3 ] || exit $$code; echo "(exit code 3: held; see docs/lifecycle.md)"; }
 
 serve: setup ## answer pictures over HTTP with the champion, and show a page for it (ARGS="--serving.port 8001")
 	@$(RUN) run.py --serve $(ARGS)
+
+image: ## build the container image (ENGINE=podman IMAGE=registry/name:tag ARGS="--build-arg BASE=...")
+	$(ENGINE) build --tag $(IMAGE) $(ARGS) .
+
+average: setup ## make one classifier out of several (ARGS="MEAN.keras A.keras B.keras")
+	@$(RUN) -m commands.average $(ARGS)
 
 compare: setup ## champion, challenger and the last runs as a table
 	@$(RUN) run.py --compare $(ARGS)
@@ -48,6 +58,12 @@ test: setup ## run the tests, two at a time, then those of durations (no network
 
 test-serving: setup ## start the service for real, swap its model under load and fuzz it (under five minutes)
 	$(RUN) -m pytest -n 0 -m serving tests/serving tests/stack $(ARGS)
+
+test-servers: setup ## train on PostgreSQL, S3, MLflow and ZenML servers, and kill each (needs make setup-servers; five minutes)
+	$(RUN) -m pytest -n 0 -m servers tests/servers $(ARGS)
+
+test-containers: setup ## train in containers, and check what a cluster would get (needs make setup-servers, Podman and an image; ten minutes)
+	$(RUN) -m pytest -n 0 -m containers tests/containers $(ARGS)
 
 test-ray: setup ## batch inference on a Ray cluster whose parts are killed (Linux, root and make setup-servers; six minutes)
 	$(RUN) -m pytest -n 0 -m ray tests/ray $(ARGS)
@@ -89,7 +105,7 @@ tidy: setup ## show what of .state can be deleted without loss (ARGS=--yes: dele
 	@$(RUN) run.py --tidy $(ARGS)
 
 clean: ## remove the environment, all runs, reports and built pages (not data/)
-	rm -rf $(VENV) .state reports site
+	rm -rf $(VENV) $(VENV)-zenml-server .state reports site
 
 lock: setup ## resolve pyproject.toml into requirements.lock
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --extra docs --extra kaggle --extra onnx --universal --python-version 3.11 --generate-hashes \
@@ -97,5 +113,10 @@ lock: setup ## resolve pyproject.toml into requirements.lock
 	$(VENV)/bin/uv pip compile pyproject.toml --extra s3 --extra kubernetes --extra ray --extra postgresql --extra shards --extra servers \
 		-c requirements.lock --python-platform linux --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		--output-file requirements-servers.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --extra onnx --extra kaggle --extra s3 --extra kubernetes --extra ray --extra postgresql --extra shards \
+		-c requirements.lock -c requirements-servers.lock --python-platform linux --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --quiet --output-file requirements-image.lock
+	$(VENV)/bin/uv pip compile tests/servers/zenml-server.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--quiet --output-file tests/servers/zenml-server.lock
 	$(VENV)/bin/uv pip compile .ci/audit.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		--output-file .ci/audit.lock

@@ -28,6 +28,7 @@ class Command:
     config: list[Path] = field(default_factory=list)
     bare: Path | None = None
     reproduce: str | None = None
+    stack: str | None = None
     doctor: bool = False
     compare: bool = False
     tidy: bool = False
@@ -82,6 +83,8 @@ def parse_words(words: list[str]) -> Command:
     """
     options, rest = _make_parser().parse_known_args(words)
     command = Command(**vars(options), given=_nest(rest))
+    if command.stack and (command.bare or command.serve or command.tidy or command.relocate):
+        raise UserError("--stack names what pipelines run on; --bare, --serve, --tidy and --relocate use no stack")
     if command.yes and not command.tidy:
         raise UserError("--yes goes with --tidy; nothing else asks")
     return command
@@ -98,6 +101,7 @@ def _make_parser() -> Parser:
     bare = "train without ZenML and MLflow, by any of Keras's backends (KERAS_BACKEND); write to FOLDER"
     add("--bare", metavar="FOLDER", type=_path, help=bare)
     add("--reproduce", metavar="RUN_ID", help="train again from what an MLflow run keeps, and say what differs")
+    add("--stack", metavar="NAME", help="run on this stack of a ZenML of yours, instead of its active one")
     add("--doctor", action="store_true", help="look over this machine and say what to fix")
     add("--compare", action="store_true", help="print champion, challenger and the last runs")
     add("--tidy", action="store_true", help="show what of the state folder can be deleted without loss")

@@ -15,9 +15,12 @@ from pipelines.runner import Outcome
 def dispatch(command: Command) -> Outcome:
     """Do the one thing that the command asks for."""
     from stack.local_stack import keep_login, quiet_libraries
+    from stack.users_zenml import choose_stack
 
     keep_login()
     quiet_libraries(command.debug)
+    if command.stack:
+        choose_stack(command.stack)
     if command.doctor:
         return doctor.run(command)
     if command.compare:

@@ -79,7 +79,8 @@ def _first_model(models: "RegisteredModels", settings: Settings) -> "ServedModel
 
 def _tracking_uri(state: Path) -> str:
     """Return the store of the champion. Raises UserError where only a ZenML of the user's own knows it."""
-    from stack.local_stack import USERS_ZENML, tracking_uri, wants_users_zenml
+    from stack.local_stack import tracking_uri
+    from stack.users_zenml import USERS_ZENML, wants_users_zenml
 
     if wants_users_zenml(state) and not os.environ.get("MLFLOW_TRACKING_URI"):
         named = " and ".join(name for name in USERS_ZENML if os.environ.get(name))

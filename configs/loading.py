@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from configs.errors import UserError
-from configs.paths import FILES_OR_NAMES, PATHS, resolve_paths
+from configs.paths import FILES_OR_NAMES, PATHS, PATHS_OR_ADDRESSES, resolve_paths
 from configs.pipelines import PIPELINES
 from configs.settings import ENVIRONMENT_PREFIX, Settings
 
@@ -19,8 +19,16 @@ FOLDER = Path(__file__).resolve().parent
 PROJECT = FOLDER.parent
 DEMO = FOLDER / "demo.yaml"
 KEPT_SETTINGS = "settings.json"  # artifact of an MLflow run: its settings by section, to rebuild them from
-RESOLVED = frozenset({*PATHS, *FILES_OR_NAMES})
+RESOLVED = frozenset({*PATHS, *FILES_OR_NAMES, *PATHS_OR_ADDRESSES})
 YAML_BYTES = 100_000  # ten times what all settings together take
+HIDDEN = (
+    ("serving",),
+    ("serving", "token"),
+    ("tuning",),
+    ("tuning", "storage"),
+    ("inference", "ray"),
+    ("inference", "ray", "storage"),
+)
 SHOWN_CHARACTERS, SHOWN_PROBLEMS = 200, 20  # of a wrong value, and of wrong settings
 
 
@@ -56,8 +64,14 @@ def load_settings(overlays: Sequence[Path], given: Mapping[str, Any]) -> Setting
     for name in values:
         if name.startswith("_"):  # pydantic-settings would take it for an option of its own
             raise UserError(f"{name} = {_shown(values[name])}: unknown setting; {_allowed()}")
+    resolved = resolve_paths(values, Path.cwd(), RESOLVED)
+    for name, text in _texts(resolved):
+        if "\0" in text:
+            raise UserError(
+                f"{_shown(name)[1:-1]} = {_shown(text)}: contains the null character, which databases refuse"
+            )
     try:
-        return Settings(**resolve_paths(values, Path.cwd(), RESOLVED))
+        return Settings(**resolved)
     except ValidationError as error:
         raise _wrong_settings(error) from error
 
@@ -117,6 +131,20 @@ def flatten(values: Any, prefix: str = "", lists: bool = True) -> dict[str, str]
     for name, value in entries:
         flat |= flatten(value, f"{prefix}.{name}" if prefix else str(name), lists)
     return flat
+
+
+def _texts(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text in nested settings, and each key of a mapping, with its place."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            place = f"{name}.{key}" if name else str(key)
+            yield place, str(key)
+            yield from _texts(value, place)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _texts(value, name)
+    elif isinstance(values, str):
+        yield name, values
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -189,7 +217,7 @@ def _describe(problem: Any) -> str:
     """Say what is wrong with one setting: the key, the value and what is allowed."""
     location, value = problem["loc"], _shown(problem["input"])
     key = _shown(".".join(str(part) for part in location))[1:-1]
-    if location[:1] == ("alerts",) or location in (("serving",), ("serving", "token")):
+    if location[:1] == ("alerts",) or location in HIDDEN:
         value = "…"  # an address, a command or a token may be a secret
     if problem["type"] == "missing":
         return f"{key}: missing, and it has no default"

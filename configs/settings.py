@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -20,12 +20,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "FACE_EMOTION__"
 SHORTEST_TOKEN = 16  # characters
+NAME_CHARACTERS = 250  # what the columns of MLflow's and ZenML's databases hold
 MOST_EPOCHS = 1000  # of a phase
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 CLASS_NAME = r"^[a-z0-9][a-z0-9 _-]*$"  # MLflow takes these in metric names
-ClassName = Annotated[str, Field(pattern=CLASS_NAME)]
+ClassName = Annotated[str, Field(pattern=CLASS_NAME, max_length=100)]
 Sentence = Annotated[str, Field(min_length=1)]
 Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
@@ -42,8 +43,8 @@ class Section(BaseModel):
 
 
 class TrackingSettings(Section):
-    experiment_name: Annotated[str, Field(min_length=1)]
-    model_name: Annotated[str, Field(min_length=1)]
+    experiment_name: Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS)]
+    model_name: Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS, pattern=r"^[^/:]+$")]
     reports_folder: Path
     compared_runs: Annotated[int, Field(ge=1, le=100)]
 
@@ -226,6 +227,7 @@ class DistillationSettings(Section):
 class TrainingSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     devices: Literal["one", "all"]
+    deterministic: bool
     batch_size: Annotated[int, Field(ge=2, le=4096)]
     optimizer: Literal["adamw", "sgd"]
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
@@ -372,7 +374,7 @@ class RetrainingSettings(Section):
 
 
 class RollbackSettings(Section):
-    version: Annotated[int, Field(ge=1)] | None
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)] | None
     reason: Annotated[str, Field(min_length=1)]
 
 
@@ -484,7 +486,28 @@ class TuningSettings(Section):
     trials: Annotated[int, Field(ge=1, le=100_000)]
     epochs: Annotated[int, Field(ge=1, le=1000)]
     startup_trials: Annotated[int, Field(ge=1, le=1000)]
+    storage: Annotated[str, Field(min_length=1)] | None
     space: Annotated[dict[str, Space], Field(min_length=1)]
+
+    @field_validator("storage")
+    @classmethod
+    def storage_has_no_login(cls, storage: str | None) -> str | None:
+        if storage is None or "://" not in storage:
+            return storage
+        try:
+            parts = urlsplit(storage)
+            _ = parts.port
+            asked = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        except ValueError:  # its text quotes the address
+            parts, asked = urlsplit(""), set()
+        if parts.scheme not in ("postgresql", "postgresql+psycopg2"):
+            raise ValueError("expected postgresql://SERVER:PORT/DATABASE, the path of a journal file, or null")
+        if "@" in storage or asked & {"user", "password"}:
+            raise ValueError(
+                "the address holds a login, which would be kept with the run; leave it out, and set PGUSER and "
+                "PGPASSWORD in the environment"
+            )
+        return storage
 
 
 class Settings(BaseSettings):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from stack.local_stack import OWN_ZENML, start_lock, wants_users_zenml
+from stack.local_stack import start_lock
 from stack.relocation import BACKUP
 from stack.step_cache import forget_lost_steps
+from stack.users_zenml import OWN_ZENML, wants_users_zenml
 from vision.files.atomic import UNFINISHED
 from vision.files.locks import InUseError, hold_lock
 

@@ -22,16 +22,11 @@ from configs.settings import Settings
 from stack.databases import LOCK_SECONDS, copy_database, count_changes, database_trouble, has_tables, sqlite_path
 from stack.findings import Finding, Status, one_line
 from stack.inherited import check_registry
-from stack.local_stack import (
-    OWN_ZENML,
-    STACK,
-    USERS_ZENML,
-    tracking_uri,
-    wants_users_zenml,
-)
+from stack.local_stack import STACK, tracking_uri
 from stack.places import local_path
 from stack.relocation import check_place
 from stack.servers import check_server
+from stack.users_zenml import OWN_ZENML, USERS_ZENML, wants_users_zenml
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment

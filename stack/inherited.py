@@ -10,7 +10,8 @@ from pathlib import Path
 from configs.environment import shown_address, without_login
 from configs.errors import UserError
 from stack.findings import Finding
-from stack.local_stack import tracking_uri, wants_users_zenml
+from stack.local_stack import tracking_uri
+from stack.users_zenml import wants_users_zenml
 
 logger = logging.getLogger(__name__)
 

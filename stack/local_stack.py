@@ -18,16 +18,16 @@ from urllib.parse import unquote, urlsplit
 
 from configs.environment import shown_address
 from configs.errors import UserError
-from stack.error_messages import SHOWN_CHARACTERS, talking_to_mlflow
+from stack.error_messages import talking_to_mlflow
 from stack.servers import check_server
+from stack.users_zenml import OWN_ZENML, check_complete, open_users_stack, wants_users_zenml
 from vision.files.locks import InUseError, hold_lock, wait_for_lock
 
 STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_tracker", "face_emotion_artifacts"
-OWN_ZENML = "zenml"  # folder in the state folder
-USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", "ZENML_ACTIVE_STACK_ID", "ZENML_ACTIVE_STACK_NAME")
 # TensorFlow uses oneDNN by itself only on processors with AVX-512 VNNI, BF16 or AMX; elsewhere Eigen, which trains half
 # as fast with AVX2 (benchmarks/RESULTS.md, "Training speed by way of computing")
 CONVOLUTIONS = {"TF_ENABLE_ONEDNN_OPTS": "1"} if platform.machine() in ("x86_64", "AMD64") else {}
+PLACE_CHARACTERS = 158  # a run's place, which adds 42, has 200 in MLflow's tables, which SQLite does not enforce
 NO_MIGRATION = "DISABLE_DATABASE_MIGRATION"  # ZenML's switch; without it ZenML migrates a store that it opens
 
 
@@ -91,14 +91,6 @@ def keep_login() -> None:
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
     os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
     os.environ["MLFLOW_TRACKING_URI"] = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def wants_users_zenml(state: Path) -> bool:
-    """Say whether the environment asks for a ZenML of the user's own; one in the home folder is left alone."""
-    given = {name: os.environ.get(name) for name in USERS_ZENML}
-    if given["ZENML_CONFIG_PATH"] == str(state / OWN_ZENML):  # set by us
-        given["ZENML_CONFIG_PATH"] = None
-    return any(given.values())
 
 
 def library_defaults(debug: bool = False) -> dict[str, str]:
@@ -190,7 +182,9 @@ def prepare_stack(state: Path, experiment: str) -> Tracking:
     The environment must be as `prepare_environment` sets it before anything imports ZenML.
     """
     if wants_users_zenml(state):
-        return _users_tracking()
+        stack = open_users_stack()
+        check_complete(stack)
+        return _tracking_of(stack)
     from zenml.client import Client
 
     uri = tracking_uri(state)
@@ -202,7 +196,7 @@ def prepare_stack(state: Path, experiment: str) -> Tracking:
     if uri.startswith("http"):
         check_server(uri)
     else:
-        _ensure_experiment(uri, experiment, state / "mlflow" / "artifacts")
+        ensure_experiment(uri, experiment, state / "mlflow" / "artifacts")
     return Tracking(uri, STACK)
 
 
@@ -211,31 +205,11 @@ def find_tracking_uri(state: Path) -> str:
     if not wants_users_zenml(state):
         return tracking_uri(state)
     os.environ[NO_MIGRATION] = "true"
-    return _users_tracking().uri
+    return _tracking_of(open_users_stack()).uri
 
 
-def _users_tracking() -> Tracking:
-    """Return the tracking of the user's active stack. Raises UserError where it does not track with MLflow."""
-    from sqlalchemy.exc import SQLAlchemyError
-    from zenml.client import Client
-
-    asking = " and ".join(name for name in USERS_ZENML if os.environ.get(name))
-    try:
-        stack = Client().active_stack
-    except (SQLAlchemyError, KeyError) as error:  # KeyError: of a stack that is not there
-        reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
-        raise UserError(
-            f"the ZenML of yours that {asking} asks for cannot be used ({reason}); it is never migrated from here: "
-            f"bring it to this version with ZenML's own commands, or unset {asking}"
-        ) from error
-    tracker: Any = stack.experiment_tracker
-    if tracker is None or tracker.flavor != "mlflow":
-        kind = "without an experiment tracker" if tracker is None else f"with {tracker.flavor}"
-        raise UserError(
-            f"the ZenML of yours that {asking} asks for has the active stack {stack.name}, which tracks {kind}; this "
-            f"pipeline needs MLflow: activate another stack, or unset {asking}, and this project sets up its own"
-        )
-    return Tracking(tracker.get_tracking_uri(), stack.name)
+def _tracking_of(stack: Any) -> Tracking:
+    return Tracking(stack.experiment_tracker.get_tracking_uri(), stack.name)
 
 
 def _activate_stack(client: Any, uri: str, artifacts: Path) -> None:
@@ -268,12 +242,17 @@ def _ensure_component(client: Any, name: str, kind: Any, flavor: str, configurat
         client.update_stack_component(name, kind, configuration=configuration)
 
 
-def _ensure_experiment(uri: str, name: str, artifacts: Path) -> None:
+def ensure_experiment(uri: str, name: str, artifacts: Path) -> None:
     """Create the experiment with an absolute place for its artifacts; MLflow's own choice follows the cwd."""
     import mlflow
 
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    elif len(place := artifacts.as_uri()) > PLACE_CHARACTERS:
+        raise UserError(
+            f"{shown_address(uri)} keeps {PLACE_CHARACTERS} characters of the folder for artifacts, and {place} has "
+            f"{len(place)}; set --state_folder to a shorter one"
+        )
     with talking_to_mlflow(uri):
         client = mlflow.MlflowClient(uri)
         found = client.get_experiment_by_name(name)

@@ -20,6 +20,7 @@ from stack.places import local_path
 from stack.registry import REGISTERED, ModelError, RegisteredVersion, find_version
 from vision.files.hashes import hash_file
 from vision.lifecycle.drift import PROPERTIES
+from vision.lifecycle.model_card import shorten_card
 from vision.model.classifier import input_side, load_safely, load_teacher
 from vision.model.onnx_runtime import ONNX_FILES, Predictor, onnx_predictor
 from vision.model.runtimes import KERAS, keras_predictor
@@ -29,6 +30,7 @@ REFERENCE = "reference/reference.parquet"  # artifact of the version's run
 DECISION = "promotion/decision.json"
 ONNX = "onnx"  # folder of ONNX_FILES among the artifacts of the version's run
 CARD = "model_card"  # .md and .html, artifacts of the version's run
+DESCRIPTION_CHARACTERS = 5000  # of a version: its column in MLflow's tables, which SQLite does not enforce
 REFERENCE_ROWS = 10_000_000  # as many as dataset.max_images allows
 MODELS_IN_MEMORY = 2
 _in_memory: dict[str, keras.Model] = {}  # by the SHA-256 of its file, the last used last
@@ -144,6 +146,13 @@ def log_classifier(classifier: keras.Model, class_names: Sequence[str], name: st
         version = str(logged.registered_model_version)
         mlflow.set_tag("model_version", version)
     return f"models:/{name}/{version}"
+
+
+def describe_by_card(name: str, version: str, card: str) -> None:
+    """Make a model card, which is an artifact of the version's run, the description of a registered version."""
+    with talking_to_mlflow():
+        shown = shorten_card(card, DESCRIPTION_CHARACTERS, f"{CARD}.md among the artifacts of this version's run")
+        mlflow.MlflowClient().update_model_version(name, version, description=shown)
 
 
 def log_reference(reference: pd.DataFrame) -> None:

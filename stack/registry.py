@@ -20,6 +20,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 PROMOTED_AT, PREVIOUS = "promoted_at", "previous_champion"
 REGISTERED = "models:/"  # begins the URI of a version
 STAGES = {CHAMPION: "production", CHALLENGER: "staging"}  # of ZenML's model versions
+LARGEST_NUMBER = 2**31 - 1  # of a version: its column in MLflow's tables, of which SQLite knows no type
 LOCK = "champion.lock"  # in the state folder
 
 
@@ -75,6 +76,8 @@ def champion_of(name: str) -> RegisteredVersion:
 def find_version(uri: str) -> RegisteredVersion:
     """Return the registered version that models:/NAME/VERSION means. Raises ModelError for any other URI."""
     name, _, version = uri.removeprefix(REGISTERED).partition("/")
+    if version.isdecimal() and (len(version) > len(str(LARGEST_NUMBER)) or int(version) > LARGEST_NUMBER):
+        raise ModelError(f"{uri} is not a registered version; numbers of versions end at {LARGEST_NUMBER}")
     with talking_to_mlflow():
         try:
             return RegisteredVersion.of(MlflowClient().get_model_version(name, version))

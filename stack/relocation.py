@@ -12,8 +12,8 @@ import yaml
 
 from configs.errors import UserError
 from stack.databases import copy_database, open_to_read, sqlite_path
-from stack.local_stack import OWN_ZENML
 from stack.places import local_path
+from stack.users_zenml import OWN_ZENML
 from vision.files.atomic import write_file
 
 BACKUP = ".before-relocation"  # suffix of a store's copy as it was

@@ -37,7 +37,7 @@ def import_champion(
         _log_files(folder)
         uri = model_store.log_classifier(model.classifier, model.class_names, model_name)
     version = uri.rsplit("/", 1)[-1]
-    mlflow.MlflowClient().update_model_version(model_name, version, description=model.description)
+    model_store.describe_by_card(model_name, version, model.description)
     promoted = {**about.tags, **origin, registry.PREVIOUS: "none"}
     registry.move_champion(model_name, version, None, promoted, state_folder)
     logger.info("%s is now version %s here, and the champion", origin["imported_from"], version)

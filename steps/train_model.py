@@ -70,7 +70,9 @@ def train_model(
     if training.minutes:
         keep_planned(history.planned)
     mlflow.log_metric("temperature", temperature)
-    mlflow.set_tags({"weights_sha256": weights_hash(classifier.weights), "precision": history.precision})
+    repeatable = "to the bit" if history.repeatable else "not repeatable to the bit"
+    tags = {"weights_sha256": weights_hash(classifier.weights), "precision": history.precision}
+    mlflow.set_tags({**tags, "repeatable": repeatable})
     reference = reference_table(prepared, probabilities)
     for earlier in learnt_before:
         reference = add_taught(reference, earlier)

@@ -7,7 +7,7 @@ from zenml import step
 from zenml.types import HTMLString, MarkdownString
 
 from configs.settings import CardSettings
-from stack.model_store import CARD
+from stack.model_store import CARD, describe_by_card
 from stack.run_log import run_id
 from vision.data.balance import BalanceReport
 from vision.data.preprocessing import PreprocessingReport
@@ -37,5 +37,5 @@ def write_model_card(
     written = write_card(f"{name}, version {version}", about, facts, card)
     mlflow.log_text(written.markdown, f"{CARD}.md")
     mlflow.log_text(written.html, f"{CARD}.html")
-    mlflow.MlflowClient().update_model_version(name, version, description=written.markdown)
+    describe_by_card(name, version, written.markdown)
     return MarkdownString(written.markdown), HTMLString(written.html)

@@ -44,6 +44,7 @@ def test_options_are_not_settings() -> None:
     [
         (["--seed"], "--seed has no value"),
         (["--pipe"], "--pipe has no value"),  # not taken for --pipeline
+        (["--stack", "mine", "--bare", "out"], "--stack names what pipelines run on"),
         (["seed", "3"], "unexpected argument 'seed'"),
         (["--training.phases", "[1, 2"], r"--training\.phases \[1, 2 is not valid YAML"),
         (["--a.b", "[1,", "2]", "--c", "3"], r'--a\.b \[1, is a part: .* quote it: --a\.b "\[1, 2\]"'),

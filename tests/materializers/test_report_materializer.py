@@ -27,6 +27,7 @@ def reports(drawn: FaceSet, prepared: FaceSet, small_settings: Settings) -> dict
             monitor="val_loss",
             best_epoch=1,
             precision="float32",
+            repeatable=True,
             state="x",
             figures={},
         ),

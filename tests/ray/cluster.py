@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 RAY = Path(sys.executable).with_name("ray")
 PORT = 6379  # of the head; the namespace has its own
-SECONDS_TO_START = 150.0
+SECONDS_TO_START = 90.0
 
 
 @dataclass
@@ -44,13 +44,19 @@ class Cluster:
         own = f"127.0.0.{len(self.nodes) + 1}"
         where = ["--head", f"--port={PORT}", "--include-dashboard=false"] if head else [f"--address={self.address}"]
         sizes = ["--object-store-memory=100000000", "--memory=4000000000", f"--num-cpus={slots}"]
-        with (self.folder / f"node{len(self.nodes)}.log").open("wb") as log:
+        path = self.folder / f"node{len(self.nodes)}.log"
+        with path.open("wb") as log:
             started = subprocess.Popen(
                 ["ip", "netns", "exec", self.namespace, str(RAY), "start", *where, f"--node-ip-address={own}", *sizes,
                  *([f"--temp-dir={self.folder}/r"] if head else []), "--disable-usage-stats", "--block"],
                 env=self.environment, cwd=PROJECT, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.nodes.append(started)
+        deadline = time.monotonic() + SECONDS_TO_START
+        while b"Ray runtime started" not in path.read_bytes():  # one by one: two that start at once may miss each other
+            if started.poll() is not None or time.monotonic() > deadline:
+                raise TimeoutError(f"a node did not start: {path.read_text()[-2000:]}")
+            time.sleep(0.2)
 
     def raylet_with(self, name: str) -> int:
         """Return the process id of the raylet on whose machine a worker of that name runs."""
@@ -99,26 +105,8 @@ def cluster(workers: Sequence[int]) -> Iterator[Cluster]:
         try:
             subprocess.run(["ip", "netns", "exec", namespace, "ip", "link", "set", "lo", "up"], check=True)
             made.add_node(0, head=True)
-            _wait_for_port(made)
             for slots in workers:
                 made.add_node(slots)
-            for number in range(1 + len(workers)):
-                log = made.folder / f"node{number}.log"
-                _wait(lambda: b"Ray runtime started" in log.read_bytes(), f"node {number}")  # noqa: B023 - called at once
             yield made
         finally:
             made.stop()
-
-
-def _wait_for_port(made: Cluster) -> None:
-    probe = f"import socket; socket.create_connection(('127.0.0.1', {PORT}), 1)"
-    line = ["ip", "netns", "exec", made.namespace, sys.executable, "-c", probe]
-    _wait(lambda: subprocess.run(line, capture_output=True).returncode == 0, "the head")
-
-
-def _wait(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SECONDS_TO_START
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not start within {SECONDS_TO_START:.0f} s")
-        time.sleep(0.5)

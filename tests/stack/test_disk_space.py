@@ -11,7 +11,7 @@ import pytest
 import run
 from configs.errors import UserError
 from stack.disk_space import find_spare, free, state_at_rest
-from stack.local_stack import USERS_ZENML
+from stack.users_zenml import USERS_ZENML
 from tests.conftest import PROJECT
 
 RUNNING = """

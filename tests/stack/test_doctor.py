@@ -23,7 +23,7 @@ from stack.doctor import (
     render,
 )
 from stack.findings import Finding
-from stack.local_stack import USERS_ZENML
+from stack.users_zenml import USERS_ZENML
 from tests.conftest import PROJECT
 from vision.model.weight_files import VGG19_FILE
 

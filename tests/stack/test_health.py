@@ -15,7 +15,7 @@ import pytest
 from stack import databases, health
 from stack.findings import Finding, Status
 from stack.health import check_artifacts, check_folder, check_store, check_zenml, look_at_store
-from stack.local_stack import OWN_ZENML, USERS_ZENML
+from stack.users_zenml import OWN_ZENML, USERS_ZENML
 
 EXPERIMENT = "face-emotion"
 

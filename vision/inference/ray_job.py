@@ -155,11 +155,11 @@ def flatten(part: pa.Table) -> pa.Table:
 def read_done(parts: Storage, checkpoint: Storage) -> Array:
     """Return the sorted (n,) int64 positions of the pictures whose part is written and committed.
 
-    A part that was written, but not committed, is removed: Ray names its commitment before it writes the part.
+    A part that was not committed is removed, because it may not be whole.
     """
     files = checkpoint.files()
     pending = [path for path in files if path.endswith(PENDING)]
-    unsure = [path.rpartition("/")[2].removesuffix(PENDING) for path in pending]
+    unsure = [path.rpartition("/")[2].removesuffix(PENDING) + "-" for path in pending]
     for path in parts.files() if unsure else ():
         if path.rpartition("/")[2].startswith(tuple(unsure)):
             parts.system.delete_file(path)

@@ -60,6 +60,19 @@ def write_card(title: str, about: Mapping[str, str], facts: TrainingFacts, card:
     return ModelCard(markdown, card_page(title, markdown))
 
 
+def shorten_card(markdown: str, characters: int, place: str) -> str:
+    """Return a card of at most so many characters, cut at a line's end; its last line then says where all of it is."""
+    if len(markdown) <= characters:
+        return markdown
+    lines = markdown.splitlines()
+    for kept in range(len(lines) - 1, -1, -1):
+        ending = f"*{len(lines) - kept} of {len(lines)} lines are left out here; the whole card is {place}.*"
+        shortened = "\n".join([*lines[:kept], "", ending])
+        if len(shortened) <= characters:
+            break
+    return shortened
+
+
 def card_page(title: str, markdown: str) -> str:
     """Return a card's Markdown as a self-contained page; HTML, links and images in it are shown as text."""
     body = render_markdown(markdown.partition("\n")[2])  # the page has a heading of its own

@@ -39,13 +39,28 @@ def use_devices(devices: str) -> Iterator[None]:
         raise UserError(f"training.devices all needs the backend tensorflow or jax, KERAS_BACKEND is {backend}")
 
 
-def make_deterministic(seed: int) -> None:
-    """Seed Python, NumPy and Keras, and ask TensorFlow, where it computes, for repeatable operations."""
+def make_deterministic(seed: int, operations: bool = True) -> None:
+    """Seed Python, NumPy and Keras, and tell TensorFlow, where it computes, whether operations must be repeatable."""
     keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() != "tensorflow":
+        return
+    if operations:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+    else:
+        from tensorflow.python.framework import config  # what is public can only switch it on
+
+        config.disable_op_determinism()
+
+
+def missing_kernels() -> tuple[type[Exception], ...]:
+    """Return what the backend raises where an operation has no kernel whose results are repeatable."""
+    if keras.backend.backend() != "tensorflow":
+        return ()
+    import tensorflow as tf
+
+    return (tf.errors.UnimplementedError,)
 
 
 def resolve_precision(precision: str) -> str:

@@ -29,7 +29,8 @@ class FinishedEpochs:
 class TrainingHistory(Report):
     """Every epoch's metrics, and which epoch was kept; `state` names the training among those that can be resumed.
 
-    `planned` is `training.phases` with the epochs that each was to have.
+    `planned` is `training.phases` with the epochs that each was to have, `repeatable` says whether operations were
+    asked to give the same to the bit.
     """
 
     epochs: list[dict[str, float]]
@@ -38,6 +39,7 @@ class TrainingHistory(Report):
     best_epoch: int
     precision: str
     state: str
+    repeatable: bool
     planned: list[dict[str, Any]] = field(default_factory=list)
 
     @property

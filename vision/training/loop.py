@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from vision.training import plots
 from vision.training.budget import Afterwards, plan_epochs, say_epochs, with_epochs
 from vision.training.callbacks import BestEpoch, KeepProgress, MovingAverage, RandomParts, schedule_callbacks
 from vision.training.checkpoints import Progress, StateFolder, keep_state, layer_seeds, load_variables, restore_seeds
-from vision.training.devices import make_deterministic, use_devices
+from vision.training.devices import make_deterministic, missing_kernels, use_devices
 from vision.training.duration import TellDuration, plan_training
 from vision.training.feature_cache import FeatureStore
 from vision.training.feature_room import check_feature_room
@@ -28,6 +28,7 @@ from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 
 logger = logging.getLogger(__name__)
 
+SHOWN_CHARACTERS = 200  # of an error from a library
 PAUSE = 30.0  # seconds between two writes where an epoch takes less than a second
 NOTHING = Afterwards()
 
@@ -66,19 +67,23 @@ def train_classifier(
     paths.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_training(data, recipe)
     with keep_state(paths.states, fingerprint) as kept:
-        resumed = kept.read() if kept else None
         if recipe.training.minutes:
-            recipe = _within_minutes(data, recipe, paths, after, resumed)
-        make_deterministic(recipe.seed)
-        with use_devices(recipe.training.devices):
-            run = prepare_run(build_learner(data, recipe), paths, hook, kept, resumed)
-            check_feature_room(run.learner, recipe.training.phases[resumed.phase if resumed else 0 :], run.store)
-            with _naming_the_checkpoint(run):
-                for position in range(len(recipe.training.phases)):
-                    train_phase(run, position)
-                if not recipe.training.phases:
-                    score_as_given(run)
-    finished = run.best.finished
+            recipe = _within_minutes(data, recipe, paths, after, kept.read() if kept else None)
+        repeatable = recipe.training.deterministic
+        try:
+            best = _train(data, recipe, paths, hook, kept)
+        except missing_kernels() as error:
+            if not repeatable:
+                raise
+            reason = str(error).splitlines()[0][:SHOWN_CHARACTERS]
+            logger.warning(
+                "an operation has no repeatable kernel on this device (%s); the training begins again without "
+                "training.deterministic, so that a repetition will differ in the last digits", reason,
+            )  # fmt: skip
+            repeatable = False
+            training = recipe.training.model_copy(update={"deterministic": False})
+            best = _train(data, replace(recipe, training=training), paths, hook, kept)
+    finished = best.finished
     history = TrainingHistory(
         epochs=finished.metrics,
         phases=finished.phases,
@@ -86,10 +91,28 @@ def train_classifier(
         best_epoch=finished.best,
         precision=recipe.precision,
         state=state_key(fingerprint),
+        repeatable=repeatable,
         planned=[phase.model_dump(mode="json") for phase in recipe.training.phases],
         figures={"learning_curves.png": plots.learning_curves(finished.metrics, finished.phases, finished.best)},
     )
-    return run.best.kept, history
+    return best.kept, history
+
+
+def _train(
+    data: TrainingData, recipe: Recipe, paths: TrainingPaths, hook: EpochHook, kept: StateFolder | None
+) -> BestEpoch:
+    """Train all phases, or what is left of them by the state that is kept, and return the best epoch."""
+    resumed = kept.read() if kept else None
+    make_deterministic(recipe.seed, recipe.training.deterministic)
+    with use_devices(recipe.training.devices):
+        run = prepare_run(build_learner(data, recipe), paths, hook, kept, resumed)
+        check_feature_room(run.learner, recipe.training.phases[resumed.phase if resumed else 0 :], run.store)
+        with _naming_the_checkpoint(run):
+            for position in range(len(recipe.training.phases)):
+                train_phase(run, position)
+            if not recipe.training.phases:
+                score_as_given(run)
+    return run.best
 
 
 def _within_minutes(
@@ -97,7 +120,7 @@ def _within_minutes(
 ) -> Recipe:
     """Return the recipe with the epochs that fit into its minutes; a training that resumes has them already."""
     if not resumed:
-        make_deterministic(recipe.seed)
+        make_deterministic(recipe.seed, recipe.training.deterministic)
         return with_epochs(recipe, plan_epochs(data, recipe, paths.checkpoint.parent, train_classifier, after))
     epochs = say_epochs(recipe.training.phases, resumed.planned)
     logger.info("training.minutes %g: %s, as planned when this training began", recipe.training.minutes, epochs)
@@ -110,7 +133,10 @@ def prepare_run(
     """Return a training before its next epoch: the first or, where its state was kept, the one after the last."""
     faces, recipe = learner.data.faces, learner.recipe
     side, classes = faces.images.shape[1], len(faces.class_names)
-    best_network = build_classifier(recipe.classifier, side, classes, FLOAT32, weights=RANDOM)
+    if recipe.scores_a_file:
+        best_network = keras.models.clone_model(learner.network)
+    else:
+        best_network = build_classifier(recipe.classifier, side, classes, FLOAT32, weights=RANDOM)
     monitor = recipe.training.monitor
     planned = [phase.epochs for phase in recipe.training.phases]
     best = BestEpoch(learner.network, best_network, monitor, planned, paths.checkpoint, hook)
@@ -192,6 +218,11 @@ def _phase_callbacks(run: TrainingRun, position: int, fitting: Fitting, within: 
 
 def score_as_given(run: TrainingRun) -> None:
     """Without phases, score the weights that the settings name, as if they were an epoch's."""
+    recipe = run.learner.recipe
+    if recipe.scores_a_file:
+        logger.info(
+            "nothing is trained: %s is scored as it is, and classifier.* is not used", recipe.classifier.weights
+        )
     started = time.monotonic()
     fitting = run.learner.unchanged()
     compile_model(fitting.model, "sgd")

@@ -8,7 +8,7 @@ import pytest
 from configs.settings import CardSettings, Settings
 from tests.vision.lifecycle.training_facts import invented_facts
 from tests.vision.reporting.tags import Tags
-from vision.lifecycle.model_card import ModelCard, describe_version, find_weakest_class, write_card
+from vision.lifecycle.model_card import ModelCard, describe_version, find_weakest_class, shorten_card, write_card
 from vision.lifecycle.training_facts import TrainingFacts
 from vision.reporting.reports import Report
 
@@ -257,3 +257,19 @@ def test_a_class_without_a_test_face_and_an_empty_subset_are_named(reports: dict
     assert "No test face is clean." in card
     assert "No test face of happy: its scores are unknown" in card
     assert "No validation face of sad: the kept epoch and the temperature were chosen without it." in card
+
+
+def test_a_card_that_fits_stays_as_it_is() -> None:
+    assert shorten_card("one\ntwo\n", 8, "elsewhere") == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("line", ["short", "a line of 300 " * 20, "no end" * 1000])
+def test_a_shortened_card_has_whole_lines_and_the_place_of_all_of_it(line: str) -> None:
+    shortened = shorten_card("\n".join([line] * 1000), 1000, "elsewhere")
+
+    *lines, empty, ending = shortened.splitlines()
+    assert len(shortened) <= 1000
+    assert set(lines) <= {line}
+    assert empty == ""
+    assert f"{1000 - len(lines)} of 1000 lines" in ending
+    assert "elsewhere" in ending

@@ -72,6 +72,7 @@ def invented_facts() -> TrainingFacts:
             monitor="val_accuracy",
             best_epoch=2,
             precision="bfloat16",
+            repeatable=True,
             state="x",
         ),
         evaluation=EvaluationReport(

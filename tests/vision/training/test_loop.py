@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config as determinism
 
 from configs.errors import UserError
 from configs.settings import Settings
@@ -16,6 +18,7 @@ from vision.evaluation.calibration import calibrate_classifier
 from vision.model.classifier import build_classifier, predict
 from vision.training.history import TrainingHistory, TrainingStoppedError
 from vision.training.loop import train_classifier
+from vision.training.losses import build_loss
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 
 pytestmark = [
@@ -180,6 +183,34 @@ def test_without_phases_the_given_weights_are_scored_and_kept(
 
 
 @pytest.mark.usefixtures("eagerly")
+def test_without_phases_a_classifier_is_scored_that_the_settings_do_not_describe(
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
+) -> None:
+    other = toy_settings.classifier.model_copy(update={"dense_units": (5,)})
+    given = build_classifier(other, side=32, classes=7)
+    given.save(tmp_path / "given.keras")
+    weights = toy_settings.classifier.model_copy(update={"weights": str(tmp_path / "given.keras")})
+    settings = toy_settings.model_copy(update={"classifier": weights})
+
+    kept, _ = train(few_faces, settings, tmp_path / "b.keras", phases=())
+
+    rows = few_faces.rows(VALIDATION)
+    expected = predict(given, few_faces.images[rows], 32)
+    np.testing.assert_allclose(predict(kept, few_faces.images[rows], 32), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_without_phases_a_classifier_for_other_faces_is_refused(
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
+) -> None:
+    build_classifier(toy_settings.classifier, side=32, classes=3).save(tmp_path / "three.keras")
+    weights = toy_settings.classifier.model_copy(update={"weights": str(tmp_path / "three.keras")})
+
+    with pytest.raises(UserError, match=r"gives 3 classes; these faces have 32 pixels .* and 7 classes"):
+        train(few_faces, toy_settings.model_copy(update={"classifier": weights}), tmp_path / "b.keras", phases=())
+
+
+@pytest.mark.usefixtures("eagerly")
 def test_a_student_learns_from_its_teacher(prepared: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
     settings = all_at_once(toy_settings)
     teacher = build_classifier(settings.classifier, side=32, classes=7)
@@ -211,3 +242,50 @@ def test_a_later_phase_that_cannot_be_trained_is_refused_before_the_first_epoch(
         train(few_faces, toy_settings, tmp_path / "best.keras", lambda epoch, _: epochs.append(epoch), phases=phases)
 
     assert epochs == []
+
+
+@pytest.fixture
+def without_repeatable_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the loss need an operation that, as some do on a GPU, cannot be computed repeatably."""
+
+    def refuse(value: Any) -> Any:
+        if determinism.is_op_determinism_enabled():
+            raise NotImplementedError("a deterministic implementation is not currently available")  # UnimplementedError
+        return value
+
+    def build(*given: Any) -> Any:
+        loss = build_loss(*given)
+
+        def stand_in(targets: Any, logits: Any, sample_weight: Any) -> Any:
+            value = loss(targets, logits, sample_weight)
+            passed = tf.numpy_function(refuse, [value], value.dtype)
+            return value + 0.0 * tf.reshape(passed, tf.shape(value))
+
+        return stand_in
+
+    monkeypatch.setattr("vision.training.learner.build_loss", build)
+
+
+@pytest.mark.usefixtures("without_repeatable_kernel")
+def test_an_operation_without_a_repeatable_kernel_costs_the_repeatability_and_not_the_training(
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, history = train(few_faces, toy_settings, tmp_path / "best.keras")
+
+    assert len(history.epochs) == 2
+    assert not history.repeatable
+    assert "no repeatable kernel on this device" in caplog.text
+
+
+@pytest.mark.usefixtures("without_repeatable_kernel")
+def test_a_training_that_need_not_be_repeatable_is_not_asked_to_be(
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, history = train(few_faces, toy_settings, tmp_path / "best.keras", deterministic=False)
+
+    assert not history.repeatable
+    assert "repeatable kernel" not in caplog.text
+
+
+def test_operations_are_repeatable_by_default(trained: Any) -> None:
+    assert trained[1].repeatable
