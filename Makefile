@@ -4,13 +4,15 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # named by the lock's content: a cache or a fresh clone changes times, not what is installed
 INSTALLED := $(VENV)/installed-$(word 1,$(shell cksum < requirements.lock))
+ENGINE ?= docker
+IMAGE ?= face-emotion
 STORE := $(if $(MLFLOW_TRACKING_URI),$(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/.state/mlflow/mlflow.db)
 PORT ?= 5000
 DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
 BENCHMARKS := loading growth streaming training_speed throughput overhead inference serving imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-servers train compare doctor serve test test-serving test-servers coverage faults fuzz load bench check docs audit ui tidy clean lock
+.PHONY: help setup setup-servers train compare doctor serve image test test-serving test-servers test-containers coverage faults fuzz load bench check docs audit ui tidy clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +40,9 @@ train: setup ## train on data/, or on drawn faces if that is empty (ARGS="--data
 serve: setup ## answer pictures over HTTP with the champion, and show a page for it (ARGS="--serving.port 8001")
 	@$(RUN) run.py --serve $(ARGS)
 
+image: ## build the container image (ENGINE=podman IMAGE=registry/name:tag ARGS="--build-arg BASE=...")
+	$(ENGINE) build --tag $(IMAGE) $(ARGS) .
+
 compare: setup ## champion, challenger and the last runs as a table
 	@$(RUN) run.py --compare $(ARGS)
 
@@ -53,6 +58,9 @@ test-serving: setup ## start the service for real, swap its model under load and
 
 test-servers: setup ## train on PostgreSQL, S3, MLflow and ZenML servers, and kill each (needs make setup-servers; five minutes)
 	$(RUN) -m pytest -n 0 -m servers tests/servers $(ARGS)
+
+test-containers: setup ## train in containers, and check what a cluster would get (needs make setup-servers, Podman and an image; ten minutes)
+	$(RUN) -m pytest -n 0 -m containers tests/containers $(ARGS)
 
 coverage: setup ## run the tests, and print which lines they miss
 	$(RUN) -m pytest --cov --cov-report=term $(ARGS)
@@ -99,6 +107,9 @@ lock: setup ## resolve pyproject.toml into requirements.lock
 	$(VENV)/bin/uv pip compile pyproject.toml --extra s3 --extra kubernetes --extra ray --extra postgresql --extra shards --extra servers \
 		-c requirements.lock --python-platform linux --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		--output-file requirements-servers.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --extra onnx --extra kaggle --extra s3 --extra kubernetes --extra ray --extra postgresql --extra shards \
+		-c requirements.lock -c requirements-servers.lock --python-platform linux --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --quiet --output-file requirements-image.lock
 	$(VENV)/bin/uv pip compile tests/servers/zenml-server.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--quiet --output-file tests/servers/zenml-server.lock
 	$(VENV)/bin/uv pip compile .ci/audit.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \

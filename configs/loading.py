@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from configs.errors import UserError
-from configs.paths import FILES_OR_NAMES, PATHS, resolve_paths
+from configs.paths import FILES_OR_NAMES, PATHS, PATHS_OR_ADDRESSES, resolve_paths
 from configs.pipelines import PIPELINES
 from configs.settings import ENVIRONMENT_PREFIX, Settings
 
@@ -19,8 +19,9 @@ FOLDER = Path(__file__).resolve().parent
 PROJECT = FOLDER.parent
 DEMO = FOLDER / "demo.yaml"
 KEPT_SETTINGS = "settings.json"  # artifact of an MLflow run: its settings by section, to rebuild them from
-RESOLVED = frozenset({*PATHS, *FILES_OR_NAMES})
+RESOLVED = frozenset({*PATHS, *FILES_OR_NAMES, *PATHS_OR_ADDRESSES})
 YAML_BYTES = 100_000  # ten times what all settings together take
+HIDDEN = (("serving",), ("serving", "token"), ("tuning",), ("tuning", "storage"))
 SHOWN_CHARACTERS, SHOWN_PROBLEMS = 200, 20  # of a wrong value, and of wrong settings
 
 
@@ -209,7 +210,7 @@ def _describe(problem: Any) -> str:
     """Say what is wrong with one setting: the key, the value and what is allowed."""
     location, value = problem["loc"], _shown(problem["input"])
     key = _shown(".".join(str(part) for part in location))[1:-1]
-    if location[:1] == ("alerts",) or location in (("serving",), ("serving", "token")):
+    if location[:1] == ("alerts",) or location in HIDDEN:
         value = "…"  # an address, a command or a token may be a secret
     if problem["type"] == "missing":
         return f"{key}: missing, and it has no default"

@@ -10,6 +10,7 @@ from configs.errors import UserError
 PATHS = ("dataset.path", "state_folder", "tracking.reports_folder", "bundle.path", "inference.output", "serving.bundle",
          "serving.log_folder")  # fmt: skip
 FILES_OR_NAMES = ("classifier.weights", "training.distillation.teacher")
+PATHS_OR_ADDRESSES = ("tuning.storage",)
 
 
 def resolve_paths(values: Mapping[str, Any], folder: Path, names: Collection[str], above: str = "") -> dict[str, Any]:
@@ -39,10 +40,14 @@ def expand_home(name: str, value: str | Path) -> str:
 
 
 def _resolve(name: str, value: str | Path, folder: Path) -> str | Path:
+    if name in PATHS_OR_ADDRESSES and "://" in str(value):
+        return value
     path = folder / expand_home(name, value)
     try:
         if name in FILES_OR_NAMES:
             return str(path.absolute()) if path.is_file() else value
+        if name in PATHS_OR_ADDRESSES:
+            return str(path.resolve())
         # a link's own name may say the form of a data set; a store that is reached by a link keeps one name
         return path.absolute() if name == "dataset.path" else path.resolve()
     except (OSError, ValueError, RuntimeError) as error:  # a null character is a ValueError, a circle of links the last

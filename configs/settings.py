@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -472,7 +472,28 @@ class TuningSettings(Section):
     trials: Annotated[int, Field(ge=1, le=100_000)]
     epochs: Annotated[int, Field(ge=1, le=1000)]
     startup_trials: Annotated[int, Field(ge=1, le=1000)]
+    storage: Annotated[str, Field(min_length=1)] | None
     space: Annotated[dict[str, Space], Field(min_length=1)]
+
+    @field_validator("storage")
+    @classmethod
+    def storage_has_no_login(cls, storage: str | None) -> str | None:
+        if storage is None or "://" not in storage:
+            return storage
+        try:
+            parts = urlsplit(storage)
+            _ = parts.port
+            asked = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        except ValueError:  # its text quotes the address
+            parts, asked = urlsplit(""), set()
+        if parts.scheme not in ("postgresql", "postgresql+psycopg2"):
+            raise ValueError("expected postgresql://SERVER:PORT/DATABASE, the path of a journal file, or null")
+        if "@" in storage or asked & {"user", "password"}:
+            raise ValueError(
+                "the address holds a login, which would be kept with the run; leave it out, and set PGUSER and "
+                "PGPASSWORD in the environment"
+            )
+        return storage
 
 
 class Settings(BaseSettings):

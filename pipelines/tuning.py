@@ -13,6 +13,8 @@ from steps.preprocess_data import preprocess_data
 from steps.search_settings import search_settings
 from steps.validate_data import validate_data
 from vision.data.readers import source_fingerprint
+from vision.training.trial_store import open_trials
+from vision.training.tuning import STATES
 
 SECTIONS = {*training.SECTIONS, "tuning"} - {"promotion"}
 
@@ -32,12 +34,13 @@ def tuning(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:
     """Run the pipeline on the active stack; the last lines say what was best, and how to train with it."""
+    open_trials(settings.tuning.storage, settings.state_folder / "tuning")  # refuses one that cannot be used
     described = {**tags, **training.describe(settings), "pipeline": "tuning"}
     finished = execute(tuning, settings, settings, described, source_fingerprint(settings.dataset))
     report = output(finished, "search_settings", "tuning_report")
     file = output(finished, "search_settings", "best_file")
     states = [trial["state"] for trial in report.trials]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "fail"))
+    counts = ", ".join(f"{states.count(state)} {state}" for state in STATES)
     return Outcome(
         {
             "trials": counts,

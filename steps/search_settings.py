@@ -9,7 +9,6 @@ from mlflow.entities import RunStatus
 from optuna import TrialPruned
 from zenml import step
 
-from configs.errors import UserError
 from configs.loading import flatten
 from configs.settings import Settings
 from materializers.report_materializer import ReportMaterializer
@@ -43,15 +42,13 @@ def search_settings(
 def nested_run(number: int, values: dict[str, Any]) -> Iterator[Callable[[int, Mapping[str, float]], object]]:
     """Open a run under the step's own for one trial; a trial that was pruned or failed ends it as killed or failed."""
     mlflow.start_run(nested=True, run_name=f"trial {number}")
-    ended = RunStatus.FINISHED
+    ended = RunStatus.FAILED
     try:
         mlflow.log_params(flatten(values))
         yield lambda epoch, metrics: mlflow.log_metrics(dict(metrics), step=epoch)
+        ended = RunStatus.FINISHED
     except TrialPruned:
         ended = RunStatus.KILLED
-        raise
-    except (UserError, KeyboardInterrupt):
-        ended = RunStatus.FAILED
         raise
     finally:
         mlflow.set_tag("trial_state", {RunStatus.FINISHED: "complete", RunStatus.KILLED: "pruned"}.get(ended, "failed"))

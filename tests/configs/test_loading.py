@@ -79,6 +79,7 @@ def test_the_later_overlay_wins(tmp_path: Path) -> None:
             r"step = 1: unknown setting; allowed here: low, high, log, choices",
         ),
         ({"tuning": {"space": {"seed": 7}}}, r"space\.seed"),
+        ({"tuning": {"storage": "mysql://server/trials"}}, r"tuning\.storage = …: .*expected postgresql://"),
         ({"_env_file": "x"}, r"--_env_file: unknown setting; allowed: seed"),
         (
             {"training": {"phases": [{"name": "x", "rate": 1}]}},
@@ -176,3 +177,24 @@ def test_wrong_entries_of_a_list_are_refused_once() -> None:
     ]
     assert len(str(words.value).splitlines()) == 2
     assert "classifier.dense_units.0 = 'a'" in str(words.value)
+
+
+@pytest.mark.parametrize(
+    "storage",
+    ["postgresql://me:hush/hush@server/trials", "postgresql://server/trials?user=me&password=hush", "http://me:hush@["],
+)
+def test_a_login_in_the_address_of_trials_is_refused_and_not_shown(storage: str) -> None:
+    with pytest.raises(UserError, match=r"tuning\.storage = …") as refused:
+        load_settings([], {"tuning": {"storage": storage}})
+
+    assert "hush" not in str(refused.value)
+
+
+def test_the_place_of_trials_is_a_path_or_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    file = load_settings([], {"tuning": {"storage": "journal.log"}}).tuning.storage
+    server = load_settings([], {"tuning": {"storage": "postgresql://server:5432/trials"}}).tuning.storage
+
+    assert file == str(tmp_path / "journal.log")
+    assert server == "postgresql://server:5432/trials"

@@ -62,6 +62,21 @@ def build_classifier(
     return classifier
 
 
+def given_classifier(file: str, side: int, classes: int) -> keras.Model:
+    """Return the network in a .keras file as it is, up to its logits, whatever the settings say of it.
+
+    Raises UserError where it cannot be loaded or was trained for faces of another side or other classes.
+    """
+    saved = load_classifier(Path(file), "classifier.weights")
+    found = input_side(saved), int(saved.output_shape[-1])
+    if found != (side, classes):
+        raise UserError(
+            f"classifier.weights {file} takes faces of {found[0]} pixels and gives {found[1]} classes; these faces "
+            f"have {side} pixels (preprocessing.image_size) and {classes} classes"
+        )
+    return keras.Model(saved.input, saved.get_layer("head_logits").output, name=saved.name)
+
+
 def _copy_weights(classifier: keras.Model, file: str) -> None:
     """Take over the weights of a saved classifier, layer by layer. Raises UserError where one is missing or differs."""
     saved = load_classifier(Path(file), "classifier.weights")

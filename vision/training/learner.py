@@ -8,7 +8,7 @@ import numpy as np
 
 from configs.settings import AugmentationSettings
 from vision.data.faces import TRAIN, VALIDATION
-from vision.model.classifier import BFLOAT16, FLOAT32, build_classifier, settle_batch_norm
+from vision.model.classifier import BFLOAT16, FLOAT32, build_classifier, given_classifier, settle_batch_norm
 from vision.model.fused_batch_norm import fuse_batch_norm
 from vision.model.weight_files import RANDOM, is_classifier_file
 from vision.training.augmentation import AUGMENTATIONS, Layers, apply, build_augmentation
@@ -130,8 +130,11 @@ def build_learner(data: TrainingData, recipe: Recipe) -> Learner:
     faces, training = data.faces, recipe.training
     dtype = BFLOAT16 if recipe.precision == "bfloat16" else FLOAT32
     side, classes = faces.images.shape[1], len(faces.class_names)
-    network = fuse_batch_norm(build_classifier(recipe.classifier, side, classes, dtype))
     weights = recipe.classifier.weights
+    if recipe.scores_a_file:
+        network = given_classifier(weights, side, classes)
+    else:
+        network = fuse_batch_norm(build_classifier(recipe.classifier, side, classes, dtype))
     if weights != RANDOM and not is_classifier_file(weights):
         rows = np.random.default_rng(recipe.seed).permutation(faces.rows(TRAIN))[:SETTLING_FACES]
         settle_batch_norm(network, faces.images[np.sort(rows)])

@@ -133,7 +133,10 @@ def prepare_run(
     """Return a training before its next epoch: the first or, where its state was kept, the one after the last."""
     faces, recipe = learner.data.faces, learner.recipe
     side, classes = faces.images.shape[1], len(faces.class_names)
-    best_network = build_classifier(recipe.classifier, side, classes, FLOAT32, weights=RANDOM)
+    if recipe.scores_a_file:
+        best_network = keras.models.clone_model(learner.network)
+    else:
+        best_network = build_classifier(recipe.classifier, side, classes, FLOAT32, weights=RANDOM)
     monitor = recipe.training.monitor
     planned = [phase.epochs for phase in recipe.training.phases]
     best = BestEpoch(learner.network, best_network, monitor, planned, paths.checkpoint, hook)
@@ -215,6 +218,11 @@ def _phase_callbacks(run: TrainingRun, position: int, fitting: Fitting, within: 
 
 def score_as_given(run: TrainingRun) -> None:
     """Without phases, score the weights that the settings name, as if they were an epoch's."""
+    recipe = run.learner.recipe
+    if recipe.scores_a_file:
+        logger.info(
+            "nothing is trained: %s is scored as it is, and classifier.* is not used", recipe.classifier.weights
+        )
     started = time.monotonic()
     fitting = run.learner.unchanged()
     compile_model(fitting.model, "sgd")

@@ -8,6 +8,7 @@ import keras
 
 from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from vision.data.faces import FaceSet
+from vision.model.weight_files import is_classifier_file
 from vision.training.devices import resolve_precision
 
 
@@ -33,6 +34,11 @@ class Recipe:
     def epochs(self) -> int:
         """All phases' epochs; 1 without phases, when the given weights are only scored."""
         return max(1, sum(phase.epochs for phase in self.training.phases))
+
+    @property
+    def scores_a_file(self) -> bool:
+        """Whether nothing is trained: the classifier in a .keras file is scored as it is."""
+        return not self.training.phases and is_classifier_file(self.classifier.weights)
 
     @property
     def precision(self) -> str:

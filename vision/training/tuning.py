@@ -4,10 +4,11 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -15,34 +16,28 @@ import optuna
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from configs.errors import STOPPED_BY_USER, UserError
+from configs.errors import UserError
 from configs.loading import change_settings
 from configs.settings import ChoiceSpace, NumberSpace, Settings
 from vision.data.faces import FaceSet
 from vision.files.hashes import hash_facts
-from vision.files.locks import InUseError, hold_lock
 from vision.reporting.reports import Report
 from vision.training import plots
 from vision.training.history import TrainingStoppedError
 from vision.training.loop import train_classifier
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
+from vision.training.search import count, open_search
 
 logger = logging.getLogger(__name__)
 
-STUDY = "study.db"
 TRIED, FIRST_PHASE = ("classifier.", "augmentation.", "training."), "training.phases.0."  # what a trial trains with
 WITHOUT_EFFECT = {  # on a trial, or on which of them is better
     "training.monitor", "training.cache_gigabytes", "training.distillation.teacher", f"{FIRST_PHASE}epochs",
     "training.minutes",
 }  # fmt: skip
-COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
+NOT_SEARCHED = ("trials", "storage")  # how many trials and where they are kept: another value is the same search
+STATES = ("complete", "pruned", "fail", "running")
 TrialLog = Callable[[int, dict[str, Any]], AbstractContextManager[Callable[[int, Mapping[str, float]], object]]]
-
-
-class SearchStoppedError(UserError):
-    """Ctrl-C in the middle of a search."""
-
-    exit_code = STOPPED_BY_USER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +52,7 @@ class TuningReport(Report):
 
     def numbers(self) -> dict[str, float]:
         states = [trial["state"] for trial in self.trials]
-        counts = {f"tuning/{state}": float(states.count(state)) for state in ("complete", "pruned", "fail")}
+        counts = {f"tuning/{state}": float(states.count(state)) for state in STATES}
         return {**counts, f"tuning/best_{self.monitor}": float(self.best["value"])}
 
     def yaml(self) -> str:
@@ -68,7 +63,7 @@ class TuningReport(Report):
 
 @dataclass(frozen=True)
 class SearchPlaces:
-    """A search's folder, with study.db and the best epoch of each search, and the folder of frozen features."""
+    """A search's folder, with its trials where tuning.storage names no other place, and that of frozen features."""
 
     folder: Path
     features: Path
@@ -87,23 +82,17 @@ def search_settings(data: SearchData, settings: Settings, places: SearchPlaces, 
     """Train with settings out of `settings.tuning.space` until enough trials are finished or pruned; report them.
 
     Trials are kept under a name that follows from faces, settings and space: a search that was stopped, in whatever
-    way, resumes. `log_trial` is called with a trial's number and values, and gives a context around its training with
-    a hook for the metrics of every epoch.
-    Raises UserError for a path in the space that is unknown or changes no trial and where another process works on the
-    same search, and SearchStoppedError on Ctrl-C.
+    way, resumes, and several processes share its trials. `log_trial` is called with a trial's number and values, and
+    gives a context around its training with a hook for the metrics of every epoch.
+    Raises UserError for a path in the space that is unknown or changes no trial and for a storage that cannot be used,
+    and SearchStoppedError on Ctrl-C.
     """
     _check_space(settings)
-    places.folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    name = _study_name(data.faces, settings)
-    with ExitStack() as lock:
-        try:
-            lock.enter_context(hold_lock(places.folder / f"{name}.lock"))
-        except InUseError as error:
-            raise UserError(f"another run works on the search {name} at this moment; wait until it ends") from error
-        study = _open_study(places.folder, name, settings)
-        _run_trials(study, partial(_train_trial, data, settings, places, log_trial), settings)
-    return _report(study, settings)
+    search = open_search(_study_name(data.faces, settings), settings.tuning, settings.seed, places.folder)
+    report = _ProgressReport(settings, time.monotonic(), search.done)
+    search.run(partial(_train_trial, data, settings, places, log_trial), report)
+    with search.store.answering():
+        return _report(search.study, settings)
 
 
 def _check_space(settings: Settings) -> None:
@@ -114,19 +103,6 @@ def _check_space(settings: Settings) -> None:
                 f"tuning.space.{path} would change no trial: each trains the first phase for tuning.epochs, on faces "
                 "that are prepared already; give settings of classifier, augmentation, training or training.phases.0"
             )
-
-
-def _run_trials(study: optuna.Study, train: Callable[[optuna.Trial], float], settings: Settings) -> None:
-    tuning = settings.tuning
-    report = _ProgressReport(settings, time.monotonic(), _count(study))
-    try:
-        while _count(study) < tuning.trials:
-            study.optimize(train, n_trials=1, catch=(UserError,), callbacks=[report])
-            if len(study.trials) >= 2 * tuning.trials and not _finished(study):
-                raise UserError(f"{len(study.trials)} trials of {study.study_name} failed; see tuning.space")
-    except KeyboardInterrupt as stop:
-        kept = f"{_count(study)} of {tuning.trials} trials are kept; the same command resumes with the next"
-        raise SearchStoppedError(f"the search was stopped; {kept}") from stop
 
 
 def _train_trial(
@@ -147,16 +123,16 @@ def _train_trial(
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        checkpoint = places.folder / trial.study.study_name / "best.keras"
-        try:
-            train_classifier(
-                TrainingData(data.faces, data.class_weights[training.class_weights], data.teachers),
-                Recipe(tried.classifier, tried.augmentation, training, tried.seed),
-                TrainingPaths(checkpoint, places.features),
-                hook,
-            )
-        except TrainingStoppedError as stop:  # is a UserError, as which it would only end this trial
-            raise KeyboardInterrupt from stop
+        with TemporaryDirectory() as folder:
+            try:
+                train_classifier(
+                    TrainingData(data.faces, data.class_weights[training.class_weights], data.teachers),
+                    Recipe(tried.classifier, tried.augmentation, training, tried.seed),
+                    TrainingPaths(Path(folder, "best.keras"), places.features),
+                    hook,
+                )
+            except TrainingStoppedError as stop:  # is a UserError, as which it would only end this trial
+                raise KeyboardInterrupt from stop
     return max(found)
 
 
@@ -169,7 +145,7 @@ class _ProgressReport:
     before: int
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        done, trials, monitor = _count(study), self.settings.tuning.trials, self.settings.training.monitor
+        done, trials, monitor = count(study), self.settings.tuning.trials, self.settings.training.monitor
         left = (time.monotonic() - self.started) / max(1, done - self.before) * (trials - done)
         value = f"{_sign(monitor) * trial.value:.4f}" if trial.value is not None else "no value"
         best = ""
@@ -193,23 +169,8 @@ def _changes_a_trial(path: str) -> bool:
 
 def _study_name(faces: FaceSet, settings: Settings) -> str:
     relevant = settings.model_dump(mode="json", include={"seed", "augmentation", "classifier", "training", "tuning"})
-    del relevant["tuning"]["trials"]
+    relevant["tuning"] = {name: value for name, value in relevant["tuning"].items() if name not in NOT_SEARCHED}
     return f"{settings.tracking.model_name}-{hash_facts([faces.fingerprint, relevant])[:10]}"
-
-
-def _open_study(folder: Path, name: str, settings: Settings) -> optuna.Study:
-    """Open the study of these faces, settings and space; trials that died with their process count as failed."""
-    storage = f"sqlite:///{folder / STUDY}"
-    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-    startup = settings.tuning.startup_trials
-    # another seed where a search resumes, or it would draw the values of its first trials again
-    study.sampler = optuna.samplers.TPESampler(n_startup_trials=startup, seed=settings.seed + len(study.trials))
-    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=startup)
-    if study.trials:
-        logger.info("%s resumes: %d of %d trials are done already", name, _count(study), settings.tuning.trials)
-    return study
 
 
 def _suggest(trial: optuna.Trial, space: Mapping[str, NumberSpace | ChoiceSpace]) -> Iterator[tuple[str, Any]]:
@@ -226,10 +187,6 @@ def _shortened(settings: Settings) -> Any:
         raise UserError("training.phases is empty, so there is nothing to tune")
     first, epochs = settings.training.phases[0], settings.tuning.epochs
     return first.model_copy(update={"epochs": epochs, "warmup_epochs": min(first.warmup_epochs, epochs)})
-
-
-def _count(study: optuna.Study) -> int:
-    return len(study.get_trials(deepcopy=False, states=COUNTED))
 
 
 def _finished(study: optuna.Study) -> bool:

@@ -183,6 +183,34 @@ def test_without_phases_the_given_weights_are_scored_and_kept(
 
 
 @pytest.mark.usefixtures("eagerly")
+def test_without_phases_a_classifier_is_scored_that_the_settings_do_not_describe(
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
+) -> None:
+    other = toy_settings.classifier.model_copy(update={"dense_units": (5,)})
+    given = build_classifier(other, side=32, classes=7)
+    given.save(tmp_path / "given.keras")
+    weights = toy_settings.classifier.model_copy(update={"weights": str(tmp_path / "given.keras")})
+    settings = toy_settings.model_copy(update={"classifier": weights})
+
+    kept, _ = train(few_faces, settings, tmp_path / "b.keras", phases=())
+
+    rows = few_faces.rows(VALIDATION)
+    expected = predict(given, few_faces.images[rows], 32)
+    np.testing.assert_allclose(predict(kept, few_faces.images[rows], 32), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_without_phases_a_classifier_for_other_faces_is_refused(
+    few_faces: FaceSet, toy_settings: Settings, tmp_path: Path
+) -> None:
+    build_classifier(toy_settings.classifier, side=32, classes=3).save(tmp_path / "three.keras")
+    weights = toy_settings.classifier.model_copy(update={"weights": str(tmp_path / "three.keras")})
+
+    with pytest.raises(UserError, match=r"gives 3 classes; these faces have 32 pixels .* and 7 classes"):
+        train(few_faces, toy_settings.model_copy(update={"classifier": weights}), tmp_path / "b.keras", phases=())
+
+
+@pytest.mark.usefixtures("eagerly")
 def test_a_student_learns_from_its_teacher(prepared: FaceSet, toy_settings: Settings, tmp_path: Path) -> None:
     settings = all_at_once(toy_settings)
     teacher = build_classifier(settings.classifier, side=32, classes=7)

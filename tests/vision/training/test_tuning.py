@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
-from filelock import FileLock
 
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import ChoiceSpace, NumberSpace, Settings
 from vision.data.faces import FaceSet
-from vision.training.tuning import SearchData, SearchPlaces, SearchStoppedError, TuningReport, search_settings
+from vision.training.search import SearchStoppedError
+from vision.training.tuning import SearchData, SearchPlaces, TuningReport, search_settings
 
 pytestmark = [
     pytest.mark.usefixtures("with_toy_backbone", "without_curves", "eagerly"),
@@ -125,20 +125,6 @@ def test_a_path_that_would_change_no_trial_is_refused(
 
     with pytest.raises(UserError, match=rf"tuning\.space\.{path} would change no trial"):
         search(few_faces, wrong, tmp_path)
-
-
-def test_a_second_process_at_the_same_search_is_turned_away(
-    few_faces: FaceSet, settings: Settings, tmp_path: Path
-) -> None:
-    log = Log(stop_in=0)
-    with pytest.raises(SearchStoppedError):
-        search(few_faces, settings, tmp_path, log)
-    (lock,) = (tmp_path / "tuning").glob("*.lock")
-
-    with FileLock(lock), pytest.raises(UserError, match=r"another run works on the search .*; wait until it ends"):
-        search(few_faces, settings, tmp_path, log)
-
-    assert log.trials == [0]
 
 
 def test_a_value_out_of_bounds_is_named(few_faces: FaceSet, settings: Settings, tmp_path: Path) -> None:

@@ -1,0 +1,129 @@
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.errors import UserError
+from configs.settings import Settings, TuningSettings
+from tests.conftest import PROJECT
+from vision.training import trial_store
+from vision.training.search import open_search
+from vision.training.trial_store import open_trials
+
+# searches with a toy objective in a process of its own; says when a trial begins, and at the end what it drew
+WORKER = """
+import json, sys, time
+from datetime import timedelta
+from pathlib import Path
+from configs.settings import TuningSettings
+from vision.training import search, trial_store
+search.WAIT_SECONDS, trial_store.STARTING = 0.1, timedelta(seconds=0.3)
+trial_store.HEARTBEAT_SECONDS, trial_store.DEAD_AFTER_SECONDS = 1, 3
+trials, seconds, tuning = int(sys.argv[1]), float(sys.argv[2]), json.loads(sys.argv[3])
+drawn = []
+def train(trial):
+    drawn.append(trial.suggest_float("x", 0.0, 1.0))
+    print("begins", trial.number, flush=True)
+    time.sleep(seconds)
+    return drawn[-1]
+search.open_search("toy", TuningSettings(**tuning, trials=trials), 0, Path(sys.argv[4])).run(train, lambda *_: None)
+print(json.dumps(drawn))
+"""
+
+
+def tuning(settings: Settings, storage: str | None) -> dict[str, Any]:
+    given = settings.tuning.model_dump(mode="json") | {"storage": storage, "startup_trials": 2}
+    return {name: value for name, value in given.items() if name != "trials"}
+
+
+@contextmanager
+def worker(given: dict[str, Any], folder: Path, trials: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    line = [sys.executable, "-c", WORKER, str(trials), str(seconds), json.dumps(given), str(folder)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_of_three_processes_at_one_search_one_is_killed_and_the_count_is_exact(
+    toy_settings: Settings, tmp_path: Path
+) -> None:
+    given = tuning(toy_settings, str(tmp_path / "journal.log"))
+    with worker(given, tmp_path, 4, 60.0) as killed:
+        assert said(killed).startswith("begins")
+        with worker(given, tmp_path, 4, 0.2) as first, worker(given, tmp_path, 4, 0.2) as second:
+            assert said(first).startswith("begins")
+            killed.kill()
+            drawn = [json.loads(one.communicate(timeout=60)[0].splitlines()[-1]) for one in (first, second)]
+
+    trials = open_search("toy", TuningSettings(**given, trials=4), 0, tmp_path).study.trials
+    complete = [trial.params["x"] for trial in trials if trial.state.name == "COMPLETE"]
+    assert sorted([*drawn[0], *drawn[1]]) == sorted({*complete})  # no value was drawn twice
+    assert len(complete) == 4
+    assert {trial.state.name for trial in trials} == {"COMPLETE", "FAIL"}
+    assert trials[0].params["x"] in complete  # what the killed process tried was tried again
+
+
+def test_a_trial_that_another_process_trains_is_not_taken_for_dead(
+    toy_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_store, "STARTING", trial_store.STARTING * 0)
+    given = tuning(toy_settings, str(tmp_path / "journal.log"))
+    with worker(given, tmp_path, 2, 60.0) as other:
+        assert said(other).startswith("begins")
+        search = open_search("toy", toy_settings.tuning.model_copy(update=given), 0, tmp_path)
+
+        search.store.fail_dead(search.study)
+
+        assert [trial.state.name for trial in search.study.trials] == ["RUNNING"]
+
+
+def test_a_file_that_is_not_a_journal_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("dear diary\n", encoding="utf-8")
+
+    with pytest.raises(UserError, match=r"tuning\.storage .*notes\.txt is not a journal of Optuna"):
+        open_trials(str(file), tmp_path)
+
+
+def test_a_damaged_journal_is_refused(toy_settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "journal.log"
+    open_search("toy", toy_settings.tuning.model_copy(update={"storage": str(file)}), 0, tmp_path)
+    file.write_text("{" + file.read_text(encoding="utf-8") * 2, encoding="utf-8")
+
+    with pytest.raises(UserError, match=r"tuning\.storage .*journal\.log is damaged"):
+        open_trials(str(file), tmp_path)
+
+
+def test_a_journal_in_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+
+    with pytest.raises(UserError, match=r"tuning\.storage .* cannot be written"):
+        open_trials(str(tmp_path / "file" / "journal.log"), tmp_path)
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg2", reason="psycopg2 is not installed (make setup-servers)")
+
+    with pytest.raises(UserError, match=r"tuning\.storage postgresql://127\.0\.0\.1:9/trials cannot be used .*refused"):
+        open_trials("postgresql://127.0.0.1:9/trials", tmp_path)
+
+
+def test_a_missing_driver_is_named_with_the_extra_that_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(UserError, match=r"needs the package psycopg2; .*\[postgresql\]"):
+        open_trials("postgresql://127.0.0.1:9/trials", tmp_path)
