@@ -12,7 +12,7 @@ DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
 BENCHMARKS := loading growth streaming training_speed throughput overhead inference serving imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-servers train compare doctor serve image test test-serving test-servers test-containers coverage faults fuzz load bench check docs audit ui tidy clean lock
+.PHONY: help setup setup-servers train average compare doctor serve image test test-serving test-servers test-containers coverage faults fuzz load bench check docs audit ui tidy clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ serve: setup ## answer pictures over HTTP with the champion, and show a page for
 image: ## build the container image (ENGINE=podman IMAGE=registry/name:tag ARGS="--build-arg BASE=...")
 	$(ENGINE) build --tag $(IMAGE) $(ARGS) .
 
+average: setup ## make one classifier out of several (ARGS="MEAN.keras A.keras B.keras")
+	@$(RUN) -m commands.average $(ARGS)
+
 compare: setup ## champion, challenger and the last runs as a table
 	@$(RUN) run.py --compare $(ARGS)
 
@@ -57,7 +60,7 @@ test-serving: setup ## start the service for real, swap its model under load and
 	$(RUN) -m pytest -n 0 -m serving tests/serving tests/stack $(ARGS)
 
 test-servers: setup ## train on PostgreSQL, S3, MLflow and ZenML servers, and kill each (needs make setup-servers; five minutes)
-	$(RUN) -m pytest -n 0 -m servers tests/servers $(ARGS)
+	$(RUN) -m pytest -n 0 -m servers tests/servers tests/elsewhere $(ARGS)
 
 test-containers: setup ## train in containers, and check what a cluster would get (needs make setup-servers, Podman and an image; ten minutes)
 	$(RUN) -m pytest -n 0 -m containers tests/containers $(ARGS)

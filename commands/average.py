@@ -6,7 +6,7 @@ from pathlib import Path
 from configs.errors import UserError
 from vision.files.atomic import write_file
 
-USAGE = "give the file to write and two or more to average: python -m commands.average MEAN.keras A.keras B.keras"
+USAGE = 'give the file to write, and two or more to average: make average ARGS="MEAN.keras A.keras B.keras"'
 
 
 def average(words: list[str]) -> str:

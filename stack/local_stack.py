@@ -25,6 +25,7 @@ from stack.error_messages import talking_to_mlflow
 from stack.servers import check_server
 from stack.users_zenml import OWN_ZENML, check_complete, open_users_stack, wants_users_zenml
 from vision.files.locks import InUseError, hold_lock, wait_for_lock
+from vision.files.remote import FETCHED
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +155,7 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
         "ZENML_CUSTOM_SOURCE_ROOT": str(project),
         "KERAS_BACKEND": "tensorflow",
         "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
+        FETCHED: str(state / "fetched"),
     }
     quiet_libraries(debug)
     list_packages_once()

@@ -29,7 +29,7 @@ def test_files_are_averaged_into_a_new_one(member: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("words", [[], ["mean.keras", "a.keras"], ["mean.keras", "a.keras", "b.h5"]])
 def test_too_few_or_other_files_are_answered_with_the_usage(words: list[str]) -> None:
-    with pytest.raises(UserError, match=r"python -m commands\.average MEAN\.keras A\.keras B\.keras"):
+    with pytest.raises(UserError, match=r"make average ARGS=.MEAN\.keras A\.keras B\.keras"):
         average(words)
 
 
