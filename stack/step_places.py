@@ -78,10 +78,15 @@ class StepPlaces(Section):
             with talking_to_mlflow():
                 mlflow.log_artifact(str(file), BUNDLE)
 
-    def find_predictions(self, folder: str, name: str) -> Path:
-        """Return a file of the job's folder that an earlier step of the run kept."""
+    def find_predictions(self, folder: str, names: Sequence[str]) -> Path:
+        """Return a folder with these files of the job's folder, which an earlier step of the run kept."""
         if not self.elsewhere:
-            return Path(folder, name)
+            return Path(folder)
+        kept = f"{PREDICTIONS}/{Path(folder).name}"
+        found = Path(tempfile.mkdtemp())
         with talking_to_mlflow():
-            artifact = f"{PREDICTIONS}/{Path(folder).name}/{name}"
-            return Path(mlflow.artifacts.download_artifacts(run_id=run_id(), artifact_path=artifact))
+            for name in names:
+                mlflow.artifacts.download_artifacts(
+                    run_id=run_id(), artifact_path=f"{kept}/{name}", dst_path=str(found)
+                )
+        return found
