@@ -80,6 +80,7 @@ def check_inputs(pipeline: Pipeline, settings: Settings) -> None:
 
 def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:
     """Prepare environment and stack, run the job and print its last lines."""
+    from stack.artifact_store import talking_to_store
     from stack.databases import wait_for_locks
     from stack.error_messages import explained
     from stack.health import check_stores
@@ -100,11 +101,13 @@ def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:
 
                 run = job.load()
             keras.config.disable_interactive_logging()
-            store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
+            store = prepare_stack(settings.state_folder, settings.tracking.experiment_name, settings.stores.artifacts)
         check_registry(store.uri)  # again: of the user's own ZenML only now the store is known
-        print(f"runs and models go to {store.shown}, steps to the ZenML stack {store.stack}", flush=True)
+        artifacts = f", and what they return to {store.artifacts}" if store.artifacts else ""
+        print(f"runs and models go to {store.shown}, steps to the ZenML stack {store.stack}{artifacts}", flush=True)
         _show_own_messages(debug)
-        outcome = run(settings, {"git_commit": git_commit(), "pipeline": job.name, **job.tags})
+        with talking_to_store(store.artifacts):
+            outcome = run(settings, {"git_commit": git_commit(), "pipeline": job.name, **job.tags})
         experiment = {"experiment": settings.tracking.experiment_name}
         print_lines({**experiment, **outcome.lines, "open the UI": store.ui_command})
         return outcome

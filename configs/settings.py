@@ -52,6 +52,10 @@ class TrackingSettings(Section):
     compared_runs: Annotated[int, Field(ge=1, le=100)]
 
 
+class StoresSettings(Section):
+    artifacts: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+(/[^\s/?#@]+)*/?$")] | None
+
+
 class DrawnSettings(Section):
     faces: Annotated[int, Field(ge=70, le=1_000_000)]
     noise: Annotated[float, Field(ge=0.0, le=64.0)]
@@ -538,6 +542,7 @@ class Settings(BaseSettings):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
     state_folder: Path
     tracking: TrackingSettings
+    stores: StoresSettings
     dataset: DatasetSettings
     validation: ValidationSettings
     balance: BalanceSettings
