@@ -72,6 +72,10 @@ def check_inputs(pipeline: Pipeline, settings: Settings) -> None:
         from vision.inference.inputs import open_pictures
 
         open_pictures(settings.inference)  # a pattern is looked up, and what does not exist is refused
+    if pipeline.reads_pictures and settings.inference.engine == "ray":
+        from stack.ray_cluster import check_ray
+
+        check_ray(settings.inference.ray)
 
 
 def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:
