@@ -212,7 +212,10 @@ def explain(error: BaseException, settings: RaySettings, storage: Storage) -> st
             "there, as here"
         )
     if any(isinstance(one, ConnectionError) for one in chain):
-        return f"inference.ray.address {settings.address}: no cluster can be joined there: {_first_line(error)}"
+        return (
+            f"inference.ray.address {settings.address}: no cluster can be joined there ({_first_line(error)}); is it "
+            "the head's port, and is the token in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH the cluster's?"
+        )
     if any(isinstance(one, of_ray.RayError) for one in chain):
         shown = next((one for one in chain if isinstance(one, of_ray.RayTaskError)), error)
         return f"the Ray cluster at {settings.address} failed: {_last_line(shown)}; {RESUMES}"

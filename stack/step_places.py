@@ -78,15 +78,10 @@ class StepPlaces(Section):
             with talking_to_mlflow():
                 mlflow.log_artifact(str(file), BUNDLE)
 
-    def find_predictions(self, folder: str, names: Sequence[str]) -> Path:
-        """Return a folder with these files of the job's folder, which an earlier step of the run kept."""
+    def find_predictions(self, folder: str, name: str) -> Path:
+        """Return a file of the job's folder that an earlier step of the run kept."""
         if not self.elsewhere:
-            return Path(folder)
-        kept = f"{PREDICTIONS}/{Path(folder).name}"
-        found = Path(tempfile.mkdtemp())
+            return Path(folder, name)
         with talking_to_mlflow():
-            for name in names:
-                mlflow.artifacts.download_artifacts(
-                    run_id=run_id(), artifact_path=f"{kept}/{name}", dst_path=str(found)
-                )
-        return found
+            artifact = f"{PREDICTIONS}/{Path(folder).name}/{name}"
+            return Path(mlflow.artifacts.download_artifacts(run_id=run_id(), artifact_path=artifact))

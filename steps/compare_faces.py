@@ -20,7 +20,8 @@ def compare_faces(
 ) -> tuple[Annotated[DriftReport, "drift_report"], Annotated[str, "page"]]:
     """Compare the predicted faces with what the model was trained on."""
     reference = model_store.load_reference(registry.find_version(model_uri))
-    predictions = read_finished(places.find_predictions(predictions_folder, (TABLE, SUCCESS))).to_pandas()
+    table, mark = (places.find_predictions(predictions_folder, name) for name in (TABLE, SUCCESS))
+    predictions = read_finished(table, mark).to_pandas()
     faces = predictions[predictions["face"] >= 0].drop(columns="emotion").rename(columns={"most_likely": "emotion"})
     report = measure_drift(reference, faces[list(PROPERTIES)], monitoring)
     log_report(report, "drift")

@@ -82,8 +82,7 @@ def test_elsewhere_predictions_reach_later_steps_and_the_client(
     elsewhere.keep_predictions(own, left_out=("job.lock",))
     fetch(run, client_settings)
 
-    folder = elsewhere.find_predictions(str(shown), ("predictions.parquet",))
-    assert (folder / "predictions.parquet").read_text() == "rows"
+    assert elsewhere.find_predictions(str(shown), "predictions.parquet").read_text() == "rows"
     assert [path.name for path in shown.iterdir()] == ["predictions.parquet"]
 
 

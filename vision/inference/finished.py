@@ -1,7 +1,6 @@
 """Finished tables: a table of predictions counts as finished once `_SUCCESS` beside it says what it holds."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,21 +18,19 @@ def mark_finished(folder: Path) -> None:
     write_file(folder / SUCCESS, lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def read_finished(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a finished table. Raises UserError where it is not finished or was changed since."""
-    for name in (SUCCESS, TABLE):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder} lacks {name}: its predictions are not finished; run the same inference again")
+def read_finished(table: Path, mark: Path) -> pa.Table:
+    """Read a table whose _SUCCESS is `mark`. Raises UserError where it is not finished or was changed since."""
+    for file in (mark, table):
+        if not file.is_file():
+            raise UserError(f"{file} is missing: these predictions are not finished; run the same inference again")
     try:
-        counted = json.loads((folder / SUCCESS).read_text(encoding="utf-8"))["rows"]
-        found = pq.read_metadata(folder / TABLE).num_rows
+        counted = json.loads(mark.read_text(encoding="utf-8"))["rows"]
+        found = pq.read_metadata(table).num_rows
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"the predictions in {folder} cannot be read ({error}); run the same inference again"
-        ) from error
+        raise UserError(f"the predictions {table} cannot be read ({error}); run the same inference again") from error
     if found != counted:
         raise UserError(
-            f"{folder / TABLE} has {found} rows, and {SUCCESS} says {counted}: the table was changed; delete the "
-            "folder, and run the same inference again"
+            f"{table} has {found} rows, and {SUCCESS} says {counted}: the table was changed; delete its folder, and "
+            "run the same inference again"
         )
-    return pq.read_table(folder / TABLE, columns=None if columns is None else [*columns])
+    return pq.read_table(table)

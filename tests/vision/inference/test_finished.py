@@ -8,6 +8,10 @@ from configs.errors import UserError
 from vision.inference.finished import mark_finished, read_finished
 
 
+def read(folder: Path) -> pa.Table:
+    return read_finished(folder / "predictions.parquet", folder / "_SUCCESS")
+
+
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     pq.write_table(pa.table({"face": [0, 1], "source": ["a", "a"]}), tmp_path / "predictions.parquet")
@@ -16,22 +20,22 @@ def finished(tmp_path: Path) -> Path:
 
 
 def test_a_finished_table_is_read(finished: Path) -> None:
-    assert read_finished(finished, ["face"]).to_pydict() == {"face": [0, 1]}
+    assert read(finished)["face"].to_pylist() == [0, 1]
 
 
 @pytest.mark.parametrize("missing", ["_SUCCESS", "predictions.parquet"])
 def test_a_table_that_is_not_finished_is_refused(finished: Path, missing: str) -> None:
     (finished / missing).unlink()
 
-    with pytest.raises(UserError, match=f"lacks {missing}"):
-        read_finished(finished)
+    with pytest.raises(UserError, match=f"{missing} is missing"):
+        read(finished)
 
 
 def test_a_table_with_other_rows_than_were_counted_is_refused(finished: Path) -> None:
     pq.write_table(pa.table({"face": [0]}), finished / "predictions.parquet")
 
     with pytest.raises(UserError, match="1 rows, and _SUCCESS says 2"):
-        read_finished(finished)
+        read(finished)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "2"])
@@ -39,4 +43,4 @@ def test_a_mark_that_says_no_number_is_refused(finished: Path, text: str) -> Non
     (finished / "_SUCCESS").write_text(text)
 
     with pytest.raises(UserError, match="cannot be read"):
-        read_finished(finished)
+        read(finished)
