@@ -16,7 +16,7 @@ def load_with_dataset(command: Command, falls_back_to_demo: bool) -> Settings:
 
     dataset = settings.dataset
     chosen = dataset.reader != "auto" or names_dataset(command)
-    if falls_back_to_demo and not chosen and not find_dataset(dataset.path, dataset.splits):
+    if falls_back_to_demo and not chosen and not find_dataset(dataset.local_path, dataset.splits):
         settings = load_settings([DEMO, *command.config], command.given)
         line = f"DEMO: there is no data set in {dataset.path}, so faces are DRAWN. Name one with --dataset.path PATH"
         print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)

@@ -20,7 +20,7 @@ from configs.settings import Settings
 from pipelines.runner import Outcome
 from stack.databases import sqlite_path
 from stack.findings import one_line
-from stack.fingerprints import SAID_BY_THE_DATA
+from stack.fingerprints import SAID_BY_THE_DATA, surroundings
 from stack.health import check_store
 from stack.local_stack import find_tracking_uri
 from vision.model.weight_files import weights_hash
@@ -191,6 +191,7 @@ def train_again(former: Former, settings: Settings, tags: dict[str, str]) -> Out
     now = {
         **tags,
         **training.describe(settings),
+        **surroundings(),
         "data_fingerprint": ingest_faces(settings.dataset, settings.seed, settings.detection).fingerprint,
         "weights_sha256": known_hash(settings.classifier.weights),
         "precision": resolve_precision(settings.training.precision),

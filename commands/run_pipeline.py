@@ -13,6 +13,7 @@ from commands.console import print_lines, quiet
 from commands.dataset import load_with_dataset
 from configs.errors import UserError
 from configs.loading import PROJECT, load_settings
+from configs.paths import is_uri
 from configs.pipelines import PIPELINES, Pipeline
 from configs.settings import Settings
 from pipelines.runner import Outcome
@@ -63,7 +64,11 @@ def check_inputs(pipeline: Pipeline, settings: Settings) -> None:
     bundle = settings.bundle.path
     if pipeline.reads_bundle and not bundle.is_file():
         raise UserError(f"bundle.path {bundle} is not a file; name what --pipeline export wrote with --bundle.path")
-    if pipeline.reads_pictures and not os.path.exists(os.path.expanduser(settings.inference.input.strip() or "-")):
+    if pipeline.reads_pictures and is_uri(settings.inference.input.strip()):
+        from vision.inference.inputs import check_address
+
+        check_address(settings.inference)
+    elif pipeline.reads_pictures and not os.path.exists(os.path.expanduser(settings.inference.input.strip() or "-")):
         from vision.inference.inputs import open_pictures
 
         open_pictures(settings.inference)  # a pattern is looked up, and what does not exist is refused

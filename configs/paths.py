@@ -1,6 +1,7 @@
 """Paths in the settings: where a relative one starts."""
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,15 @@ from configs.errors import UserError
 
 PATHS = ("dataset.path", "state_folder", "tracking.reports_folder", "orchestration.options", "bundle.path",
          "inference.output", "serving.bundle", "serving.log_folder")  # fmt: skip
+URI = r"[A-Za-z][A-Za-z0-9+.-]+://"
 FILES_OR_NAMES = ("classifier.weights", "training.distillation.teacher")
 PATHS_OR_ADDRESSES = ("tuning.storage",)
+MAY_BE_ADDRESSES = ("dataset.path", *PATHS_OR_ADDRESSES)  # and inference.input, which may be a pattern
+
+
+def is_uri(value: object) -> bool:
+    """Say whether a value is an address such as s3://bucket/faces.zip, and not a path."""
+    return isinstance(value, str) and re.match(URI, value) is not None
 
 
 def resolve_paths(values: Mapping[str, Any], folder: Path, names: Collection[str], above: str = "") -> dict[str, Any]:
@@ -40,8 +48,10 @@ def expand_home(name: str, value: str | Path) -> str:
 
 
 def _resolve(name: str, value: str | Path, folder: Path) -> str | Path:
-    if name in PATHS_OR_ADDRESSES and "://" in str(value):
-        return value
+    if is_uri(value) and name not in FILES_OR_NAMES:
+        if name in MAY_BE_ADDRESSES:
+            return value
+        raise UserError(f"{name} {value} is an address; expected a path on this machine")
     path = folder / expand_home(name, value)
     try:
         if name in FILES_OR_NAMES:

@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from configs.paths import URI
+
 ENVIRONMENT_PREFIX = "FACE_EMOTION__"
 SHORTEST_TOKEN = 16  # characters
 NAME_CHARACTERS = 250  # what the columns of MLflow's and ZenML's databases hold
@@ -32,6 +34,7 @@ Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
 EventName = Literal["failure", "rejected", "drift", "promotion", "rollback", "held"]
 FileOrName = Annotated[str, Field(min_length=1)]
+Uri = Annotated[str, Field(pattern=f"^{URI}")]
 Detector = Literal["blazeface", "haar"]
 Block = Literal["all", "head", "block1", "block2", "block3", "block4", "block5"]
 
@@ -69,7 +72,7 @@ Splits = Annotated[dict[str, Literal["train", "validation", "test"] | None], Bef
 
 
 class DatasetSettings(Section):
-    path: Path
+    path: Path | Uri
     reader: Literal["auto", "folder", "archive", "csv", "drawn", "kaggle"]
     class_names: Annotated[tuple[ClassName, ...], Field(min_length=2)]
     codes: Codes
@@ -84,6 +87,12 @@ class DatasetSettings(Section):
     workers: Annotated[int, Field(ge=1, le=256)]
     kaggle_name: str
     drawn: DrawnSettings
+
+    @property
+    def local_path(self) -> Path:
+        """The path, once what an address names was fetched."""
+        assert isinstance(self.path, Path)
+        return self.path
 
     @field_validator("class_names", mode="before")
     @classmethod
@@ -245,10 +254,16 @@ class TrainingSettings(Section):
     cached_views: Annotated[int, Field(ge=0, le=1000)]
     cache_gigabytes: Annotated[float, Field(gt=0.0)]
     monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"]
+    calibration: Literal["auto", "temperature", "by_class"]
     plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)]
     plateau_patience: Annotated[int, Field(ge=1, le=100)]
     minutes: Annotated[float, Field(ge=0.0, le=100_000.0)]
     phases: tuple[PhaseSettings, ...]
+
+    @property
+    def calibrates_by_class(self) -> bool:
+        """Whether confidence is fitted for each class; offsets would take back what a rebalanced training gives."""
+        return self.calibration == "by_class" or (self.calibration == "auto" and self.imbalance == "none")
 
     @model_validator(mode="after")
     def minutes_have_a_phase(self) -> Self:

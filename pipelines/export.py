@@ -5,13 +5,15 @@ from zenml.enums import ExecutionMode
 
 from configs.settings import Settings
 from pipelines.runner import Outcome, execute, output
+from stack.step_places import StepPlaces
 from steps.export_champion import export_champion
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def export(settings: Settings, tags: dict[str, str]) -> None:
     """One step."""
-    export_champion(settings.tracking.model_name, str(settings.bundle.path.resolve()), settings.bundle.max_bytes, tags)
+    bundle, places = settings.bundle, StepPlaces.of(settings)
+    export_champion(settings.tracking.model_name, str(bundle.path.resolve()), bundle.max_bytes, tags, places)
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:

@@ -5,6 +5,8 @@ from zenml.enums import ExecutionMode
 
 from configs.settings import Settings
 from pipelines.runner import Outcome, execute, output
+from stack.client_files import send_file
+from stack.elsewhere import runs_here
 from steps.import_champion import import_champion
 
 
@@ -14,9 +16,9 @@ def import_bundle(settings: Settings, tags: dict[str, str]) -> None:
     import_champion(
         settings.tracking.model_name,
         str(settings.bundle.path.resolve()),
+        "" if runs_here() else send_file(settings.bundle.path),
         settings.bundle.max_bytes,
         tags,
-        str(settings.state_folder),
     )
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
+from configs.loading import PROJECT
 from configs.settings import Settings
 from pipelines.runner import Outcome, execute, output
+from stack.step_places import StepPlaces
 from steps.predict_pictures import predict_pictures
 from vision.lifecycle.releases import newest_release
 
@@ -14,8 +16,9 @@ from vision.lifecycle.releases import newest_release
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def inference(settings: Settings, tags: dict[str, str]) -> None:
     """One step."""
-    released = str(newest_release() or "")
-    predict_pictures(settings.inference, settings.tracking.model_name, released, settings.bundle.max_bytes, tags)
+    bundle, name = newest_release(), settings.tracking.model_name
+    released = str(bundle.relative_to(PROJECT)) if bundle else ""
+    predict_pictures(settings.inference, name, released, settings.bundle.max_bytes, tags, StepPlaces.of(settings))
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:

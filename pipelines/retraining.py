@@ -11,6 +11,7 @@ from configs.settings import Settings
 from pipelines import training
 from pipelines.runner import Outcome, execute, output
 from stack.doctor import examine, render
+from stack.step_places import StepPlaces
 from steps.accept_data import accept_data
 from steps.ingest_data import ingest_data
 from steps.preprocess_data import preprocess_data
@@ -31,7 +32,7 @@ def retraining(settings: Settings, tags: dict[str, str], fingerprint: str) -> No
     faces = ingest_data(settings.dataset, seed, fingerprint, settings.detection)
     validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     shown = settings.model_dump(mode="json", include=SECTIONS)
-    accept_data(faces, validation, shown, tags, str(tracking.reports_folder))
+    accept_data(faces, validation, shown, tags, StepPlaces.of(settings))
     prepared, _ = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")
     rules = ReviewRules(
         retraining=settings.retraining,

@@ -11,7 +11,7 @@ from steps.roll_back_model import roll_back_model
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def rollback(settings: Settings, tags: dict[str, str]) -> None:
     """One step."""
-    roll_back_model(settings.tracking.model_name, settings.rollback, tags, str(settings.state_folder))
+    roll_back_model(settings.tracking.model_name, settings.rollback, tags)
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:

@@ -1,5 +1,6 @@
 """Execution: a pipeline runs on the active stack, and what it returns is read."""
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,8 @@ from configs.errors import UserError
 from configs.loading import PROJECT, flatten
 from configs.settings import Settings
 from stack.step_cache import forget_lost_steps
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,49 @@ def execute(pipeline: Any, settings: Settings, *arguments: Any) -> Any:
     from zenml.config.cache_policy import CachePolicy
     from zenml.integrations.mlflow.flavors.mlflow_experiment_tracker_flavor import MLFlowExperimentTrackerSettings
 
+    from stack.elsewhere import runs_here
+
     refuse_placeholders(*arguments)
     tracker = MLFlowExperimentTrackerSettings(experiment_name=settings.tracking.experiment_name)
+    configured = pipeline.with_options(settings={"experiment_tracker": tracker})
+    if not runs_here():
+        return _execute_elsewhere(configured, settings, *arguments)
+    if settings.orchestration.options is not None:
+        raise UserError(
+            f"orchestration.options {settings.orchestration.options} is for steps in containers, and the active stack "
+            "runs them in this process; name another stack with --stack, or leave the options out"
+        )
     # ZenML's cache looks at a step's own source; what the steps call is in vision/
     called = [path.relative_to(PROJECT).as_posix() for path in sorted((PROJECT / "vision").rglob("*.py"))]
-    configured = pipeline.with_options(
-        settings={"experiment_tracker": tracker}, cache_policy=CachePolicy(file_dependencies=called)
-    )
-    configured.prepare(*arguments)
-    steps = {name: invocation.step.configuration for name, invocation in configured.invocations.items()}
-    forget_lost_steps([name for name, step in steps.items() if step.enable_cache is not False])
+    configured = configured.with_options(cache_policy=CachePolicy(file_dependencies=called))
+    _forget_lost_steps(configured, *arguments)
     finished = configured(*arguments)
     assert finished is not None  # only a schedule gives no run
     return finished
+
+
+def _execute_elsewhere(pipeline: Any, settings: Settings, *arguments: Any) -> Any:
+    """Run a pipeline whose steps have processes of their own; their cache key has the hash of all code in it."""
+    from stack.client_files import fetch_files
+    from stack.containers import container_options
+    from stack.elsewhere import RunElsewhere, step_options
+
+    run = RunElsewhere.of(pipeline.name)
+    containers = container_options(settings.orchestration.options)
+    configured = pipeline.with_options(run_name=run.name, **step_options(), **containers)
+    _forget_lost_steps(configured, *arguments)
+    logger.info("the steps run in processes of their own, and say there how far they are; the run is %s", run.name)
+    try:
+        return run.finish(lambda: configured(*arguments))
+    finally:  # of a run that failed as well: the page of the data checks, say
+        if found := run.find():
+            fetch_files(found, settings)
+
+
+def _forget_lost_steps(configured: Any, *arguments: Any) -> None:
+    configured.prepare(*arguments)
+    steps = {name: invocation.step.configuration for name, invocation in configured.invocations.items()}
+    forget_lost_steps([name for name, step in steps.items() if step.enable_cache is not False])
 
 
 def output(finished: Any, step: str, name: str) -> Any:

@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from configs.errors import HELD, REJECTED
 from configs.settings import Settings
 from pipelines.runner import Outcome, execute, output
-from stack.fingerprints import code_fingerprint, settings_fingerprint, surroundings
+from stack.fingerprints import code_fingerprint, settings_fingerprint
 from stack.preflight import check_training
+from stack.state_store import forget_training
+from stack.step_places import StepPlaces
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
 from steps.evaluate_model import evaluate_model
@@ -28,26 +29,23 @@ from steps.write_model_card import write_model_card
 from vision.data.readers import source_fingerprint
 from vision.lifecycle.gate import GateRules
 from vision.lifecycle.run_report import RunRequest
-from vision.training.checkpoints import forget_state
 
 SECTIONS = {
     "seed", "tracking", "dataset", "validation", "balance", "preprocessing", "augmentation", "classifier", "training",
     "evaluation", "promotion", "onnx",
 }  # fmt: skip
-UNFINISHED = "unfinished"  # folder in the state folder from which stopped trainings resume
 EXIT_CODES = {"promoted": 0, "held": HELD, "rejected": REJECTED}
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)  # the step's own error reaches run.py
 def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
     """Ingest, validate, analyse, preprocess, train, register, evaluate, promote, report and export."""
-    seed, tracking, state_folder = settings.seed, settings.tracking, str(settings.state_folder)
+    seed, tracking, places = settings.seed, settings.tracking, StepPlaces.of(settings)
     everything = kept_settings(settings)
-    reports_folder, checkpoints = str(tracking.reports_folder), str(settings.state_folder / "checkpoints")
 
     faces = ingest_data(settings.dataset, seed, fingerprint, settings.detection)
     validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
-    accept_data(faces, validation, everything, tags, reports_folder)
+    accept_data(faces, validation, everything, tags, places)
     balance = analyze_balance(faces, settings.balance, seed, after="accept_data")
     prepared, preprocessing = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")
     augmentation = preview_augmentation(prepared, settings.augmentation, settings.classifier.crop_size, seed)
@@ -60,19 +58,16 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
         settings.evaluation,
         settings.onnx,
         seed,
-        checkpoints,
-        str(settings.state_folder / "features"),
-        str(settings.state_folder / UNFINISHED),
+        places,
     )
-    model_uri = register_model(classifier, reference, prepared, tracking.model_name, tags, checkpoints)
+    model_uri = register_model(classifier, reference, prepared, tracking.model_name, tags, places)
     evaluation, _ = evaluate_model(prepared, model_uri, settings.evaluation, seed)
     write_model_card(validation, balance, preprocessing, history, evaluation, model_uri, settings.card)
     decision = promote_model(
         prepared,
         model_uri,
         GateRules(promotion=settings.promotion, evaluation=settings.evaluation, seed=seed),
-        state_folder,
-        reports_folder,
+        places,
         after="write_model_card",
     )
     report_run(
@@ -85,6 +80,7 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
         decision,
         model_uri,
         RunRequest(settings=everything, tags=tags),
+        places,
         after="preview_augmentation",
     )
     # last, so that a failure there takes away neither a promotion nor the report
@@ -104,12 +100,10 @@ def describe(settings: Settings) -> dict[str, str]:
     names = {"drawn": "drawn", "kaggle": dataset.kaggle_name}
     return {
         "pipeline": "training",
-        "dataset": names.get(dataset.reader, dataset.path.resolve().name),
+        "dataset": names.get(dataset.reader, Path(dataset.path).resolve().name),
         "weights": Path(settings.classifier.weights).name,
-        "device": ",".join(device.device_type for device in tf.config.list_physical_devices()),
         "settings_fingerprint": settings_fingerprint(settings),
         "code_fingerprint": code_fingerprint(),
-        **surroundings(),
     }
 
 
@@ -122,6 +116,6 @@ def run(settings: Settings, tags: dict[str, str]) -> Outcome:
     tags = {**tags, **describe(settings)}
     finished = execute(training, settings, settings, tags, source_fingerprint(settings.dataset))
     # only now: a run that is stopped after its training must not train again
-    forget_state(settings.state_folder / UNFINISHED, output(finished, "train_model", "history").state)
+    forget_training(settings.state_folder, output(finished, "train_model", "history").state)
     outcome = output(finished, "promote_model", "decision").outcome
     return Outcome(output(finished, "report_run", "summary"), EXIT_CODES[outcome])

@@ -6,6 +6,7 @@ from zenml.enums import ExecutionMode
 from configs.settings import Settings
 from pipelines import training
 from pipelines.runner import Outcome, execute, output
+from stack.step_places import StepPlaces
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
 from steps.ingest_data import ingest_data
@@ -22,14 +23,14 @@ SECTIONS = {*training.SECTIONS, "tuning"} - {"promotion"}
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def tuning(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
     """Ingest, validate, analyse and preprocess as training does, from its cache; search."""
-    seed, tracking = settings.seed, settings.tracking
+    seed = settings.seed
     faces = ingest_data(settings.dataset, seed, fingerprint, settings.detection)
     validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     shown = settings.model_dump(mode="json", include=SECTIONS)
-    accept_data(faces, validation, shown, tags, str(tracking.reports_folder))
+    accept_data(faces, validation, shown, tags, StepPlaces.of(settings))
     balance = analyze_balance(faces, settings.balance, seed, after="accept_data")
     prepared, _ = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")
-    search_settings(prepared, balance, settings.model_dump(mode="json"))
+    search_settings(prepared, balance, settings.model_dump(mode="json"), StepPlaces.of(settings))
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:

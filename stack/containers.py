@@ -7,7 +7,7 @@ from configs.errors import UserError
 from configs.loading import PROJECT
 from stack.error_messages import SHOWN_CHARACTERS
 
-DECIDED = ("parameters", "run_name", "build", "environment", "schedule")  # by the command itself
+DECIDED = ("parameters", "run_name", "build", "schedule")  # by the command itself
 WHY_NO_SCHEDULE = (
     "; a schedule of ZenML repeats today's run, with the fingerprint that the data has today: schedule the command "
     "instead, as stacks/kubernetes_schedule.yaml does"

@@ -59,11 +59,13 @@ def find_spare(state: Path) -> list[Spare]:
     """Return what can go. Models, runs and reports never can. The state must be at rest."""
     stopped = [*_children(state / "unfinished"), *_children(state / "checkpoints")]
     old = time.time() - OLD_DAYS * SECONDS_A_DAY
-    left_over = [path for name in ("features", "unfinished", "checkpoints") for path in _left_over(state / name)]
+    written = ("features", "fetched", "unfinished", "checkpoints")
+    left_over = [path for name in written for path in _left_over(state / name)]
     left_over += sorted(state.rglob(f"*{BACKUP}"))
     return [
         Spare("earlier ZenML artifacts", _unused_artifacts(state), "MLflow keeps the models and figures"),
         Spare("frozen features", _children(state / "features"), "the next training computes them again"),
+        Spare("fetched data", _children(state / "fetched"), "the next run fetches them again"),
         Spare("temporary files", (*_children(state / "temporary"), *left_over), "nothing needs them"),
         Spare(
             "trainings stopped long ago",

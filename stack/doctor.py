@@ -30,7 +30,7 @@ from stack.inherited import check_environment
 from stack.local_stack import tracking_uri
 from stack.relocation import describe, former_place, way_out
 from stack.users_zenml import wants_users_zenml
-from vision.data.readers import locate_dataset, open_dataset
+from vision.data.readers import describe_remote, locate_dataset, open_dataset
 from vision.data.sources import find_dataset
 from vision.files.paths import walk
 from vision.model.weight_files import IMAGENET, RANDOM, WAY_OUT, check_weights, weights_hash
@@ -177,17 +177,20 @@ def check_dataset(settings: Settings, dataset_named: bool) -> Finding:
         return Finding("data set", f"{dataset.kaggle_name} from Kaggle, by kagglehub")
     fix = "set --dataset.path to a folder of class folders, a .zip or .tar.gz of them, or a Kaggle CSV"
     try:
+        if isinstance(dataset.path, str):
+            return Finding("data set", f"{dataset.path}, which a run fetches: {describe_remote(dataset)}")
         if dataset.reader == "auto" and not dataset_named and not find_dataset(dataset.path):
             nothing = f"no data set in {dataset.path}: training would run the demo on drawn faces"
             return Finding.wrong("data set", nothing, f"put one into {dataset.path}, or {fix}")
         located = locate_dataset(dataset)
         reading = open_dataset(located, settings.seed)
-        files = [located.path] if located.path.is_file() else walk(located.path)
+        path = located.local_path
+        files = [path] if path.is_file() else walk(path)
         size = sum(os.path.getsize(path) for path in files if os.path.exists(path))
     except (UserError, OSError) as error:
         return Finding.wrong("data set", str(error), fix)
     count = f"{reading.count:,} images, " if reading.count is not None else ""
-    return Finding("data set", f"{reading.form} {located.path}: {count}{size / 1e6:,.1f} MB")
+    return Finding("data set", f"{reading.form} {path}: {count}{size / 1e6:,.1f} MB")
 
 
 def check_weights_file(weights: str) -> Finding:

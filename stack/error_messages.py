@@ -54,21 +54,25 @@ def talking_to_mlflow(uri: str = "") -> Iterator[None]:
 
 @contextmanager
 def explained(folders: Mapping[str, Path]) -> Iterator[None]:
-    """Turn errors of the machine into a UserError; `folders` are what is written to, by setting.
-
-    A step's UserError that is hidden behind an error of the cleaning up after it is raised again.
-    """
+    """Turn errors of the machine into a UserError; `folders` are what is written to, by setting."""
     try:
         yield
     except Exception as error:
-        chain = list(_chain(error))
-        hidden = [found for found in chain if isinstance(found, UserError)]
-        if hidden:
-            raise hidden[0] from error
-        reason = explain(chain, folders)
-        if reason is None:
+        found = behind(error, folders)
+        if found is None:
             raise
-        raise UserError(reason) from error
+        raise found from error
+
+
+def behind(error: BaseException, folders: Mapping[str, Path]) -> UserError | None:
+    """Return the UserError that an error is, comes from or is explained by.
+
+    A step's UserError may be hidden behind an error of the cleaning up after it.
+    """
+    chain = list(_chain(error))
+    hidden = next((found for found in chain if isinstance(found, UserError)), None)
+    reason = None if hidden else explain(chain, folders)
+    return hidden if reason is None else UserError(reason)
 
 
 def explain(chain: list[BaseException], folders: Mapping[str, Path]) -> str | None:

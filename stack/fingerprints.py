@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vision.model.weight_files import IMAGENET, weights_hash
 LOCK = "requirements.lock"
 LEARNED_FROM = {"seed", "dataset", "preprocessing", "balance", "augmentation", "classifier", "training"}
 SAID_BY_THE_DATA = ("path", "reader", "workers", "kaggle_name")  # where faces come from does not change what is learned
+SURROUNDINGS = ("device", "lock_sha256", "python", "packages", "machine", "cores", "convolutions")
 COMPUTED_WITH = (
     "tensorflow",
     "keras",
@@ -44,8 +46,11 @@ def code_fingerprint(project: Path = PROJECT) -> str:
 
 
 def surroundings() -> dict[str, str]:
-    """Return the tags that say what a training ran on and with: lock, Python, packages, processor, kernels."""
+    """Return the tags that say what a training ran on and with: devices, lock, Python, packages, processor, kernels."""
+    import tensorflow as tf  # late: it reads the environment when it is imported, and takes seconds
+
     return {
+        "device": ",".join(device.device_type for device in tf.config.list_physical_devices()),
         "lock_sha256": hash_file(PROJECT / LOCK),
         "python": platform.python_version(),
         "packages": ", ".join(f"{package} {version(package)}" for package in COMPUTED_WITH),
@@ -53,6 +58,11 @@ def surroundings() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "convolutions": convolutions(),
     }
+
+
+def surroundings_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return those of a run's tags that `surroundings` gave on the machine that trained."""
+    return {name: tags[name] for name in SURROUNDINGS if name in tags}
 
 
 def convolutions() -> str:

@@ -22,6 +22,7 @@ from stack.error_messages import talking_to_mlflow
 from stack.servers import check_server
 from stack.users_zenml import OWN_ZENML, check_complete, open_users_stack, wants_users_zenml
 from vision.files.locks import InUseError, hold_lock, wait_for_lock
+from vision.files.remote import FETCHED
 
 STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_tracker", "face_emotion_artifacts"
 # TensorFlow uses oneDNN by itself only on processors with AVX-512 VNNI, BF16 or AMX; elsewhere Eigen, which trains half
@@ -148,6 +149,7 @@ def prepare_environment(project: Path, state: Path, debug: bool) -> None:
         "ZENML_CUSTOM_SOURCE_ROOT": str(project),
         "KERAS_BACKEND": "tensorflow",
         "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
+        FETCHED: str(state / "fetched"),
     }
     quiet_libraries(debug)
     list_packages_once()

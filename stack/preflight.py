@@ -13,7 +13,9 @@ from mlflow.exceptions import MlflowException
 
 from configs.environment import changed_environment
 from configs.errors import UserError
+from configs.paths import is_uri
 from configs.settings import ClassifierSettings, Settings
+from stack.elsewhere import runs_here
 from stack.error_messages import talking_to_mlflow
 from stack.health import nearest
 from stack.local_stack import find_tracking_uri
@@ -34,12 +36,27 @@ FLOAT_BYTES = 4
 def check_training(settings: Settings) -> None:
     """Raise UserError for what would end a training after minutes or hours; warn of what it would leave out."""
     check_room(settings.classifier, settings.state_folder)
+    if not runs_here():
+        warn_of_local_files(settings)
     with _tracking_to(find_tracking_uri(settings.state_folder)):
         for teacher in settings.training.distillation.teachers:
             check_teacher(teacher, settings.dataset.class_names)
         check_champion(settings.tracking.model_name, settings.dataset.class_names)
     if settings.onnx.enabled and (reason := reason_to_skip(settings.onnx)):
         logger.warning("this training will write no ONNX files: %s", reason)
+
+
+def warn_of_local_files(settings: Settings) -> None:
+    """Say which settings name files of this machine, where the steps run on others."""
+    dataset, weights = settings.dataset, settings.classifier.weights
+    named: dict[str, Path | str | None] = {"classifier.weights": weights if os.path.isfile(weights) else None}
+    named["dataset.path"] = dataset.path if dataset.reader not in ("drawn", "kaggle") else None
+    for teacher in settings.training.distillation.teachers:
+        named[f"training.distillation.teacher {teacher}"] = teacher if os.path.isfile(teacher) else None
+    for setting, value in named.items():
+        if value is not None and not is_uri(value):
+            there = "the steps run elsewhere, and find it only where the same path is mounted"
+            logger.warning("%s %s is on this machine; %s", setting.partition(" ")[0], value, there)
 
 
 def check_room(classifier: ClassifierSettings, state: Path) -> None:

@@ -4,15 +4,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from configs.errors import UserError
+from stack.champion_lock import champion_lock
 from stack.error_messages import talking_to_mlflow
-from vision.files.locks import wait_for_lock
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +20,6 @@ PROMOTED_AT, PREVIOUS = "promoted_at", "previous_champion"
 REGISTERED = "models:/"  # begins the URI of a version
 STAGES = {CHAMPION: "production", CHALLENGER: "staging"}  # of ZenML's model versions
 LARGEST_NUMBER = 2**31 - 1  # of a version: its column in MLflow's tables, of which SQLite knows no type
-LOCK = "champion.lock"  # in the state folder
 
 
 class ModelError(UserError):
@@ -100,18 +98,22 @@ def tag_version(name: str, version: str, tags: Mapping[str, str]) -> None:
             client.set_model_version_tag(name, version, key, value)
 
 
-def move_champion(name: str, version: str, expected: str | None, tags: Mapping[str, str], state_folder: str) -> None:
+def move_champion(name: str, version: str, expected: str | None, tags: Mapping[str, str]) -> None:
     """Make `version` the champion in one call, after its tags are written.
 
     Whatever kills the process, the alias is on the old champion or on the new one, and the new one has its tags.
-    Raises ChampionMovedError where the champion is not the `expected` one any more; the lock keeps other processes
-    with the same state folder from moving it in between.
+    Raises ChampionMovedError where the champion is not the `expected` one any more; the lock keeps whoever writes to
+    the same store from moving it in between.
     """
-    with wait_for_lock(Path(state_folder, LOCK)):
+    with champion_lock(name) as still_held:
         current = find_alias(name, CHAMPION)
         if (current.number if current else None) != expected:
             raise ChampionMovedError(f"another run changed the champion of {name} meanwhile; look with --compare")
         tag_version(name, version, tags)
+        with talking_to_mlflow():
+            held = still_held()
+        if not held:  # this machine was asleep for so long that another broke the lock
+            raise ChampionMovedError(f"the lock of the champion of {name} was lost meanwhile; look with --compare")
         set_alias(name, CHAMPION, version)
         mirror_stage(name, version, CHAMPION)
 

@@ -109,18 +109,6 @@ def keep_planned(phases: list[dict[str, Any]]) -> None:
         mlflow.set_tag("planned_epochs", ", ".join(f"{phase['name']} {phase['epochs']}" for phase in phases))
 
 
-def run_checkpoint(checkpoints_folder: str) -> Path:
-    """Return where the MLflow run keeps its best epoch so far."""
-    return Path(checkpoints_folder, run_id(), "best.keras")
-
-
-def report_folder(reports_folder: str) -> Path:
-    """Return the folder of the MLflow run's reports, which is made if it is missing."""
-    folder = Path(reports_folder, run_id())
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def log_report(report: Report, folder: str, facts: str = "report.json") -> None:
     """Log a report's numbers as metrics, and its facts, figures and page as artifacts under `folder`."""
     with tempfile.TemporaryDirectory() as temporary, talking_to_mlflow():

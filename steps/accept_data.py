@@ -10,7 +10,8 @@ from zenml import step
 from configs.errors import InvalidDataError
 from configs.loading import KEPT_SETTINGS, flatten
 from configs.settings import PreprocessingSettings
-from stack.run_log import log_report, report_folder
+from stack.run_log import log_report
+from stack.step_places import StepPlaces
 from vision.data.faces import FaceSet
 from vision.data.preprocessing import why_not_learnable
 from vision.data.validation import ValidationReport
@@ -22,7 +23,7 @@ SHOWN_REASONS = 3  # of a check, in its line of the log
 
 @step(experiment_tracker=True, enable_cache=False)
 def accept_data(
-    faces: FaceSet, validation: ValidationReport, settings: dict[str, Any], tags: dict[str, str], reports_folder: str
+    faces: FaceSet, validation: ValidationReport, settings: dict[str, Any], tags: dict[str, str], places: StepPlaces
 ) -> None:
     """Open the MLflow run with settings, tags, lineage and the validation; stop where a critical check failed."""
     mlflow.set_tags({**tags, "dataset_form": faces.form, "data_fingerprint": faces.fingerprint})
@@ -42,8 +43,7 @@ def accept_data(
             counts = (check.failed, check.checked, share, check.allowed)
             logger.log(level, "data check %s: %d of %d failed (%.2f%%; allowed: %s): %s", check.check, *counts, found)
     if validation.critical:
-        page = report_folder(reports_folder) / "validation.html"
-        page.write_text(validation.page(), encoding="utf-8")
+        page = places.write_report("validation.html", validation.page())
         raise InvalidDataError(
             f"{validation.dataset} failed {len(validation.critical)} critical data checks, so nothing was trained:\n"
             f"{validation.table(validation.critical)}\n{_advise(faces, validation, settings)}\n"

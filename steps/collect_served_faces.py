@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from zenml import step
 
 from stack import registry
-from stack.run_log import report_folder
+from stack.run_log import run_id
+from stack.step_places import StepPlaces
 from vision.lifecycle.served_faces import read_served
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @step(experiment_tracker=True, enable_cache=False)
 def collect_served_faces(
-    served_folder: str, model_name: str, reports_folder: str, tags: dict[str, str]
+    served_folder: str, model_name: str, places: StepPlaces, tags: dict[str, str]
 ) -> tuple[Annotated[int, "faces"], Annotated[str, "predictions_folder"], Annotated[str, "model_uri"]]:
     """Write the champion's rows as compare_faces reads them; rows of other versions are counted and left out."""
     champion = registry.champion_of(model_name)
@@ -29,6 +30,7 @@ def collect_served_faces(
     columns = {"face": pa.nulls(len(table), pa.int32()).fill_null(0), "most_likely": table["emotion"]}
     for name, column in columns.items():
         table = table.append_column(name, column)
-    folder = report_folder(reports_folder)
+    folder = Path(places.reports_folder, run_id())
+    folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, folder / "predictions.parquet")
     return len(table), str(folder), champion.uri

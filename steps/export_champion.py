@@ -10,6 +10,7 @@ import mlflow
 from zenml import step
 
 from stack import model_store, registry
+from stack.step_places import StepPlaces
 from vision.lifecycle.bundles import (
     CARDS,
     DECISION,
@@ -31,13 +32,13 @@ logger = logging.getLogger(__name__)
 
 @step(experiment_tracker=True, enable_cache=False)
 def export_champion(
-    model_name: str, bundle_path: str, max_bytes: int, tags: dict[str, str]
+    model_name: str, bundle_path: str, max_bytes: int, tags: dict[str, str], places: StepPlaces
 ) -> Annotated[dict[str, str], "summary"]:
     """Write the champion with all that belongs to it as one file, and read it back as an import would."""
     champion = registry.champion_of(model_name)
     model = model_store.load_model(champion.uri)
     run = mlflow.get_run(champion.run_id)
-    path = Path(bundle_path)
+    path = places.bundle_file(bundle_path)
     with tempfile.TemporaryDirectory() as temporary, tempfile.TemporaryDirectory() as again:
         folder = Path(temporary)
         shutil.copyfile(model.file, folder / MODEL)
@@ -58,7 +59,8 @@ def export_champion(
         )
         write_bundle(path, folder, about)
         read_bundle(path, Path(again), max_bytes)
+    places.keep_bundle(path)
     mlflow.set_tags({**tags, "exported_version": champion.number})
     megabytes = path.stat().st_size / 1e6
-    logger.info("version %s is exported to %s (%.0f MB) and was read back", champion.number, path, megabytes)
-    return {"champion": f"version {champion.number}", "bundle": str(path), "size": f"{megabytes:.0f} MB"}
+    logger.info("version %s is exported to %s (%.0f MB) and was read back", champion.number, bundle_path, megabytes)
+    return {"champion": f"version {champion.number}", "bundle": bundle_path, "size": f"{megabytes:.0f} MB"}

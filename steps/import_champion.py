@@ -9,6 +9,7 @@ import mlflow
 from zenml import step
 
 from stack import model_store, registry
+from stack.client_files import receive_file
 from vision.lifecycle.bundle_import import is_imported, origin_tags, rewrite_card_page, verify_model
 from vision.lifecycle.bundles import CARDS, DECISION, REFERENCE, optional_files, read_bundle
 
@@ -17,12 +18,16 @@ logger = logging.getLogger(__name__)
 
 @step(experiment_tracker=True, enable_cache=False)
 def import_champion(
-    model_name: str, bundle_path: str, max_bytes: int, tags: dict[str, str], state_folder: str
+    model_name: str, bundle_path: str, sent: str, max_bytes: int, tags: dict[str, str]
 ) -> Annotated[dict[str, str], "summary"]:
-    """Verify a bundle and register its model as the champion of a store that has none."""
-    path, champion = Path(bundle_path), registry.find_alias(model_name, registry.CHAMPION)
-    with tempfile.TemporaryDirectory() as temporary:
+    """Verify a bundle and register its model as the champion of a store that has none.
+
+    `sent` is where the artifact store has it, or empty where the step sees the file itself.
+    """
+    champion = registry.find_alias(model_name, registry.CHAMPION)
+    with tempfile.TemporaryDirectory() as temporary, tempfile.TemporaryDirectory() as received:
         folder = Path(temporary)
+        path = receive_file(sent, Path(received)) if sent else Path(bundle_path)
         about = read_bundle(path, folder, max_bytes)
         if champion and is_imported(model_name, champion, about):
             logger.info("version %s is this bundle's model already; nothing to do", champion.number)
@@ -39,7 +44,7 @@ def import_champion(
     version = uri.rsplit("/", 1)[-1]
     model_store.describe_by_card(model_name, version, model.description)
     promoted = {**about.tags, **origin, registry.PREVIOUS: "none"}
-    registry.move_champion(model_name, version, None, promoted, state_folder)
+    registry.move_champion(model_name, version, None, promoted)
     logger.info("%s is now version %s here, and the champion", origin["imported_from"], version)
     return {"champion": f"version {version}", **origin, "bundle": bundle_path}
 

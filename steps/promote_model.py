@@ -10,7 +10,8 @@ from zenml import step
 from configs.errors import UserError
 from materializers.report_materializer import ReportMaterializer
 from stack import model_store, registry
-from stack.run_log import log_report, report_folder, run_id
+from stack.run_log import log_report, run_id
+from stack.step_places import StepPlaces
 from vision.data.faces import TEST, FaceSet
 from vision.lifecycle.decision import Decision
 from vision.lifecycle.drift import learnt_faces
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @step(experiment_tracker=True, enable_cache=False, output_materializers={"decision": ReportMaterializer})
 def promote_model(
-    prepared: FaceSet, model_uri: str, rules: GateRules, state_folder: str, reports_folder: str
+    prepared: FaceSet, model_uri: str, rules: GateRules, places: StepPlaces
 ) -> Annotated[Decision, "decision"]:
     """Score champion and challenger on the same test faces; move the alias if the challenger is better."""
     version = registry.find_version(model_uri)
@@ -39,13 +40,11 @@ def promote_model(
             break
         tags = {registry.PROMOTED_AT: registry.now(), registry.PREVIOUS: decision.champion or "none"}
         try:
-            registry.move_champion(
-                version.name, version.number, decision.champion, {**decision.tags, **tags}, state_folder
-            )
+            registry.move_champion(version.name, version.number, decision.champion, {**decision.tags, **tags})
             break
         except registry.ChampionMovedError:
             logger.warning("another run changed the champion meanwhile; comparing with the new one")
-    (report_folder(reports_folder) / "decision.md").write_text(decision.markdown(), encoding="utf-8")
+    places.write_report("decision.md", decision.markdown())
     return decision
 
 

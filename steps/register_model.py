@@ -4,12 +4,15 @@ import shutil
 from typing import Annotated
 
 import keras
+import mlflow
 import pandas as pd
 from zenml import step
 
+from stack.fingerprints import surroundings_of
 from stack.model_store import log_classifier, log_reference
 from stack.registry import set_challenger, tag_version
-from stack.run_log import run_checkpoint
+from stack.run_log import run_id
+from stack.step_places import StepPlaces
 from vision.data.faces import FaceSet
 
 
@@ -20,7 +23,7 @@ def register_model(
     prepared: FaceSet,
     model_name: str,
     tags: dict[str, str],
-    checkpoints_folder: str,
+    places: StepPlaces,
 ) -> Annotated[str, "model_uri"]:
     """Log the model and its reference to MLflow, register it as the challenger, and return models:/NAME/VERSION.
 
@@ -29,7 +32,8 @@ def register_model(
     log_reference(reference)
     uri = log_classifier(classifier, prepared.class_names, model_name)
     version = uri.rsplit("/", 1)[-1]
-    tag_version(model_name, version, {**tags, "data_fingerprint": prepared.fingerprint})
+    trained_on = surroundings_of(mlflow.get_run(run_id()).data.tags)
+    tag_version(model_name, version, {**tags, **trained_on, "data_fingerprint": prepared.fingerprint})
     set_challenger(model_name, version)
-    shutil.rmtree(run_checkpoint(checkpoints_folder).parent, ignore_errors=True)
+    shutil.rmtree(places.run_checkpoint().parent, ignore_errors=True)
     return uri

@@ -7,7 +7,9 @@ from zenml import step
 from zenml.client import Client
 from zenml.steps import get_step_context
 
-from stack.run_log import log_report, report_folder, run_id
+from stack.fingerprints import surroundings_of
+from stack.run_log import log_report, run_id
+from stack.step_places import StepPlaces
 from vision.data.balance import BalanceReport
 from vision.data.preprocessing import PreprocessingReport
 from vision.data.validation import ValidationReport
@@ -30,20 +32,21 @@ def report_run(
     decision: Decision,
     model_uri: str,
     request: RunRequest,
+    places: StepPlaces,
 ) -> Annotated[dict[str, str], "summary"]:
     """Gather the run in one self-contained HTML page, log it to MLflow, and return the last lines of the run."""
     for name, report in {"balance": balance, "preprocessing": preprocessing, "augmentation": augmentation}.items():
         log_report(report, name)
     run = mlflow.get_run(run_id())
+    request = request.model_copy(update={"tags": {**request.tags, **surroundings_of(run.data.tags)}})
     context = RunContext(run.info.run_name, run.info.run_id, model_uri, request, used_resources())
-    temperature = run.data.metrics["temperature"]
-    facts = TrainingFacts(validation, balance, preprocessing, history, evaluation, temperature)
+    calibrated = run.data.tags["calibration"], run.data.metrics["temperature"]
+    facts = TrainingFacts(validation, balance, preprocessing, history, evaluation, *calibrated)
     mlflow.log_metrics(context.totals)
     mlflow.set_tag("mlflow.note.content", note(facts))
-    page = report_folder(request.settings["tracking"]["reports_folder"]) / "report.html"
-    page.write_text(run_page(facts, augmentation, decision, context), encoding="utf-8")
-    mlflow.log_artifact(str(page))
-    return last_lines(facts, decision, context, str(page))
+    page = run_page(facts, augmentation, decision, context)
+    mlflow.log_text(page, "report.html")
+    return last_lines(facts, decision, context, places.write_report("report.html", page))
 
 
 def used_resources() -> list[dict[str, Any]]:

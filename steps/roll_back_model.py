@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 @step(experiment_tracker=True, enable_cache=False)
 def roll_back_model(
-    model_name: str, rollback: RollbackSettings, tags: dict[str, str], state_folder: str
+    model_name: str, rollback: RollbackSettings, tags: dict[str, str]
 ) -> Annotated[dict[str, str], "summary"]:
     """Give the alias champion back to the champion before, or to the version that was asked for, if it loads."""
     if rollback.version:
@@ -29,7 +29,7 @@ def roll_back_model(
     model_store.load_model(target.uri)
     when = registry.now()
     restored = {"restored_at": when, "restored_reason": rollback.reason}
-    registry.move_champion(model_name, asked, number, restored, state_folder)
+    registry.move_champion(model_name, asked, number, restored)
     if number:
         registry.tag_version(model_name, number, {"rolled_back_at": when, "rolled_back_reason": rollback.reason})
     before = f"version {number}" if number else "none"

@@ -13,7 +13,8 @@ from configs.loading import flatten
 from configs.settings import Settings
 from materializers.report_materializer import ReportMaterializer
 from stack.model_store import find_teachers
-from stack.run_log import log_report, measured, report_folder
+from stack.run_log import log_report, measured
+from stack.step_places import StepPlaces
 from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet
 from vision.training.tuning import SearchData, SearchPlaces, TuningReport
@@ -22,20 +23,17 @@ from vision.training.tuning import search_settings as search
 
 @step(experiment_tracker=True, enable_cache=False, output_materializers={"tuning_report": ReportMaterializer})
 def search_settings(
-    prepared: FaceSet, balance: BalanceReport, settings: dict[str, Any]
+    prepared: FaceSet, balance: BalanceReport, settings: dict[str, Any], places: StepPlaces
 ) -> tuple[Annotated[TuningReport, "tuning_report"], Annotated[str, "best_file"]]:
     """Search on the prepared faces, each trial a nested MLflow run; write the best one's settings as YAML."""
     whole = Settings(**settings)
-    folder = whole.state_folder
     with measured():
         teachers, _ = find_teachers(whole.training.distillation.teachers)
         data = SearchData(prepared, balance.weights, teachers)
-        report = search(data, whole, SearchPlaces(folder / "tuning", folder / "features"), nested_run)
+        report = search(data, whole, SearchPlaces(places.work / "tuning", places.work / "features"), nested_run)
     log_report(report, "tuning")
-    best = report_folder(str(whole.tracking.reports_folder)) / "best.yaml"
-    best.write_text(report.yaml(), encoding="utf-8")
-    mlflow.log_artifact(str(best), "tuning")
-    return report, str(best)
+    mlflow.log_text(report.yaml(), "tuning/best.yaml")
+    return report, places.write_report("best.yaml", report.yaml())
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Step train_model."""
 
-from pathlib import Path
 from typing import Annotated
 
 import keras
@@ -17,8 +16,11 @@ from configs.settings import (
 )
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
+from stack.fingerprints import surroundings
 from stack.model_store import find_teachers
-from stack.run_log import EpochLog, keep_planned, log_report, measured, run_checkpoint
+from stack.run_log import EpochLog, keep_planned, log_report, measured
+from stack.state_store import UNFINISHED, ArtifactStates
+from stack.step_places import StepPlaces
 from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet
 from vision.evaluation.calibration import calibrate_classifier
@@ -44,9 +46,7 @@ def train_model(
     evaluation: EvaluationSettings,
     onnx: OnnxSettings,
     seed: int,
-    checkpoints_folder: str,
-    features_folder: str,
-    unfinished_folder: str,
+    places: StepPlaces,
 ) -> tuple[
     Annotated[keras.Model, "classifier"],
     Annotated[TrainingHistory, "history"],
@@ -60,18 +60,25 @@ def train_model(
     teachers, learnt_before = find_teachers(training.distillation.teachers)
     data = TrainingData(prepared, balance.weights[training.class_weights], teachers)
     recipe = Recipe(classifier, augmentation, training, seed)
-    paths = TrainingPaths(run_checkpoint(checkpoints_folder), Path(features_folder), Path(unfinished_folder))
+    mlflow.set_tags(surroundings())
+    work, store = places.work, ArtifactStates.of_active_stack() if places.elsewhere else None
+    paths = TrainingPaths(places.run_checkpoint(), work / "features", work / UNFINISHED, store)
     epochs = EpochLog()
     with measured():
         best, history = train_classifier(data, recipe, paths, epochs, after_training(prepared, evaluation, onnx))
-        calibrated, temperature, probabilities = calibrate_classifier(best, prepared, training.batch_size)
+        calibrated, calibration, probabilities = calibrate_classifier(best, prepared, training)
     epochs.finish()
     log_report(history, "training")
     if training.minutes:
         keep_planned(history.planned)
-    mlflow.log_metric("temperature", temperature)
+    mlflow.log_dict(calibration.of(prepared.class_names), "training/calibration.json")
+    mlflow.log_metric("temperature", calibration.temperature)
     repeatable = "to the bit" if history.repeatable else "not repeatable to the bit"
-    tags = {"weights_sha256": weights_hash(classifier.weights), "precision": history.precision}
+    tags = {
+        "weights_sha256": weights_hash(classifier.weights),
+        "precision": history.precision,
+        "calibration": "by class" if training.calibrates_by_class else "temperature",
+    }
     mlflow.set_tags({**tags, "repeatable": repeatable})
     reference = reference_table(prepared, probabilities)
     for earlier in learnt_before:

@@ -32,8 +32,8 @@ def write_model_card(
     run = mlflow.get_run(run_id())
     name, version = model_uri.removeprefix("models:/").split("/")
     about = describe_version(name, version, run.info.run_id, run.data.tags)
-    temperature = run.data.metrics["temperature"]
-    facts = TrainingFacts(validation, balance, preprocessing, history, evaluation, temperature)
+    calibrated = run.data.tags["calibration"], run.data.metrics["temperature"]
+    facts = TrainingFacts(validation, balance, preprocessing, history, evaluation, *calibrated)
     written = write_card(f"{name}, version {version}", about, facts, card)
     mlflow.log_text(written.markdown, f"{CARD}.md")
     mlflow.log_text(written.html, f"{CARD}.html")

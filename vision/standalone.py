@@ -88,10 +88,10 @@ def train_faces(
 def score_recipe(classifier: keras.Model, faces: FaceSet, settings: Settings) -> dict[str, dict[str, float]]:
     """Score a classifier of logits on the test split, all and clean, in one view and averaged over views.
 
-    The temperature is fitted on the validation split. Without a clean test face their scores are left out.
+    The calibration is fitted on the validation split. Without a clean test face their scores are left out.
     """
     evaluation = settings.evaluation
-    calibrated, _, _ = calibrate_classifier(classifier, faces, evaluation.batch_size)
+    calibrated, _, _ = calibrate_classifier(classifier, faces, settings.training)
     test = faces.take(faces.rows(TEST))
     clean = ~test.table[IN_TRAINING].to_numpy(dtype=bool)
     versions = {"one view": predict(calibrated, test.images, evaluation.batch_size)}

@@ -198,3 +198,8 @@ def test_the_place_of_trials_is_a_path_or_an_address(tmp_path: Path, monkeypatch
 
     assert file == str(tmp_path / "journal.log")
     assert server == "postgresql://server:5432/trials"
+
+
+def test_a_data_set_is_a_path_or_an_address() -> None:
+    assert load_settings([], {"dataset": {"path": "s3://bucket/faces.zip"}}).dataset.path == "s3://bucket/faces.zip"
+    assert load_settings([], {"dataset": {"path": "/faces.zip"}}).dataset.path == Path("/faces.zip")

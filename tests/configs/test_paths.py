@@ -119,3 +119,14 @@ def test_what_is_not_a_text_is_left_to_the_check_of_types(name: str) -> None:
 
     with pytest.raises(UserError, match=name):
         load_settings([], given)
+
+
+def test_an_address_of_a_data_set_stays_as_it_is(tmp_path: Path) -> None:
+    values = {"dataset": {"path": "s3://bucket/faces.zip"}}
+
+    assert resolve_paths(values, tmp_path, PATHS) == values
+
+
+def test_an_address_where_a_folder_of_this_machine_is_needed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"state_folder s3://bucket/state is an address"):
+        resolve_paths({"state_folder": "s3://bucket/state"}, tmp_path, PATHS)

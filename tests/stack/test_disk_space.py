@@ -26,6 +26,7 @@ with hold_lock(Path(sys.argv[1])):
 KEPT = ("mlflow/mlflow.db", "mlflow/artifacts/models/m-1/model.keras", "unfinished/new/state.json", "start.lock")
 SPARE = {
     "frozen features": ("features/key/train.npy",),
+    "fetched data": ("fetched/key/faces.zip",),
     "temporary files": ("temporary/run-1/model", "features/unfinished-x/train.npy", "unfinished/new/unfinished-1-a"),
     "trainings stopped long ago": ("unfinished/old/state.json", "checkpoints/run/best.keras"),
 }

@@ -4,7 +4,7 @@ import pytest
 
 from configs.loading import load_settings
 from configs.settings import Settings
-from stack.fingerprints import code_fingerprint, settings_fingerprint, surroundings
+from stack.fingerprints import SURROUNDINGS, code_fingerprint, settings_fingerprint, surroundings
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_where_the_faces_come_from_and_what_is_done_later_does_not_change_the_se
 def test_the_surroundings_are_tags_of_one_line() -> None:
     tags = surroundings()
 
-    assert set(tags) == {"lock_sha256", "python", "packages", "machine", "cores", "convolutions"}
+    assert tuple(tags) == SURROUNDINGS
     assert len(tags["lock_sha256"]) == 64
     assert "keras 3." in tags["packages"]
     assert all(value and "\n" not in value for value in tags.values())

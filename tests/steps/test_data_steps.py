@@ -11,6 +11,7 @@ from commands.command_line import parse_words
 from configs.errors import InvalidDataError
 from configs.loading import merge
 from configs.settings import Settings
+from stack.step_places import StepPlaces
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
 from steps.ingest_data import ingest_data
@@ -55,9 +56,10 @@ def test_invalid_data_stops_with_a_table_and_is_recorded_all_the_same(
     faces = replace(drawn, table=table)
     validation = validate_data.entrypoint(faces, small_settings.validation, 1.0)
     settings = small_settings.model_dump(mode="json")
+    places = StepPlaces(state_folder=str(tmp_path), reports_folder=str(tmp_path / "reports"))
 
     with pytest.raises(InvalidDataError) as raised:
-        accept_data.entrypoint(faces, validation, settings, {"dataset": "drawn"}, str(tmp_path / "reports"))
+        accept_data.entrypoint(faces, validation, settings, {"dataset": "drawn"}, places)
 
     assert raised.value.exit_code == 5
     assert "decodable" in str(raised.value)
@@ -92,10 +94,11 @@ def spoil(faces: FaceSet, fault: str) -> FaceSet:
 def refused(faces: FaceSet, settings: Settings, reports: Path) -> str:
     """Return what the user reads of data that fail a check, or "" where they are accepted."""
     validation = validate_data.entrypoint(faces, settings.validation, 1.0)
+    places = StepPlaces(state_folder=str(reports), reports_folder=str(reports))
     experiment = mlflow.active_run().info.experiment_id
     with mlflow.start_run(experiment_id=experiment, nested=True):
         try:
-            accept_data.entrypoint(faces, validation, settings.model_dump(mode="json"), {}, str(reports))
+            accept_data.entrypoint(faces, validation, settings.model_dump(mode="json"), {}, places)
         except InvalidDataError as error:
             return str(error)
     return ""

@@ -17,6 +17,7 @@ from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
 from stack import model_store, registry
+from stack.step_places import StepPlaces
 from steps.export_champion import export_champion
 from steps.export_onnx import export_onnx
 from steps.import_champion import import_champion
@@ -27,6 +28,7 @@ from vision.model.classifier import predict
 
 pytest.importorskip("onnxruntime")
 NAME = "faces"
+HERE = StepPlaces(state_folder="unused", reports_folder="unused")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def champion(store: Path, classifier: keras.Model, prepared: FaceSet, small_sett
         mlflow.log_metric("temperature", 1.0)
         uri = model_store.log_classifier(classifier, prepared.class_names, NAME)
         export_onnx.entrypoint(prepared, uri, onnx, 1)
-    registry.move_champion(NAME, uri.rsplit("/", 1)[-1], None, {}, str(store))
+    registry.move_champion(NAME, uri.rsplit("/", 1)[-1], None, {})
     return uri
 
 
@@ -78,7 +80,7 @@ def infer(pictures: Path, name: str = NAME, released: str = "", **changes: Any) 
     base = load_settings([], {}).inference
     given = {"input": str(pictures), "output": pictures.parent / "out", "detect": False, **changes}
     with mlflow.start_run():
-        _, folder, _ = predict_pictures.entrypoint(base.model_copy(update=given), name, released, 10**9, {})
+        _, folder, _ = predict_pictures.entrypoint(base.model_copy(update=given), name, released, 10**9, {}, HERE)
     return pd.read_parquet(Path(folder, "predictions.parquet"))
 
 
@@ -146,9 +148,9 @@ def test_a_version_without_the_files_is_refused_with_a_way_out(
 def test_a_bundle_takes_the_files_to_another_registry(champion: str, store: Path, pictures: Path) -> None:
     bundle = str(store / "champion.zip")
     with mlflow.start_run():
-        export_champion.entrypoint(NAME, bundle, 10**9, {})
+        export_champion.entrypoint(NAME, bundle, 10**9, {}, HERE)
     with mlflow.start_run():
-        import_champion.entrypoint("imported", bundle, 10**9, {}, str(store))
+        import_champion.entrypoint("imported", bundle, "", 10**9, {})
     imported = registry.champion_of("imported")
 
     assert artifacts(imported) == {"model.onnx", "model.int8.onnx"}
@@ -162,7 +164,7 @@ def test_a_released_bundle_predicts_only_where_the_registry_has_no_champion(
 ) -> None:
     bundle = store / f"face-emotion-{runtime}.zip"
     with mlflow.start_run():
-        export_champion.entrypoint(NAME, str(bundle), 10**9, {})
+        export_champion.entrypoint(NAME, str(bundle), 10**9, {}, HERE)
 
     alone = infer(pictures, "nobody", released=str(bundle), runtime=runtime)
     assert mlflow.last_active_run().data.tags["model"] == str(bundle)

@@ -21,6 +21,7 @@ from configs.errors import UserError
 from configs.settings import Settings
 from stack import model_store, registry
 from stack.places import local_path
+from stack.step_places import StepPlaces
 from steps.promote_model import promote_model
 from steps.review_champion import review_champion
 from steps.roll_back_model import roll_back_model
@@ -107,10 +108,11 @@ def gate(store: Path, prepared: FaceSet, small_settings: Settings) -> Callable[.
     def run(uri: str, gap: float | None = None, **changes: Any) -> Any:
         promotion = small_settings.promotion.model_copy(update={"allow_drawn": True, **changes})
         rules = GateRules(promotion=promotion, evaluation=small_settings.evaluation, seed=1)
+        places = StepPlaces(state_folder=str(store), reports_folder=str(store / "reports"))
         with mlflow.start_run():
             if gap is not None:
                 mlflow.log_metric("generalization_gap", gap)
-            return promote_model.entrypoint(prepared, uri, rules, str(store), str(store / "reports"))
+            return promote_model.entrypoint(prepared, uri, rules, places)
 
     return run
 
@@ -177,7 +179,7 @@ def test_a_model_lives_through_promotion_holding_rejection_and_rollback(
 
     def roll_back(**asked: Any) -> Any:
         with mlflow.start_run():
-            return roll_back_model.entrypoint(name, small_settings.rollback.model_copy(update=asked), {}, str(store))
+            return roll_back_model.entrypoint(name, small_settings.rollback.model_copy(update=asked), {})
 
     said = roll_back(reason="happy faces look sad")
     assert champion(name) == number(first)
@@ -365,7 +367,7 @@ def test_changed_data_is_not_enough_where_retraining_asks_for_drift(
 MOVE = """
 import itertools, sys, mlflow
 from stack import registry
-uri, name, folder, *numbers = sys.argv[1:]
+uri, name, *numbers = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 for count, number in enumerate(itertools.cycle(numbers)):
     if count == 4:
@@ -373,7 +375,7 @@ for count, number in enumerate(itertools.cycle(numbers)):
     holder = registry.champion_of(name)
     tags = {registry.PROMOTED_AT: registry.now(), registry.PREVIOUS: holder.number}
     try:
-        registry.move_champion(name, number, holder.number, tags, folder)
+        registry.move_champion(name, number, holder.number, tags)
     except registry.ChampionMovedError:
         continue
 """
@@ -390,7 +392,7 @@ def rivals(register: Callable[[float], str], name: str) -> tuple[str, str]:
 @pytest.fixture
 def movers(store: Path, rivals: tuple[str, str], name: str) -> Iterator[list[subprocess.Popen[str]]]:
     """Two processes that take the alias from each other as fast as they can, both in full swing."""
-    line = [sys.executable, "-c", MOVE, mlflow.get_tracking_uri(), name, str(store), *rivals]
+    line = [sys.executable, "-c", MOVE, mlflow.get_tracking_uri(), name, *rivals]
     started = [
         subprocess.Popen(
             line, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, stdout=subprocess.PIPE,

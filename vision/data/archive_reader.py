@@ -21,16 +21,16 @@ def read_archive(settings: DatasetSettings, seed: int) -> Reading:
     The path may be a folder of archives that are a split each. Raises UserError, at once or on the way, where an
     archive is damaged or larger than the settings allow; OSError.
     """
-    if not settings.path.is_dir():
+    if not settings.local_path.is_dir():
         return _read_one(settings)
-    paths = archives_of_splits(settings.path, settings.splits)
+    paths = archives_of_splits(settings.local_path, settings.splits)
     if not paths:
         raise UserError(f"dataset.path {settings.path} holds no archives that are named after splits")
     parts = [_read_split(path, settings) for path in paths]
     counts = [part.count or 0 for part in parts]
     faces = chain.from_iterable(part.faces for part in parts)
     notes = merge_notes([part.notes for part in parts])
-    return Reading(settings.path.resolve().name, "archive", sum(counts), faces, notes)
+    return Reading(settings.local_path.resolve().name, "archive", sum(counts), faces, notes)
 
 
 def _read_split(path: Path, settings: DatasetSettings) -> Reading:
@@ -40,7 +40,7 @@ def _read_split(path: Path, settings: DatasetSettings) -> Reading:
 
 
 def _read_one(settings: DatasetSettings) -> Reading:
-    path = settings.path
+    path = settings.local_path
     files = open_files(path, limits_of(settings))
     if files.images:
         return read_images(files, settings)

@@ -71,7 +71,7 @@ def read_csv(settings: DatasetSettings, seed: int) -> Reading:
     come from the FER2013 beside it. Raises UserError for a file without the columns; on the way, for a damaged row, for
     a code whose emotion is not one of dataset.class_names, and for a Usage that is not a split.
     """
-    path = settings.path
+    path = settings.local_path
     table = table_of(path)
     header = read_header(table)
     if not is_votes(header):

@@ -10,7 +10,7 @@ from vision.files.file_sets import open_files
 
 def read_folder(settings: DatasetSettings, seed: int) -> Reading:
     """Read class folders. Raises UserError and OSError."""
-    root = settings.path
+    root = settings.local_path
     # the root's own name counts, so that `--dataset.path faces/train` is still training data
     name = root.resolve().name
     outer = Placed(split=SplitNames(settings.splits).of_all(name), place=f"folder {name}")

@@ -91,4 +91,4 @@ def _check_folders(files: FileSet, settings: DatasetSettings, names: SplitNames,
             f"put each emotion's images into a folder of its name: expected {EXPECTED}"
         )
     if not has_split:
-        check_split_folders({folder for folder in folders if folder}, names, settings.path)
+        check_split_folders({folder for folder in folders if folder}, names, settings.local_path)

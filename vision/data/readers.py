@@ -15,7 +15,9 @@ from vision.data.folder_reader import read_folder
 from vision.data.kaggle_download import download_dataset
 from vision.data.raw_faces import EXPECTED, MORE_IMAGES, RawFace, Reading
 from vision.data.sources import find_dataset
+from vision.files.file_sets import FILES_AN_IMAGE
 from vision.files.paths import walk
+from vision.files.remote import Allowed, fetch, look_at
 
 
 def read_kaggle(settings: DatasetSettings, seed: int) -> Reading:
@@ -41,6 +43,9 @@ def locate_dataset(settings: DatasetSettings) -> DatasetSettings:
     """
     if settings.reader in ("drawn", "kaggle"):
         return settings
+    if isinstance(settings.path, str):  # what reads it is seen once it is fetched, perhaps on another machine
+        look_at(settings.path, _allowed(settings))
+        return settings
     try:
         by_hand = (settings.reader, settings.path)
         found = find_dataset(settings.path, settings.splits) if settings.reader == "auto" else by_hand
@@ -55,12 +60,14 @@ def locate_dataset(settings: DatasetSettings) -> DatasetSettings:
 
 def open_dataset(settings: DatasetSettings, seed: int) -> Reading:
     """Open the data set that the settings name. Raises UserError where there is none."""
+    if isinstance(settings.path, str):
+        settings = settings.model_copy(update={"path": fetch(settings.path, _allowed(settings))})
     located = locate_dataset(settings)
     try:
         reading = READERS[located.reader](located, seed)
     except OSError as error:
-        raise _unreadable(error, located.path) from error
-    return replace(reading, faces=_at_most(located.max_images, reading, located.path))
+        raise _unreadable(error, located.local_path) from error
+    return replace(reading, faces=_at_most(located.max_images, reading, located.local_path))
 
 
 def _at_most(limit: int, reading: Reading, path: Path) -> Iterator[RawFace]:
@@ -78,6 +85,11 @@ def _at_most(limit: int, reading: Reading, path: Path) -> Iterator[RawFace]:
     return faces()
 
 
+def describe_remote(settings: DatasetSettings) -> str:
+    """Return what is behind the address of a data set, counted without fetching it. Raises UserError."""
+    return look_at(str(settings.path), _allowed(settings)).described
+
+
 def source_fingerprint(settings: DatasetSettings) -> str:
     """Hash what identifies the source without decoding it: names, sizes and times of its files.
 
@@ -85,7 +97,10 @@ def source_fingerprint(settings: DatasetSettings) -> str:
     cannot be listed, and where Kaggle's data set cannot be downloaded.
     """
     digest = hashlib.sha256(repr(settings).encode("utf-8", "backslashreplace"))
-    root = download_dataset(settings.kaggle_name) if settings.reader == "kaggle" else settings.path
+    if isinstance(settings.path, str) and settings.reader not in ("drawn", "kaggle"):
+        digest.update(look_at(settings.path, _allowed(settings)).fingerprint.encode())
+        return digest.hexdigest()
+    root = download_dataset(settings.kaggle_name) if settings.reader == "kaggle" else Path(settings.path)
     if settings.reader == "drawn" or not root.exists():
         return digest.hexdigest()
     try:
@@ -101,6 +116,11 @@ def source_fingerprint(settings: DatasetSettings) -> str:
         except OSError as error:  # such as a link to nowhere, which becomes a row with this error
             digest.update(os.fsencode(path) + f"\x1f{error.errno}\x1e".encode())
     return digest.hexdigest()
+
+
+def _allowed(settings: DatasetSettings) -> Allowed:
+    limits = "dataset.max_images and dataset.max_unpacked_bytes; raise them if that is right"
+    return Allowed("dataset.path", FILES_AN_IMAGE * settings.max_images, settings.max_unpacked_bytes, limits)
 
 
 def _unreadable(error: OSError, path: Path) -> UserError:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from configs.settings import EvaluationSettings
 from vision.data.faces import TEST, TRAIN, VALIDATION, FaceSet
@@ -82,7 +83,7 @@ def evaluate_classifier(
     """
     test = faces.take(faces.rows(TEST))
     answer = partial(predict, classifier, batch_size=settings.batch_size)
-    probabilities = answer(test.images)
+    probabilities, uncalibrated = _predict_both(classifier, test.images, settings.batch_size)
     clean = ~test.table[IN_TRAINING].to_numpy(dtype=bool)
     subsets = {OFFICIAL: np.ones(len(test), dtype=bool), CLEAN: clean}
     subsets = {name: chosen for name, chosen in subsets.items() if chosen.any()}
@@ -112,6 +113,9 @@ def evaluate_classifier(
         generalization=generalization,
         figures={
             **_draw(classifier, test, probabilities, settings, seed),
+            "reliability.png": _draw_reliability(
+                {"calibrated": probabilities, "before": uncalibrated}, test.labels, settings.calibration_bins
+            ),
             "robustness.png": plots.robustness(robustness, settings.confidence_level),
             "coverage.png": plots.coverage(curves),
         },
@@ -159,7 +163,6 @@ def _draw(
     return {
         "confusion_matrix.png": plots.confusion(confusion(probabilities, test.labels), names),
         "class_scores.png": plots.class_scores(class_table(probabilities, test.labels, names)),
-        "reliability.png": _draw_reliability(classifier, probabilities, test.labels, settings.calibration_bins),
         "worst_mistakes.png": _draw_worst_mistakes(test, probabilities),
         "grad_cam.png": _draw_explanations(
             classifier, test.take(explained), probabilities[explained], settings.explained_per_class
@@ -167,10 +170,15 @@ def _draw(
     }
 
 
-def _draw_reliability(classifier: keras.Model, probabilities: Array, labels: Array, bins: int) -> bytes:
-    """Draw the reliability with the fitted temperature and, for comparison, without it."""
-    plain = probabilities.astype(np.float64) ** (1.0 / classifier.get_layer("temperature").scale)
-    versions = {"with temperature": probabilities, "without": plain / plain.sum(axis=1, keepdims=True)}
+def _predict_both(classifier: keras.Model, images: Array, batch_size: int) -> tuple[Array, Array]:
+    """Return the (n, classes) probabilities of faces as the classifier gives them, and as its logits would alone."""
+    logits = classifier.get_layer("head_logits").output
+    both = keras.Model(classifier.input, keras.layers.Concatenate()([classifier.output, logits]))
+    calibrated, plain = np.split(predict(both, images, batch_size), 2, axis=1)
+    return calibrated, softmax(plain, axis=1)
+
+
+def _draw_reliability(versions: Mapping[str, Array], labels: Array, bins: int) -> bytes:
     return plots.reliability(
         {name: reliability_curve(p, labels, bins) for name, p in versions.items()},
         {name: expected_calibration_error(p, labels, bins) for name, p in versions.items()},

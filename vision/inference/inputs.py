@@ -13,16 +13,19 @@ import cv2
 import numpy as np
 
 from configs.errors import UserError
+from configs.paths import is_uri
 from configs.settings import InferenceSettings
 from vision.files.archives import DAMAGED_ARCHIVE, image_members, open_zip, read_member
 from vision.files.file_sets import describe_files
 from vision.files.image_kinds import GIF, has_several_pictures, image_kind
 from vision.files.paths import is_hidden, is_image_file, printable, read_file, read_head, walk
+from vision.files.remote import Allowed, fetch, look_at
 
 Payload = bytes | np.ndarray[Any, Any] | Exception
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 EXPECTED = 'a photo, a folder, a glob such as "photos/*.jpg", a .zip or a video file'
+FILES_A_PICTURE = 10  # that a prefix may hold for each picture that is allowed
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def open_pictures(settings: InferenceSettings) -> Pictures:
     if not given:
         raise UserError(f"inference.input is empty; name {EXPECTED} with --inference.input")
     try:
-        path = Path(given).expanduser()
+        path = fetch(given, _allowed(settings)) if is_uri(given) else Path(given).expanduser()
         if path.is_dir():
             return _open_folder(path, settings)
         if path.is_file():
@@ -81,6 +84,17 @@ def open_pictures(settings: InferenceSettings) -> Pictures:
     if glob.has_magic(given):
         return _open_glob(path, settings)
     raise UserError(f"inference.input {given} does not exist; expected {EXPECTED}")
+
+
+def check_address(settings: InferenceSettings) -> None:
+    """Raise UserError where `settings.input` is an address that names nothing; what it names is not fetched."""
+    look_at(settings.input.strip(), _allowed(settings))
+
+
+def _allowed(settings: InferenceSettings) -> Allowed:
+    limits = "inference.max_pictures and inference.max_file_bytes; raise them if that is right"
+    objects = FILES_A_PICTURE * settings.max_pictures
+    return Allowed("inference.input", objects, settings.max_pictures * settings.max_file_bytes, limits)
 
 
 def plain_name(text: str, length: int) -> str:

@@ -13,13 +13,16 @@ from vision.training.history import TrainingHistory
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """The reports from the raw faces to the evaluated model, and the temperature that was fitted to it."""
+    """The reports from the raw faces to the evaluated model, and how confidence was calibrated: by class or by one
+    temperature, and the (mean) temperature.
+    """
 
     validation: ValidationReport
     balance: BalanceReport
     preprocessing: PreprocessingReport
     history: TrainingHistory
     evaluation: EvaluationReport
+    calibration: str
     temperature: float
 
     @property

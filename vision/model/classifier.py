@@ -159,12 +159,14 @@ def settle_batch_norm(classifier: keras.Model, images: np.ndarray[Any, Any]) -> 
         scale = level
 
 
-def with_temperature(classifier: keras.Model, temperature: float) -> keras.Model:
-    """Append division by the temperature and softmax: (n, height, width, 1) grey levels to probabilities.
+def with_temperature(classifier: keras.Model, temperature: Any, offset: Any = 0.0) -> keras.Model:
+    """Append division by the temperature, an offset and softmax: (n, height, width, 1) grey levels to probabilities.
 
+    Temperature and offset are one number each, or (classes,) numbers.
     Only built-in layers are used, so that the saved model loads in Keras's safe mode.
     """
-    scaled = keras.layers.Rescaling(1.0 / temperature, name="temperature")(classifier.output)
+    scale = (1.0 / np.asarray(temperature)).tolist()
+    scaled = keras.layers.Rescaling(scale, np.asarray(offset).tolist(), name="temperature")(classifier.output)
     probabilities = keras.layers.Softmax(name="probabilities")(scaled)
     return keras.Model(classifier.input, probabilities, name=classifier.name)
 

@@ -24,6 +24,7 @@ from vision.files.hashes import hash_file
 from vision.files.locks import InUseError, hold_lock
 from vision.training.fingerprint import state_key
 from vision.training.history import FinishedEpochs
+from vision.training.state_store import StateStore
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +76,13 @@ class DamagedStateError(Exception):
 
 
 class StateFolder:
-    """The newest state of one training: `epoch-N` with STATE and WEIGHTS, and beside it the best epoch's weights."""
+    """The newest state of one training: `epoch-N` with STATE and WEIGHTS, and beside it the best epoch's weights.
 
-    def __init__(self, folder: Path, fingerprint: Mapping[str, str]) -> None:
-        self.folder, self.fingerprint = folder, dict(fingerprint)
+    Each is copied to the `store`, where there is one.
+    """
+
+    def __init__(self, folder: Path, fingerprint: Mapping[str, str], store: StateStore | None = None) -> None:
+        self.folder, self.fingerprint, self.store = folder, dict(fingerprint), store
         self.hashes: dict[str, str] = {}
 
     @property
@@ -126,6 +130,8 @@ class StateFolder:
             kept = KeptProgress(self.fingerprint, progress, files)
             (unfinished / STATE).write_text(json.dumps(PROGRESS.dump_python(kept)), encoding="utf-8")
         self._tidy(progress)
+        if self.store:
+            self.store.push(self.folder.name, self.folder)
 
     def _tidy(self, progress: Progress) -> None:
         """Remove older epochs, and what a process left half written when it was killed."""
@@ -155,11 +161,13 @@ def load_variables(file: Path, variables: Sequence[Any]) -> None:
 
 
 @contextmanager
-def keep_state(states: Path | None, fingerprint: Mapping[str, str]) -> Iterator[StateFolder | None]:
-    """Open the state of the training with this fingerprint, which no other process uses meanwhile.
+def keep_state(
+    states: Path | None, fingerprint: Mapping[str, str], store: StateStore | None = None
+) -> Iterator[StateFolder | None]:
+    """Open the state of the training with this fingerprint, which no other process of this machine uses meanwhile.
 
-    None where `states` is None, or where another process trains the very same. States of other trainings are not
-    touched, except that the oldest ones go.
+    Where the folder has none, that of the `store` is taken. None where `states` is None, or where another process
+    trains the very same. States of other trainings are not touched, except that the oldest ones go.
     """
     if states is None:
         yield None
@@ -173,7 +181,9 @@ def keep_state(states: Path | None, fingerprint: Mapping[str, str]) -> Iterator[
             logger.warning("another run trains the same at this moment, so this one could not be resumed")
         else:
             _look_at_others(states, key, fingerprint)
-            folder = StateFolder(states / key, fingerprint)
+            if store and not (states / key).is_dir():
+                store.fetch(key, states / key)
+            folder = StateFolder(states / key, fingerprint, store)
         yield folder
 
 

@@ -10,7 +10,7 @@ from vision.files.hashes import HASH_CHARACTERS, hash_code, hash_facts
 from vision.model.weight_files import IMAGENET, weights_hash
 from vision.training.recipe import Recipe, TrainingData
 
-WITHOUT_EFFECT = {"cache_gigabytes"}  # on what is learned
+WITHOUT_EFFECT = {"cache_gigabytes", "calibration"}  # on what is learned
 
 
 def fingerprint_training(data: TrainingData, recipe: Recipe) -> dict[str, str]:

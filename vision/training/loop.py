@@ -66,7 +66,7 @@ def train_classifier(
     """
     paths.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_training(data, recipe)
-    with keep_state(paths.states, fingerprint) as kept:
+    with keep_state(paths.states, fingerprint, paths.store) as kept:
         if recipe.training.minutes:
             recipe = _within_minutes(data, recipe, paths, after, kept.read() if kept else None)
         repeatable = recipe.training.deterministic

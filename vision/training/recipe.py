@@ -10,6 +10,7 @@ from configs.settings import AugmentationSettings, ClassifierSettings, TrainingS
 from vision.data.faces import FaceSet
 from vision.model.weight_files import is_classifier_file
 from vision.training.devices import resolve_precision
+from vision.training.state_store import StateStore
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingPaths:
-    """The best epoch's .keras file, a folder of frozen features, and one of states to resume from, or None."""
+    """The best epoch's .keras file, a folder of frozen features, and one of states to resume from, or None.
+
+    The `store` has copies of these states for other machines.
+    """
 
     checkpoint: Path
     features: Path
     states: Path | None = None
+    store: StateStore | None = None

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 TRIED, FIRST_PHASE = ("classifier.", "augmentation.", "training."), "training.phases.0."  # what a trial trains with
 WITHOUT_EFFECT = {  # on a trial, or on which of them is better
     "training.monitor", "training.cache_gigabytes", "training.distillation.teacher", f"{FIRST_PHASE}epochs",
-    "training.minutes",
+    "training.minutes", "training.calibration",
 }  # fmt: skip
 NOT_SEARCHED = ("trials", "storage")  # how many trials and where they are kept: another value is the same search
 STATES = ("complete", "pruned", "fail", "running")

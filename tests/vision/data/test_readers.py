@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from configs.errors import UserError
-from vision.data.readers import open_dataset, source_fingerprint
+from vision.data.readers import locate_dataset, open_dataset, source_fingerprint
 from vision.data.sources import find_dataset
+from vision.files.remote import FETCHED
 
 
 @pytest.mark.parametrize(
@@ -115,3 +116,27 @@ def test_a_folder_that_cannot_be_listed_is_named(
 
     with pytest.raises(UserError, match=r"dataset\.path .*closed cannot be read: Permission denied"):
         source_fingerprint(dataset_settings(tmp_path))
+
+
+def test_a_data_set_behind_an_address_is_read_as_if_it_were_here(
+    dataset_settings: Callable[..., Any],
+    write_faces: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fsspec: Any = pytest.importorskip("fsspec", reason="fsspec comes with make setup-servers")
+    monkeypatch.setenv(FETCHED, str(tmp_path / "fetched"))
+    write_faces(tmp_path / "faces" / "train" / "happy", 3)
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "faces"), "/bucket/faces", recursive=True)
+    settings = dataset_settings("memory://bucket/faces")
+
+    here = open_dataset(dataset_settings(tmp_path / "faces"), seed=1)
+    fetched = open_dataset(locate_dataset(settings), seed=1)
+
+    assert [face.payload for face in fetched.faces] == [face.payload for face in here.faces]
+    assert (fetched.name, fetched.form, fetched.count) == (here.name, here.form, 3)
+    before = source_fingerprint(settings)
+    memory.pipe("/bucket/faces/train/happy/more.png", b"more")
+    assert source_fingerprint(settings) != before
+    memory.rm("/", recursive=True)

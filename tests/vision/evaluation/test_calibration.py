@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from vision.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_curve
+from vision.evaluation.calibration import expected_calibration_error, fit_by_class, fit_temperature, reliability_curve
 
 
 def test_the_temperature_that_was_multiplied_in_is_found_again() -> None:
@@ -10,7 +11,36 @@ def test_the_temperature_that_was_multiplied_in_is_found_again() -> None:
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = np.array([random.choice(5, p=p) for p in chances])
 
-    assert fit_temperature(logits * 3.0, labels) == pytest.approx(3.0, rel=0.05)
+    assert fit_temperature(logits * 3.0, labels).temperature == pytest.approx(3.0, rel=0.05)
+
+
+def draw(logits: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return labels that are right as often as the logits say."""
+    chances = softmax(logits, axis=1).cumsum(axis=1)
+    return np.asarray((chances > random.random((len(logits), 1))).argmax(axis=1))
+
+
+def test_temperatures_and_offsets_by_class_are_found_again() -> None:
+    random = np.random.default_rng(0)
+    logits, temperatures, offsets = random.normal(0, 2, (40_000, 3)), np.array([0.5, 1.0, 2.0]), np.array([1, 0, -1])
+    labels = draw(logits, random)
+
+    found = fit_by_class((logits - offsets) * temperatures, labels)
+
+    np.testing.assert_allclose(found.temperatures, temperatures, rtol=0.06)
+    np.testing.assert_allclose(found.offsets - found.offsets.mean(), offsets, atol=0.06)
+    np.testing.assert_allclose(found.temperature, 1.0, rtol=0.03)
+
+
+def test_few_faces_hardly_move_the_classes_apart() -> None:
+    random = np.random.default_rng(1)
+    logits = random.normal(0, 1, (6, 3))
+
+    found = fit_by_class(logits, np.array([0, 0, 0, 1, 1, 1]))
+
+    assert np.abs(found.offsets).max() < 0.5
+    assert found.offsets[2] == 0
+    assert found.temperatures[2] == fit_temperature(logits, np.array([0, 0, 0, 1, 1, 1])).temperatures[2]
 
 
 def test_the_calibration_error_is_the_gap_weighted_by_count() -> None:

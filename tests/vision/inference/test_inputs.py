@@ -10,6 +10,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.settings import InferenceSettings, Settings
+from vision.files.remote import FETCHED
 from vision.inference.inputs import Pictures, open_pictures, plain_name
 
 PNG = cv2.imencode(".png", np.zeros((8, 8), dtype=np.uint8))[1].tobytes()
@@ -294,3 +295,21 @@ def test_a_video_of_more_pictures_than_allowed_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=r"clip\.avi holds 10 pictures, more than inference\.max_pictures 9"):
         open_pictures(named(write_video(tmp_path / "clip.avi"), frames_per_second=2.0, max_pictures=9))
+
+
+def test_pictures_behind_an_address_are_those_of_a_folder_or_of_a_zip(
+    named: Callable[..., InferenceSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec: Any = pytest.importorskip("fsspec", reason="fsspec comes with make setup-servers")
+    monkeypatch.setenv(FETCHED, str(tmp_path / "fetched"))
+    write_files(tmp_path / "photos", "a.png", "more/b.png")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "photos"), "/bucket/photos", recursive=True)
+    memory.put(str(write_zip(tmp_path / "photos.zip", "a.png", "b.png")), "/bucket/photos.zip")
+
+    folder = open_pictures(named("memory://bucket/photos"))
+    packed = open_pictures(named("memory://bucket/photos.zip"))
+
+    assert (folder.name, folder.form, sources(folder)) == ("photos", "folder", ["a.png", "more/b.png"])
+    assert (packed.name, packed.form, sources(packed)) == ("photos.zip", "archive", ["a.png", "b.png"])
+    memory.rm("/", recursive=True)

@@ -95,7 +95,10 @@ def test_sections_stand_in_the_order_that_readers_expect(card: ModelCard) -> Non
         ),
         ("## Calibration", "| expected calibration error | 0.0441 | 0.0462 |"),
         ("## Calibration", "| negative log likelihood | 1.0123 | 1.0345 |"),
-        ("## Calibration", "Temperature, fitted on the validation split: 1.234."),
+        (
+            "## Calibration",
+            "Calibrated on the validation split by temperature and offset of each emotion; mean temperature 1.234.",
+        ),
     ],
 )
 def test_what_was_measured_stands_in_its_section(card: ModelCard, heading: str, row: str) -> None:
@@ -256,7 +259,7 @@ def test_a_class_without_a_test_face_and_an_empty_subset_are_named(reports: dict
     assert "| happy | – | – | – | 0 |" in card
     assert "No test face is clean." in card
     assert "No test face of happy: its scores are unknown" in card
-    assert "No validation face of sad: the kept epoch and the temperature were chosen without it." in card
+    assert "No validation face of sad: the kept epoch and the calibration were chosen without it." in card
 
 
 def test_a_card_that_fits_stays_as_it_is() -> None:

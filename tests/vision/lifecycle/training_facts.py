@@ -108,5 +108,6 @@ def invented_facts() -> TrainingFacts:
             ),
             generalization=Generalization(997, 0.7723, 0.6487),
         ),
+        calibration="by class",
         temperature=1.234,
     )

@@ -116,17 +116,20 @@ def test_a_plateau_lowers_the_learning_rate_and_then_ends_the_phase(
     assert [epoch["learning_rate"] for epoch in history.epochs] == pytest.approx([1e-9, 1e-9, 5e-10])
 
 
-def test_calibration_lowers_the_negative_log_likelihood_on_validation(trained: Any, few_faces: FaceSet) -> None:
+def test_calibration_lowers_the_negative_log_likelihood_on_validation(
+    trained: Any, few_faces: FaceSet, toy_settings: Settings
+) -> None:
     rows = few_faces.rows(VALIDATION)
 
-    calibrated, temperature, probabilities = calibrate_classifier(trained[0], few_faces, batch_size=32)
+    calibrated, calibration, answers = calibrate_classifier(trained[0], few_faces, toy_settings.training)
 
     logits = predict(trained[0], few_faces.images[rows], 32).astype(np.float64)
     probabilities = predict(calibrated, few_faces.images[rows], 32)
     chosen = np.arange(len(rows)), few_faces.labels[rows]
     before = -(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))[chosen].mean()
     assert -np.log(probabilities[chosen]).mean() <= before + 1e-6
-    assert math.isfinite(temperature)
+    assert math.isfinite(calibration.temperature)
+    np.testing.assert_allclose(answers, probabilities, rtol=1e-4)
 
 
 def test_a_phase_on_kept_features_scores_as_the_whole_classifier_does(trained: Any, few_faces: FaceSet) -> None:
