@@ -56,6 +56,10 @@ class StoresSettings(Section):
     artifacts: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+(/[^\s/?#@]+)*/?$")] | None
 
 
+class OrchestrationSettings(Section):
+    options: Path | None
+
+
 class DrawnSettings(Section):
     faces: Annotated[int, Field(ge=70, le=1_000_000)]
     noise: Annotated[float, Field(ge=0.0, le=64.0)]
@@ -543,6 +547,7 @@ class Settings(BaseSettings):
     state_folder: Path
     tracking: TrackingSettings
     stores: StoresSettings
+    orchestration: OrchestrationSettings
     dataset: DatasetSettings
     validation: ValidationSettings
     balance: BalanceSettings
