@@ -9,10 +9,10 @@ from vision.data.csv_reader import FACES, is_votes, read_header, table_of
 from vision.data.label_codes import is_class
 from vision.data.raw_faces import EXPECTED
 from vision.data.split_names import SplitNames
-from vision.files.archives import is_tar
 from vision.files.file_sets import describe_files
 from vision.files.image_kinds import is_image
 from vision.files.paths import is_image_file, read_head
+from vision.files.tar_files import is_tar
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 OTHER_ARCHIVES = (".7z", ".rar", ".xz", ".bz2", ".zst")
