@@ -77,7 +77,7 @@ Splits = Annotated[dict[str, Literal["train", "validation", "test"] | None], Bef
 
 class DatasetSettings(Section):
     path: Path | Uri
-    reader: Literal["auto", "folder", "archive", "csv", "drawn", "kaggle"]
+    reader: Literal["auto", "folder", "archive", "shards", "csv", "drawn", "kaggle"]
     class_names: Annotated[tuple[ClassName, ...], Field(min_length=2)]
     codes: Codes
     splits: Splits
