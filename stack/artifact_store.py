@@ -14,6 +14,7 @@ from configs.environment import without_login
 from configs.errors import UserError
 from stack.buckets import endpoint, explain_bucket
 from stack.error_messages import RESUMES, SHOWN_CHARACTERS, StoreError, chain_of
+from stack.findings import Finding
 from stack.servers import why_silent
 
 SETTING = "stores.artifacts"
@@ -60,13 +61,28 @@ class Place:
         return f"{self.path.removesuffix('zenml')}mlflow"
 
 
+def look_at_bucket(artifacts: str) -> Finding:
+    """Say whether the server of the bucket that `stores.artifacts` names answers; nothing is written to it."""
+    try:
+        Place.of(artifacts, Path())
+    except UserError as error:
+        found, _, fix = str(error).partition(": ")
+        return Finding.wrong(SETTING, found, fix)
+    address = endpoint()
+    if address and (silence := why_silent(address)):
+        return Finding.wrong(SETTING, f"{silence}, where {artifacts} is", "start that server, or set AWS_ENDPOINT_URL")
+    return Finding(SETTING, f"{artifacts} at {address or 'Amazon'}; only a run writes to it")
+
+
 @contextmanager
 def talking_to_store(path: str, setting: str = SETTING) -> Iterator[None]:
     """Raise StoreError, which names the artifact store, where a bucket fails in the block."""
     try:
         yield
     except Exception as error:
-        if (reason := explain_bucket(chain_of(error), path, setting)) is None:
+        chain = chain_of(error)
+        said = any(isinstance(found, UserError) for found in chain)  # by who knows more, such as which store it was
+        if said or (reason := explain_bucket(chain, path, setting)) is None:
             raise
         raise StoreError(f"{reason}; {RESUMES}") from error
 
@@ -94,6 +110,4 @@ def check_store(store: Any, setting: str = SETTING) -> None:
                 f"{type(error).__name__}: {reason}"
             ) from error
     if not whole:
-        raise StoreError(
-            f"the artifact store {without_login(store.path)} ({setting}) gives back other bytes than it got"
-        )
+        raise StoreError(f"the artifact store {without_login(store.path)} ({setting}) returns other bytes than it got")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.settings import Settings
+from stack.artifact_store import look_at_bucket
 from stack.findings import Finding, one_line
 from stack.health import (
     REINSTALL,
@@ -70,6 +71,7 @@ def examine(settings: Settings, project: Path, state: Path, dataset_named: bool 
             check_zenml(state),
             store.finding,
             check_artifacts(uri, store, experiment, state),
+            *([look_at_bucket(settings.stores.artifacts)] if settings.stores.artifacts else []),
         ]
         return [*machine, device.result(), *rest]
 

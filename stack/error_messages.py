@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from configs.environment import without_login
 from configs.errors import UserError
-from stack.buckets import explain_bucket
+from stack.buckets import endpoint, explain_bucket
 from stack.databases import BUSY, LOCK_SECONDS, is_named
+from stack.servers import why_silent
 
 SHOWN_CHARACTERS = 200  # of another library's reason, which may be an SQL statement with all its values
 RESUMES = "what was finished is kept, and the same command resumes there"
@@ -148,12 +149,19 @@ def explain_server(chain: list[BaseException], store: str = "") -> str | None:
         status = getattr(answer, "status_code", OWN_FAULT)
         if status >= OWN_FAULT:
             return (
-                f"{server} answers with errors of its own (status {status}); its log says why: its database or its "
-                f"place for files may be gone; {RESUMES} once they are back"
+                f"{server} answers with errors of its own (status {status}); {_what_it_may_lack()}; {RESUMES} once "
+                "that is back"
             )
     if any(isinstance(error, NO_CONNECTION) for error in chain):
         return _lost(store or "a server")
     return None
+
+
+def _what_it_may_lack() -> str:
+    """Return what a server with errors of its own may lack: the bucket's, if that is silent, since many share it."""
+    if endpoint() and (silence := why_silent(endpoint())):
+        return f"{silence} (AWS_ENDPOINT_URL), where it may have its files"
+    return "its log says why: its database or its place for files may be gone"
 
 
 def _name_server(url: str) -> str:

@@ -194,6 +194,10 @@ def prepare_stack(state: Path, experiment: str, artifacts: str | None = None) ->
         stack = open_users_stack()
         check_complete(stack)
         check_store(stack.artifact_store, f"of your stack {stack.name}")
+        if artifacts:
+            logger.warning(
+                "stores.artifacts %s is not used: your stack %s has a store of its own", artifacts, stack.name
+            )
         return _tracking_of(stack)
     from zenml.client import Client
 

@@ -82,7 +82,11 @@ class WatchedRun:
         self.reading.join()
 
     def end(self) -> int:
-        code = self.process.wait(SECONDS)
+        try:
+            code = self.process.wait(SECONDS)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise TimeoutError(f"the run did not end in {SECONDS} s: {self.output}") from error
         self.reading.join()
         return code
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.servers.processes import HOST, ServerProcess, free_ports, running
+from tests.servers.processes import HOST, WITH_THE_TESTS, ServerProcess, free_ports, running
 
 USER, PASSWORD = "tests", "secret-of-postgresql"
 DEBIAN = Path("/usr/lib/postgresql")
@@ -97,7 +97,7 @@ def postgresql() -> Iterator[PostgreSQL]:
         if os.getuid() == 0:
             owner = next(user for user in map(_user, SERVERS_USERS) if user)
             os.chown(folder, owner.pw_uid, owner.pw_gid)
-            as_user = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+            as_user = [*WITH_THE_TESTS, f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
         server = PostgreSQL(binaries, folder, as_user)
         server.make()
         with running(server):

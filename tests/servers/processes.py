@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 HOST = "127.0.0.1"
 START_SECONDS = 120  # a quiet machine needs a fifth of it
 STOP_SECONDS = 10
+# a server ends with the tests, also where they are killed
+WITH_THE_TESTS = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 def free_ports(count: int) -> list[int]:
@@ -31,7 +34,7 @@ class ServerProcess:
     def __init__(
         self, line: Sequence[str], folder: Path, ready: Callable[[], bool], environment: Mapping[str, str] | None = None
     ) -> None:
-        self.line, self.folder, self.ready = list(line), folder, ready
+        self.line, self.folder, self.ready = [*WITH_THE_TESTS, *line], folder, ready
         self.environment, self.log = {**os.environ, **(environment or {})}, folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -46,7 +49,8 @@ class ServerProcess:
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"{self.line[0]} did not start: {self.log.read_text(errors='replace')[-3000:]}")
+                said = self.log.read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"{' '.join(self.line)} did not start: {said}")
             time.sleep(0.2)
 
     def kill(self) -> None:

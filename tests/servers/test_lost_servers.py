@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import WatchedRun, start_runs
-from tests.servers.conftest import STACK, UsersStack
+from tests.servers.conftest import STACK, Stores, UsersStack
 from tests.servers.postgresql import PASSWORD
 from tests.servers.seaweedfs import WRITER
 
@@ -33,10 +33,10 @@ def losses(
 ) -> Losses:
     folder, stores, losses = tmp_path_factory.mktemp("lost"), users_stack.stores, Losses()
     moments = {
-        "s3": (stores.s3, "epoch 2/6"),
+        "zenml": (users_stack.zenml, "epoch 2/6"),
+        "s3": (stores.s3, "train_model: done"),
         "postgresql": (stores.postgresql, "train_model: done"),
         "mlflow": (stores.mlflow, "evaluate_model: done"),
-        "zenml": (users_stack.zenml, "evaluate_model: done"),
     }
     for name, (server, moment) in moments.items():
         run = losses.lost[name] = start(folder, "--stack", STACK, **users_stack.environment)
@@ -55,7 +55,7 @@ def test_a_lost_server_ends_the_run_with_one_sentence_that_names_it(
 ) -> None:
     run, stores = losses.lost[name], users_stack.stores
     named = {
-        "s3": f"the artifact store s3://zenml-of-team/steps at {stores.s3.endpoint}",
+        "s3": f"no server answers at {stores.s3.endpoint} (AWS_ENDPOINT_URL)",
         "postgresql": stores.mlflow.uri,
         "mlflow": f"the MLflow server {stores.mlflow.uri}",
         "zenml": f"the ZenML server {users_stack.zenml.url} (ZENML_STORE_URL) does not answer",
@@ -78,3 +78,25 @@ def test_no_output_shows_a_secret(losses: Losses, users_stack: UsersStack) -> No
     secrets = (PASSWORD, WRITER.secret, users_stack.zenml.api_key)
 
     assert not [secret for secret in secrets for run in losses.lost.values() if secret in run.output]
+
+
+def test_a_lost_bucket_of_zenml_is_named_and_mlflow_is_not_blamed(
+    start: Callable[..., WatchedRun], stores: Stores, tmp_path: Path, set_up: Callable[[Path], Path]
+) -> None:
+    set_up(tmp_path)  # MLflow's own files are in there
+    bucket = ["--stores.artifacts", stores.zenml_bucket]
+    run = start(tmp_path, *bucket, **stores.environment)
+    run.wait_for(run.says("epoch 2/6"))
+    stores.s3.kill()
+    code = run.end()
+    stores.s3.start()
+    again = start(tmp_path, *bucket, **stores.environment)
+
+    (error,) = [line for line in run.output.splitlines() if line.startswith("error: ")]
+    assert code == 2, run.output
+    assert f"the artifact store s3://zenml/zenml at {stores.s3.endpoint}" in error
+    assert "the same command resumes" in error
+    assert "MLflow" not in error
+    assert "Traceback" not in run.output
+    assert again.end() == 0, again.output
+    assert "the training was finished before (6 epochs)" in again.output

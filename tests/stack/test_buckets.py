@@ -8,9 +8,10 @@ import pytest
 
 from configs.errors import UserError
 from stack import artifact_store
-from stack.artifact_store import Place, check_store
+from stack.artifact_store import Place, check_store, look_at_bucket
 from stack.buckets import explain_bucket
 from stack.error_messages import StoreError, talking_to_mlflow
+from stack.findings import Status
 
 URI = "s3://team/faces"
 ENDPOINT = "http://127.0.0.1:9"
@@ -72,21 +73,16 @@ def test_without_an_endpoint_it_says_whom_it_asked(monkeypatch: pytest.MonkeyPat
 
     explained = explain_bucket([double("EndpointConnectionError")], URI)
 
-    assert (
-        explained == f"the artifact store {URI} does not answer; AWS_ENDPOINT_URL is not set, so Amazon's own was asked"
-    )
+    assert explained is not None
+    assert explained.endswith("does not answer; AWS_ENDPOINT_URL is not set, so Amazon's own was asked")
 
 
 def test_mlflow_is_not_blamed_for_the_bucket_that_a_run_puts_its_files_into() -> None:
-    def upload() -> None:
-        with talking_to_mlflow("http://mlflow.example"):
-            try:
-                raise refusal("InsufficientStorage", 507)
-            except Exception as error:
-                raise RuntimeError("upload failed") from error
-
-    with pytest.raises(StoreError, match=rf"the artifact store s3://team at {ENDPOINT} is full"):
-        upload()
+    with (
+        pytest.raises(StoreError, match=rf"the artifact store s3://team at {ENDPOINT} is full"),
+        talking_to_mlflow("http://mlflow.example"),
+    ):
+        raise RuntimeError("upload failed") from refusal("InsufficientStorage", 507)
 
 
 def test_a_bucket_without_its_packages_is_refused_with_the_command_that_installs_them(
@@ -96,6 +92,17 @@ def test_a_bucket_without_its_packages_is_refused_with_the_command_that_installs
 
     with pytest.raises(UserError, match=r"stores\.artifacts s3://team .* s3fs_that_is_missing: pip install .*\[s3\]"):
         Place.of("s3://team", Path("/state"))
+
+
+def test_the_doctor_sees_that_the_server_of_a_bucket_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact_store, "PACKAGES", ())
+    monkeypatch.setattr(artifact_store, "why_silent", lambda url: f"no server answers at {url}")
+
+    finding = look_at_bucket(URI)
+
+    assert finding.status is Status.WRONG
+    assert finding.found == f"no server answers at {ENDPOINT}, where {URI} is"
+    assert "AWS_ENDPOINT_URL" in finding.fix
 
 
 class Bucket:

@@ -83,9 +83,12 @@ def answer(url: str, status: int) -> requests.HTTPError:
     [
         (
             silence("https://me:secret@zenml.example/api/v1/steps"),
-            "the ZenML server https://zenml.example (ZENML_STORE",
+            "the ZenML server https://zenml.example (ZENML",
         ),
-        (silence(f"{SERVER}/api/2.0/mlflow/runs/get"), f"the MLflow server {SERVER} (MLFLOW_TRACKING_URI"),
+        (
+            silence(f"{SERVER}/api/2.0/mlflow/runs/get"),
+            "the MLflow server http://mlflow.example:5000 (MLFLOW",
+        ),
         (answer(f"{SERVER}/api/2.0/mlflow-artifacts/artifacts/1", 500), "answers with errors of its own (status 500)"),
         (requests.exceptions.RetryError(request=silence(f"{SERVER}/api/2.0/mlflow/x").request), "its log says why"),
     ],
@@ -96,6 +99,14 @@ def test_a_server_is_named_by_what_it_was_asked_for(error: Exception, said: str)
     assert said in explained
     assert "secret" not in explained
     assert "the same command resumes" in explained
+
+
+def test_a_server_that_fails_since_its_bucket_is_silent_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+    said = explanation(answer(f"{SERVER}/api/2.0/mlflow-artifacts/artifacts/1", 500))
+
+    assert "no server answers at http://127.0.0.1:9 (AWS_ENDPOINT_URL), where it may have its files" in said
 
 
 def test_a_servers_refusal_is_not_taken_for_silence() -> None:
