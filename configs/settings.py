@@ -52,6 +52,10 @@ class TrackingSettings(Section):
     compared_runs: Annotated[int, Field(ge=1, le=100)]
 
 
+class OrchestrationSettings(Section):
+    options: Path | None
+
+
 class DrawnSettings(Section):
     faces: Annotated[int, Field(ge=70, le=1_000_000)]
     noise: Annotated[float, Field(ge=0.0, le=64.0)]
@@ -520,6 +524,7 @@ class Settings(BaseSettings):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
     state_folder: Path
     tracking: TrackingSettings
+    orchestration: OrchestrationSettings
     dataset: DatasetSettings
     validation: ValidationSettings
     balance: BalanceSettings

@@ -46,6 +46,11 @@ def execute(pipeline: Any, settings: Settings, *arguments: Any) -> Any:
     configured = pipeline.with_options(settings={"experiment_tracker": tracker})
     if not runs_here():
         return _execute_elsewhere(configured, settings, *arguments)
+    if settings.orchestration.options is not None:
+        raise UserError(
+            f"orchestration.options {settings.orchestration.options} is for steps in containers, and the active stack "
+            "runs them in this process; name another stack with --stack, or leave the options out"
+        )
     # ZenML's cache looks at a step's own source; what the steps call is in vision/
     called = [path.relative_to(PROJECT).as_posix() for path in sorted((PROJECT / "vision").rglob("*.py"))]
     configured = configured.with_options(cache_policy=CachePolicy(file_dependencies=called))
@@ -58,10 +63,12 @@ def execute(pipeline: Any, settings: Settings, *arguments: Any) -> Any:
 def _execute_elsewhere(pipeline: Any, settings: Settings, *arguments: Any) -> Any:
     """Run a pipeline whose steps have processes of their own; their cache key has the hash of all code in it."""
     from stack.client_files import fetch_files
+    from stack.containers import container_options
     from stack.elsewhere import RunElsewhere, step_options
 
     run = RunElsewhere.of(pipeline.name)
-    configured = pipeline.with_options(run_name=run.name, **step_options())
+    containers = container_options(settings.orchestration.options)
+    configured = pipeline.with_options(run_name=run.name, **step_options(), **containers)
     _forget_lost_steps(configured, *arguments)
     logger.info("the steps run in processes of their own, and say there how far they are; the run is %s", run.name)
     try:
