@@ -12,7 +12,7 @@ DURATIONS = $(shell grep -rl "pytest.mark.duration" --include="test_*.py" tests)
 BENCHMARKS := loading growth streaming training_speed throughput overhead inference serving imbalance time_to_accuracy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-servers train average compare doctor serve image test test-serving test-servers test-containers coverage faults fuzz load bench check docs audit ui tidy clean lock
+.PHONY: help setup setup-servers train average compare doctor serve image test test-serving test-servers test-containers test-ray coverage faults fuzz load bench check docs audit ui tidy clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ test-servers: setup ## train on PostgreSQL, S3, MLflow and ZenML servers, and ki
 
 test-containers: setup ## train in containers, and check what a cluster would get (needs make setup-servers, Podman and an image; twenty minutes)
 	$(RUN) -m pytest -n 0 -m containers tests/containers $(ARGS)
+
+test-ray: setup ## batch inference on a Ray cluster whose parts are killed (Linux, root and make setup-servers; six minutes)
+	$(RUN) -m pytest -n 0 -m ray tests/ray $(ARGS)
 
 coverage: setup ## run the tests, and print which lines they miss
 	$(RUN) -m pytest --cov --cov-report=term $(ARGS)

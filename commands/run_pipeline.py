@@ -72,10 +72,15 @@ def check_inputs(pipeline: Pipeline, settings: Settings) -> None:
         from vision.inference.inputs import open_pictures
 
         open_pictures(settings.inference)  # a pattern is looked up, and what does not exist is refused
+    if pipeline.reads_pictures and settings.inference.engine == "ray":
+        from stack.ray_cluster import check_ray
+
+        check_ray(settings.inference.ray)
 
 
 def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:
     """Prepare environment and stack, run the job and print its last lines."""
+    from stack.artifact_store import talking_to_store
     from stack.databases import wait_for_locks
     from stack.error_messages import explained
     from stack.health import check_stores
@@ -96,11 +101,13 @@ def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:
 
                 run = job.load()
             keras.config.disable_interactive_logging()
-            store = prepare_stack(settings.state_folder, settings.tracking.experiment_name)
+            store = prepare_stack(settings.state_folder, settings.tracking.experiment_name, settings.stores.artifacts)
         check_registry(store.uri)  # again: of the user's own ZenML only now the store is known
-        print(f"runs and models go to {store.shown}, steps to the ZenML stack {store.stack}", flush=True)
+        artifacts = f", and what they return to {store.artifacts}" if store.artifacts else ""
+        print(f"runs and models go to {store.shown}, steps to the ZenML stack {store.stack}{artifacts}", flush=True)
         _show_own_messages(debug)
-        outcome = run(settings, {"git_commit": git_commit(), "pipeline": job.name, **job.tags})
+        with talking_to_store(store.artifacts):
+            outcome = run(settings, {"git_commit": git_commit(), "pipeline": job.name, **job.tags})
         experiment = {"experiment": settings.tracking.experiment_name}
         print_lines({**experiment, **outcome.lines, "open the UI": store.ui_command})
         return outcome

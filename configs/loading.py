@@ -21,7 +21,14 @@ DEMO = FOLDER / "demo.yaml"
 KEPT_SETTINGS = "settings.json"  # artifact of an MLflow run: its settings by section, to rebuild them from
 RESOLVED = frozenset({*PATHS, *FILES_OR_NAMES, *PATHS_OR_ADDRESSES})
 YAML_BYTES = 100_000  # ten times what all settings together take
-HIDDEN = (("serving",), ("serving", "token"), ("tuning",), ("tuning", "storage"))
+HIDDEN = (
+    ("serving",),
+    ("serving", "token"),
+    ("tuning",),
+    ("tuning", "storage"),
+    ("inference", "ray"),
+    ("inference", "ray", "storage"),
+)
 SHOWN_CHARACTERS, SHOWN_PROBLEMS = 200, 20  # of a wrong value, and of wrong settings
 
 

@@ -56,6 +56,10 @@ class OrchestrationSettings(Section):
     options: Path | None
 
 
+class StoresSettings(Section):
+    artifacts: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+(/[^\s/?#@]+)*/?$")] | None
+
+
 class DrawnSettings(Section):
     faces: Annotated[int, Field(ge=70, le=1_000_000)]
     noise: Annotated[float, Field(ge=0.0, le=64.0)]
@@ -344,11 +348,29 @@ class FaceTrackingSettings(Section):
     smoothing_seconds: Annotated[float, Field(ge=0.0, le=3600.0)]
 
 
+class RaySettings(Section):
+    address: Annotated[str, Field(pattern=r"^(auto|[^\s/@]+:\d{1,5})$")]
+    storage: str
+    actors: Annotated[int, Field(ge=0, le=100_000)]
+    stall_seconds: Annotated[float, Field(ge=30.0, le=86_400.0)]
+
+    @field_validator("storage")
+    @classmethod
+    def storage_has_no_login(cls, storage: str) -> str:
+        if "://" in storage and "@" in storage:
+            raise ValueError(
+                "the address holds a login, which would be kept with the run; use AWS_ACCESS_KEY_ID and so on"
+            )
+        return storage
+
+
 class InferenceSettings(DetectionSettings):
     input: str
     output: Path
     model: Annotated[str, Field(min_length=1)]
     runtime: Literal["keras", "onnx", "onnx_int8"]
+    engine: Literal["local", "ray"]
+    ray: RaySettings
     detect: bool
     frames_per_second: Annotated[float, Field(gt=0.0, le=1000.0)]
     tracking: FaceTrackingSettings
@@ -358,7 +380,7 @@ class InferenceSettings(DetectionSettings):
     annotated_pictures: Annotated[int, Field(ge=0)]
     max_pixels: Annotated[int, Field(ge=256, le=400_000_000)]
     max_file_bytes: Annotated[int, Field(ge=1024, le=100_000_000_000)]
-    max_pictures: Annotated[int, Field(ge=1, le=10_000_000)]
+    max_pictures: Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class MonitoringSettings(Section):
@@ -525,6 +547,7 @@ class Settings(BaseSettings):
     state_folder: Path
     tracking: TrackingSettings
     orchestration: OrchestrationSettings
+    stores: StoresSettings
     dataset: DatasetSettings
     validation: ValidationSettings
     balance: BalanceSettings

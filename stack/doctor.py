@@ -24,11 +24,11 @@ from stack.health import (
     check_zenml,
     look_at_store,
     nearest,
-    why_silent,
 )
 from stack.inherited import check_environment
 from stack.local_stack import tracking_uri
 from stack.relocation import describe, former_place, way_out
+from stack.servers import why_silent
 from stack.users_zenml import wants_users_zenml
 from vision.data.readers import describe_remote, locate_dataset, open_dataset
 from vision.data.sources import find_dataset

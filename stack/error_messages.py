@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from configs.environment import without_login
 from configs.errors import UserError
+from stack.buckets import explain_bucket
 from stack.databases import BUSY, LOCK_SECONDS, is_named
 
 SHOWN_CHARACTERS = 200  # of another library's reason, which may be an SQL statement with all its values
@@ -22,6 +23,7 @@ NO_MEMORY_TEXTS = ("Cannot allocate memory", "bad_alloc")
 NO_MEMORY_TYPES = {"MemoryError", "ResourceExhaustedError"}
 WORKER_DIED_TYPES = {"TerminatedWorkerError", "BrokenProcessPool"}
 NO_CONNECTION = (ConnectionRefusedError, ConnectionResetError, ConnectionAbortedError, socket.gaierror)
+OWN_FAULT = 500  # HTTP
 REFUSALS = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}  # MLflow's error codes
 UNAVAILABLE = "TEMPORARILY_UNAVAILABLE"  # of a database that MLflow cannot reach, and of HTTP 503
 
@@ -39,6 +41,9 @@ def talking_to_mlflow(uri: str = "") -> Iterator[None]:
         import mlflow
         from mlflow.exceptions import MlflowException
 
+        chain = chain_of(error)
+        if reason := explain_bucket(chain):  # MLflow's client puts files into a bucket itself, where no server does
+            raise StoreError(f"{reason}; {RESUMES}") from error
         store = without_login(uri or mlflow.get_tracking_uri()).partition("?")[0]
         code = error.error_code if isinstance(error, MlflowException) else ""
         if code in REFUSALS:
@@ -47,8 +52,10 @@ def talking_to_mlflow(uri: str = "") -> Iterator[None]:
                 f"MLFLOW_TRACKING_TOKEN; {RESUMES}"
             ) from error
         unreachable = code == UNAVAILABLE and not store.startswith("sqlite")
-        if unreachable or _unanswered(list(_chain(error))) is not None:
-            raise StoreError(_lost(store)) from error
+        if reason := explain_server(chain, store):
+            raise StoreError(reason) from error
+        if unreachable:
+            raise StoreError(_lost(f"the database of MLflow, {store},")) from error
         raise
 
 
@@ -69,7 +76,7 @@ def behind(error: BaseException, folders: Mapping[str, Path]) -> UserError | Non
 
     A step's UserError may be hidden behind an error of the cleaning up after it.
     """
-    chain = list(_chain(error))
+    chain = chain_of(error)
     hidden = next((found for found in chain if isinstance(found, UserError)), None)
     reason = None if hidden else explain(chain, folders)
     return hidden if reason is None else UserError(reason)
@@ -77,6 +84,8 @@ def behind(error: BaseException, folders: Mapping[str, Path]) -> UserError | Non
 
 def explain(chain: list[BaseException], folders: Mapping[str, Path]) -> str | None:
     """Return the sentence for the first trouble of the machine that the chain of errors shows, or None."""
+    if reason := explain_bucket(chain):
+        return f"{reason}; {RESUMES}"
     return _explain_disk(chain, folders) or _explain_memory(chain) or _explain_stores(chain)
 
 
@@ -108,8 +117,8 @@ def _explain_memory(chain: list[BaseException]) -> str | None:
 
 
 def _explain_stores(chain: list[BaseException]) -> str | None:
-    if (server := _unanswered(chain)) is not None:
-        return _lost(server or "a server")
+    if reason := explain_server(chain):
+        return reason
     if _database_says(chain, *BUSY):
         return (
             f"a database of the state folder was locked by another process for longer than {LOCK_SECONDS:.0f} s; "
@@ -124,14 +133,38 @@ def _lost(server: str) -> str:
     return f"{server} does not answer any more; {RESUMES} once it answers again (--doctor says whether it does)"
 
 
-def _unanswered(chain: list[BaseException]) -> str | None:
-    """Return the server that did not answer a web request, "" where the errors do not say which, None without any."""
+def explain_server(chain: list[BaseException], store: str = "") -> str | None:
+    """Return what became of a web request that a server did not answer, or answered with an error of its own, or None.
+
+    `store` is the MLflow store that was asked, where the errors do not say which server it was.
+    """
     for error in chain:  # errors of `requests`, which --bare runs without, keep the request, and an answer if any came
-        request = getattr(error, "request", None)
-        if isinstance(error, OSError) and request is not None and getattr(error, "response", None) is None:
-            parts = urlsplit(str(request.url))
-            return without_login(f"{parts.scheme}://{parts.netloc}")
-    return "" if any(isinstance(error, NO_CONNECTION) for error in chain) else None
+        request, answer = getattr(error, "request", None), getattr(error, "response", None)
+        if not isinstance(error, OSError) or request is None:
+            continue
+        server = _name_server(str(request.url))
+        if answer is None and type(error).__name__ != "RetryError":  # that one: each answer was an error
+            return _lost(server)
+        status = getattr(answer, "status_code", OWN_FAULT)
+        if status >= OWN_FAULT:
+            return (
+                f"{server} answers with errors of its own (status {status}); its log says why: its database or its "
+                f"place for files may be gone; {RESUMES} once they are back"
+            )
+    if any(isinstance(error, NO_CONNECTION) for error in chain):
+        return _lost(store or "a server")
+    return None
+
+
+def _name_server(url: str) -> str:
+    """Return which server a request went to: its kind, its address without a login, and what names it."""
+    parts = urlsplit(url)
+    address = without_login(f"{parts.scheme}://{parts.netloc}")
+    if parts.path.startswith("/api/v1/"):
+        return f"the ZenML server {address} (ZENML_STORE_URL)"
+    if "/mlflow" in parts.path:
+        return f"the MLflow server {address} (MLFLOW_TRACKING_URI, or the tracker of your stack)"
+    return address
 
 
 def _says(chain: list[BaseException], texts: tuple[str, ...]) -> bool:
@@ -143,13 +176,13 @@ def _database_says(chain: list[BaseException], *names: str) -> bool:
     return any(is_named(error, names) for error in chain)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it came from."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
+def chain_of(error: BaseException | None) -> list[BaseException]:
+    """Return an error and what it came from."""
+    chain: dict[int, BaseException] = {}
+    while error is not None and id(error) not in chain:
+        chain[id(error)] = error
         error = error.__cause__ or error.__context__
+    return list(chain.values())
 
 
 def _fullest(folders: Mapping[str, Path]) -> tuple[str, Path, int]:

@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import yaml
@@ -25,7 +24,7 @@ from stack.inherited import check_registry
 from stack.local_stack import STACK, tracking_uri
 from stack.places import local_path
 from stack.relocation import check_place
-from stack.servers import check_server
+from stack.servers import NETWORK_SECONDS, why_silent
 from stack.users_zenml import OWN_ZENML, USERS_ZENML, wants_users_zenml
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NETWORK_SECONDS = 4
 BRIEFLY = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(NETWORK_SECONDS), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 REINSTALL = "make --always-make setup"  # plain `make setup` trusts that an environment once made is unchanged
 ZENML, STORE, ARTIFACTS = "ZenML stack", "MLflow store", "MLflow artifacts"
@@ -216,23 +214,6 @@ def check_artifacts(uri: str, store: Store, experiment: str, state: Path) -> Fin
         return Finding.wrong(ARTIFACTS, found, "move the project back, or start a new store with --state_folder FOLDER")
     fix = f"chmod u+rwx {nearest(place)}, or start a new store with --state_folder FOLDER"
     return check_folder(ARTIFACTS, place, fix)
-
-
-def why_silent(url: str) -> str:
-    """Return why a server does not answer, or "" where it does; a silent name server is not waited for either."""
-    reasons: list[str] = []
-
-    def ask() -> None:
-        try:
-            check_server(url, NETWORK_SECONDS)
-            reasons.append("")
-        except UserError:
-            reasons.append(f"no server answers at {shown_address(url)}")
-
-    asking = Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(NETWORK_SECONDS + 1)
-    return reasons[0] if reasons else f"no answer came from {shown_address(url)} within {NETWORK_SECONDS} s"
 
 
 def _check_tracking_server(uri: str, experiment: str) -> Finding:

@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import functools
 import importlib.metadata
+import logging
 import os
 import platform
 import shlex
@@ -18,13 +19,17 @@ from urllib.parse import unquote, urlsplit
 
 from configs.environment import shown_address
 from configs.errors import UserError
+from stack.artifact_store import NAME as STORE_NAME
+from stack.artifact_store import Place, check_store
 from stack.error_messages import talking_to_mlflow
 from stack.servers import check_server
 from stack.users_zenml import OWN_ZENML, check_complete, open_users_stack, wants_users_zenml
 from vision.files.locks import InUseError, hold_lock, wait_for_lock
 from vision.files.remote import FETCHED
 
-STACK, TRACKER, ARTIFACTS = "face_emotion", "face_emotion_tracker", "face_emotion_artifacts"
+logger = logging.getLogger(__name__)
+
+STACK, TRACKER = "face_emotion", "face_emotion_tracker"
 # TensorFlow uses oneDNN by itself only on processors with AVX-512 VNNI, BF16 or AMX; elsewhere Eigen, which trains half
 # as fast with AVX2 (benchmarks/RESULTS.md, "Training speed by way of computing")
 CONVOLUTIONS = {"TF_ENABLE_ONEDNN_OPTS": "1"} if platform.machine() in ("x86_64", "AMD64") else {}
@@ -34,10 +39,11 @@ NO_MIGRATION = "DISABLE_DATABASE_MIGRATION"  # ZenML's switch; without it ZenML 
 
 @dataclass(frozen=True)
 class Tracking:
-    """The MLflow store of the active stack."""
+    """The MLflow store and the artifact store of the active stack."""
 
     uri: str
     stack: str
+    artifacts: str = ""  # the path of the artifact store, if it is not on this machine
 
     @property
     def shown(self) -> str:
@@ -178,28 +184,33 @@ def start_lock(state: Path) -> AbstractContextManager[None]:
     return wait_for_lock(state / "start.lock")
 
 
-def prepare_stack(state: Path, experiment: str) -> Tracking:
+def prepare_stack(state: Path, experiment: str, artifacts: str | None = None) -> Tracking:
     """Activate our own ZenML stack, made at the first run, or use the user's where the environment asks for it.
 
-    The environment must be as `prepare_environment` sets it before anything imports ZenML.
+    `artifacts` is what `stores.artifacts` says. The environment must be as `prepare_environment` sets it before
+    anything imports ZenML.
     """
     if wants_users_zenml(state):
         stack = open_users_stack()
         check_complete(stack)
+        check_store(stack.artifact_store, f"of your stack {stack.name}")
         return _tracking_of(stack)
     from zenml.client import Client
 
-    uri = tracking_uri(state)
+    uri, place = tracking_uri(state), Place.of(artifacts, state)
     try:
-        _activate_stack(Client(), uri, state / "artifacts")
+        stack = _activate_stack(Client(), uri, place)
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"MLFLOW_TRACKING_URI {shown_address(uri)} is refused by ZenML: {reason}") from error
     if uri.startswith("http"):
         check_server(uri)
     else:
-        ensure_experiment(uri, experiment, state / "mlflow" / "artifacts")
-    return Tracking(uri, STACK)
+        ensure_experiment(
+            uri, experiment, place.for_mlflow if place.is_remote else (state / "mlflow" / "artifacts").as_uri()
+        )
+    check_store(stack.artifact_store)
+    return _tracking_of(stack)
 
 
 def find_tracking_uri(state: Path) -> str:
@@ -211,13 +222,14 @@ def find_tracking_uri(state: Path) -> str:
 
 
 def _tracking_of(stack: Any) -> Tracking:
-    return Tracking(stack.experiment_tracker.get_tracking_uri(), stack.name)
+    path = stack.artifact_store.path
+    return Tracking(stack.experiment_tracker.get_tracking_uri(), stack.name, "" if os.path.isabs(path) else path)
 
 
-def _activate_stack(client: Any, uri: str, artifacts: Path) -> None:
+def _activate_stack(client: Any, uri: str, place: Place) -> Any:
     """Register the stack and its parts where they are missing or changed. Raises ValueError for a wrong URI.
 
-    What is stored of the URI has no login.
+    Returns the stack. What is stored of the URI has no login; the key of a bucket stays in the environment.
     """
     from zenml.enums import StackComponentType as Kind
 
@@ -227,13 +239,14 @@ def _activate_stack(client: Any, uri: str, artifacts: Path) -> None:
     if not client.list_flavors(name=FLAVOR, type=Kind.EXPERIMENT_TRACKER).items:
         source = f"{EnvironmentTrackerFlavor.__module__}.{EnvironmentTrackerFlavor.__name__}"
         client.create_flavor(source, Kind.EXPERIMENT_TRACKER)
-    _ensure_component(client, ARTIFACTS, Kind.ARTIFACT_STORE, "local", {"path": str(artifacts)})
+    name, store = f"{STACK}{place.suffix}", f"{STORE_NAME}{place.suffix}"
+    _ensure_component(client, store, Kind.ARTIFACT_STORE, place.flavor, {"path": place.path})
     _ensure_component(client, TRACKER, Kind.EXPERIMENT_TRACKER, FLAVOR, {"tracking_uri": shown_address(uri)})
-    if not client.list_stacks(name=STACK).items:
-        parts = {Kind.ARTIFACT_STORE: ARTIFACTS, Kind.EXPERIMENT_TRACKER: TRACKER, Kind.ORCHESTRATOR: "default"}
-        client.create_stack(STACK, parts)
-    client.activate_stack(STACK)
-    _ = client.active_stack  # the tracker checks its URI when it is made
+    if not client.list_stacks(name=name).items:
+        parts = {Kind.ARTIFACT_STORE: store, Kind.EXPERIMENT_TRACKER: TRACKER, Kind.ORCHESTRATOR: "default"}
+        client.create_stack(name, parts)
+    client.activate_stack(name)
+    return client.active_stack  # the tracker checks its URI when it is made
 
 
 def _ensure_component(client: Any, name: str, kind: Any, flavor: str, configuration: dict[str, str]) -> None:
@@ -244,25 +257,30 @@ def _ensure_component(client: Any, name: str, kind: Any, flavor: str, configurat
         client.update_stack_component(name, kind, configuration=configuration)
 
 
-def ensure_experiment(uri: str, name: str, artifacts: Path) -> None:
+def ensure_experiment(uri: str, name: str, place: str) -> None:
     """Create the experiment with an absolute place for its artifacts; MLflow's own choice follows the cwd."""
     import mlflow
 
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    elif len(place := artifacts.as_uri()) > PLACE_CHARACTERS:
+    elif len(place) > PLACE_CHARACTERS:
         raise UserError(
-            f"{shown_address(uri)} keeps {PLACE_CHARACTERS} characters of the folder for artifacts, and {place} has "
-            f"{len(place)}; set --state_folder to a shorter one"
+            f"{shown_address(uri)} keeps {PLACE_CHARACTERS} characters of the place for artifacts, and {place} has "
+            f"{len(place)}; set --state_folder or --stores.artifacts to a shorter one"
         )
     with talking_to_mlflow(uri):
         client = mlflow.MlflowClient(uri)
         found = client.get_experiment_by_name(name)
         if found is None:
             kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on chats, not on runs
-            client.create_experiment(name, artifact_location=artifacts.as_uri(), tags=kind)
+            client.create_experiment(name, artifact_location=place, tags=kind)
         elif found.lifecycle_stage == "deleted":
             raise UserError(
                 f"the MLflow experiment {name} was deleted; restore it with `mlflow experiments restore "
                 f"--experiment-id {found.experiment_id}`, or set tracking.experiment_name to another name"
             )
+        elif found.artifact_location.rstrip("/") != place:
+            logger.warning(
+                "the experiment %s keeps its artifacts where it was made: in %s, not in %s; for another place set "
+                "tracking.experiment_name to a new name", name, shown_address(found.artifact_location), place,
+            )  # fmt: skip

@@ -1,11 +1,13 @@
 """Servers: whether one answers, and whether a proxy stands before it."""
 
+from threading import Thread
 from urllib.parse import urlsplit
 
 from configs.environment import shown_address, without_login
 from configs.errors import UserError
 
 SERVER_SECONDS = 20
+NETWORK_SECONDS = 4  # for a look from outside
 PROXY_FAILED = 500  # a proxy's status where it cannot reach a server, or one above
 
 
@@ -22,6 +24,23 @@ def check_server(uri: str, seconds: float = SERVER_SECONDS) -> None:
         raise UserError(trouble + _way_around(proxy, shown)) from error
     if proxy and status >= PROXY_FAILED:
         raise UserError(f"MLFLOW_TRACKING_URI {shown}: no server answers (status {status}){_way_around(proxy, shown)}")
+
+
+def why_silent(url: str) -> str:
+    """Return why a server does not answer, or "" where it does; a silent name server is not waited for either."""
+    reasons: list[str] = []
+
+    def ask() -> None:
+        try:
+            check_server(url, NETWORK_SECONDS)
+            reasons.append("")
+        except UserError:
+            reasons.append(f"no server answers at {shown_address(url)}")
+
+    asking = Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(NETWORK_SECONDS + 1)
+    return reasons[0] if reasons else f"no answer came from {shown_address(url)} within {NETWORK_SECONDS} s"
 
 
 def _way_around(proxy: str, shown: str) -> str:

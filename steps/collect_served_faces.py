@@ -12,6 +12,7 @@ from zenml import step
 from stack import registry
 from stack.run_log import run_id
 from stack.step_places import StepPlaces
+from vision.inference.finished import TABLE, mark_finished
 from vision.lifecycle.served_faces import read_served
 
 logger = logging.getLogger(__name__)
@@ -32,5 +33,6 @@ def collect_served_faces(
         table = table.append_column(name, column)
     folder = Path(places.reports_folder, run_id())
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, folder / "predictions.parquet")
+    pq.write_table(table, folder / TABLE)
+    mark_finished(folder)
     return len(table), str(folder), champion.uri

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import mlflow
-import pandas as pd
 from zenml import step
 
 from configs.settings import MonitoringSettings
@@ -11,6 +10,7 @@ from materializers.report_materializer import ReportMaterializer
 from stack import model_store, registry
 from stack.run_log import log_report
 from stack.step_places import StepPlaces
+from vision.inference.finished import SUCCESS, TABLE, read_finished
 from vision.lifecycle.drift import PROPERTIES, DriftReport, measure_drift
 
 
@@ -20,7 +20,8 @@ def compare_faces(
 ) -> tuple[Annotated[DriftReport, "drift_report"], Annotated[str, "page"]]:
     """Compare the predicted faces with what the model was trained on."""
     reference = model_store.load_reference(registry.find_version(model_uri))
-    predictions = pd.read_parquet(places.find_predictions(predictions_folder, "predictions.parquet"))
+    table, mark = (places.find_predictions(predictions_folder, name) for name in (TABLE, SUCCESS))
+    predictions = read_finished(table, mark).to_pandas()
     faces = predictions[predictions["face"] >= 0].drop(columns="emotion").rename(columns={"most_likely": "emotion"})
     report = measure_drift(reference, faces[list(PROPERTIES)], monitoring)
     log_report(report, "drift")

@@ -11,12 +11,14 @@ from configs.loading import PROJECT
 from configs.settings import InferenceSettings
 from materializers.report_materializer import ReportMaterializer
 from stack import model_store, registry
+from stack.ray_cluster import ray_engine
 from stack.released import load_released
 from stack.run_log import log_report
 from stack.step_places import StepPlaces
 from vision.inference.inputs import open_pictures
 from vision.inference.job import LOCK, PARTS, job_folder
 from vision.inference.job import predict_pictures as predict_all
+from vision.inference.ray_job import settings_for_ray
 from vision.inference.summary import InferenceReport, UsedModel
 from vision.model.weight_files import weights_hash
 
@@ -51,11 +53,16 @@ def predict_pictures(
         model = model_store.load_model(uri)
         predictor = model_store.load_predictor(model, uri, inference.runtime)
     used_model = UsedModel(model.version, model.class_names, weights_hash(str(model.file)))
+    if inference.engine == "ray":
+        inference = settings_for_ray(inference, pictures)
     shown = job_folder(inference, pictures, used_model)
     used = {"model": uri, "runtime": inference.runtime, "input": pictures.name, "predictions": str(shown)}
     mlflow.set_tags({**tags, **used})
     folder = places.job_folder(shown)
-    report = predict_all(predictor, used_model, pictures, inference, folder)
+    engine = ray_engine(inference.ray, folder) if inference.engine == "ray" else None
+    report = predict_all(predictor, used_model, pictures, inference, folder, engine)
+    if engine is not None:
+        engine.clean()
     places.keep_predictions(folder, left_out=(LOCK, PARTS))
     log_report(report, "inference")
     return report, str(shown), uri

@@ -110,6 +110,11 @@ def write_what_readers_have(folder: Path) -> None:
     for name in ("archive.zip", "photos.zip"):
         shutil.copyfile(folder / "fer2013.zip", path_to / name)
     (path_to / "output").mkdir()
-    for empty in (path_to / "video.mp4", path_to / "output" / "classifier.keras", folder / "vgg19_notop.weights.h5"):
+    for empty in (
+        path_to / "video.mp4",
+        path_to / "manifest.parquet",
+        path_to / "output" / "classifier.keras",
+        folder / "vgg19_notop.weights.h5",
+    ):
         empty.touch()
     (folder / "my.yaml").write_text("seed: 7\n", encoding="utf-8")

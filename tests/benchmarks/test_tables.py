@@ -6,6 +6,7 @@ import pytest
 from benchmarks.growth import verdict
 from benchmarks.overhead import stretches
 from benchmarks.pictures import unpack, write_zip
+from benchmarks.scale import LOADS, Prices, on_paper
 from benchmarks.time_to_accuracy import rows_of
 from vision.data.ingestion import decode_face
 
@@ -56,3 +57,14 @@ def test_generated_pictures_are_all_different_and_unpack_into_class_folders(tmp_
     assert len(files) == count == 140
     pixels = [decode_face(path.read_bytes(), max_pixels=10_000)[0] for path in files]
     assert len(np.unique(np.stack(pixels), axis=0)) == 140
+
+
+def test_twice_the_cores_halve_the_hours_on_paper_and_reading_single_objects_costs_money() -> None:
+    held, single, photos = (on_paper(load, 1e8, 64, 50_000, Prices()) for load in LOADS)
+    faster = on_paper(LOADS[2], 1e8, 128, 50_000, Prices())
+
+    assert [row[1] for row in (held, single, photos)] == ["170 GB", "170 GB", "20,000 GB"]
+    assert float(photos[3]) == pytest.approx(1e8 / 10 / 32 / 3600 + 2 / 60, abs=0.06)
+    assert float(photos[3]) / float(faster[3]) == pytest.approx(2, rel=0.01)
+    dollars = [float(str(row[5]).removeprefix("$").replace(",", "")) for row in (held, single)]
+    assert dollars[1] - dollars[0] == pytest.approx(40, abs=1)

@@ -94,9 +94,8 @@ def short_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def start(short_yaml: Path) -> Iterator[Callable[..., WatchedRun]]:
-    """Return a function that starts a short training; what still runs in the end is killed."""
+def start_runs(short_yaml: Path) -> Iterator[Callable[..., WatchedRun]]:
+    """Give a function that starts a short training; what still runs in the end is killed."""
     started: list[WatchedRun] = []
 
     def begin(folder: Path, *arguments: str, **environment: str) -> WatchedRun:
@@ -107,6 +106,11 @@ def start(short_yaml: Path) -> Iterator[Callable[..., WatchedRun]]:
     for run in started:
         if run.process.poll() is None:
             run.kill()
+
+
+@pytest.fixture(scope="module")
+def start(short_yaml: Path) -> Iterator[Callable[..., WatchedRun]]:
+    yield from start_runs(short_yaml)
 
 
 @pytest.fixture

@@ -72,12 +72,47 @@ def test_a_silent_server_is_named_and_it_is_the_one_that_was_asked() -> None:
     assert "MLflow" not in said
 
 
+def answer(url: str, status: int) -> requests.HTTPError:
+    asked, answered = requests.Request("PUT", url).prepare(), requests.Response()
+    answered.status_code = status
+    return requests.HTTPError("no", request=asked, response=answered)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            silence("https://me:secret@zenml.example/api/v1/steps"),
+            "the ZenML server https://zenml.example (ZENML_STORE",
+        ),
+        (silence(f"{SERVER}/api/2.0/mlflow/runs/get"), f"the MLflow server {SERVER} (MLFLOW_TRACKING_URI"),
+        (answer(f"{SERVER}/api/2.0/mlflow-artifacts/artifacts/1", 500), "answers with errors of its own (status 500)"),
+        (requests.exceptions.RetryError(request=silence(f"{SERVER}/api/2.0/mlflow/x").request), "its log says why"),
+    ],
+)
+def test_a_server_is_named_by_what_it_was_asked_for(error: Exception, said: str) -> None:
+    explained = explanation(RuntimeError("of a library"), error)
+
+    assert said in explained
+    assert "secret" not in explained
+    assert "the same command resumes" in explained
+
+
+def test_a_servers_refusal_is_not_taken_for_silence() -> None:
+    with pytest.raises(requests.HTTPError), explained({}):
+        raise answer(f"{SERVER}/api/2.0/mlflow/runs/get", 404)
+
+
 @pytest.mark.parametrize(
     ("error", "uri", "said"),
     [
         (silence(f"{SERVER}/api"), SERVER, "http://mlflow.example:5000 does not answer any more"),
         (ConnectionRefusedError(), SERVER, "http://mlflow.example:5000 does not answer any more"),
-        (MlflowException("lost", TEMPORARILY_UNAVAILABLE), "postgresql://me:a/b@host/db", "postgresql://host/db does"),
+        (
+            MlflowException("lost", TEMPORARILY_UNAVAILABLE),
+            "postgresql://me:a/b@host/db",
+            "the database of MLflow, postgresql://host/db, does",
+        ),
         (MlflowException("no", PERMISSION_DENIED), SERVER, "http://mlflow.example:5000 refuses this user"),
     ],
 )

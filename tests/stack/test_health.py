@@ -12,7 +12,7 @@ from threading import Thread
 import mlflow
 import pytest
 
-from stack import databases, health
+from stack import databases, servers
 from stack.findings import Finding, Status
 from stack.health import check_artifacts, check_folder, check_store, check_zenml, look_at_store
 from stack.users_zenml import OWN_ZENML, USERS_ZENML
@@ -246,7 +246,7 @@ def test_a_server_is_asked_for_the_experiment(serve: Callable[..., str]) -> None
 def test_a_silent_server_is_found_out_soon_and_its_password_stays_unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
     started = time.monotonic()
     with HTTPServer(("127.0.0.1", 0), Server) as never_serving:
-        monkeypatch.setattr(health, "NETWORK_SECONDS", 0.5)
+        monkeypatch.setattr(servers, "NETWORK_SECONDS", 0.5)
         finding = check_store(f"http://me:secret@127.0.0.1:{never_serving.server_port}", EXPERIMENT)
 
     assert "no server answers at http://127.0.0.1" in finding.found

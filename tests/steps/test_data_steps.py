@@ -43,6 +43,13 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no figures, which take longer than the steps' own work."""
+    for figure in ("class_counts", "class_weights", "sample_faces", "faces_by_rule", "suspicious_faces"):
+        monkeypatch.setattr(f"vision.data.plots.{figure}", lambda *given: b"")
+
+
+@pytest.fixture
 def mlflow_run(experiment: str) -> Any:
     with mlflow.start_run(experiment_id=experiment) as run:
         yield run
@@ -109,6 +116,7 @@ def with_options(settings: Settings, options: list[str]) -> Settings:
     return Settings(**merge(settings.model_dump(), given))
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -138,6 +146,7 @@ def test_the_severity_that_a_failed_check_advises_lets_the_rest_be_trained(
     assert dropped["unknown_label"] == ({"unassigned": 18} if fault == "known_label" else {})
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("fault", ["known_label", "class_count"])
 def test_the_class_names_that_a_failed_check_advises_are_those_of_the_data(
     fault: str, mlflow_run: Any, drawn: FaceSet, small_settings: Settings, tmp_path: Path

@@ -3,6 +3,7 @@
 fsspec and the packages of its stores are imported late, because only who reads from a store installs them.
 """
 
+import errno
 import logging
 import os
 import tempfile
@@ -26,6 +27,7 @@ VERSIONS = ("ETag", "etag", "md5Hash", "generation", "content_md5")  # what stor
 CHANGED = ("LastModified", "last_modified", "updated", "mtime", "created")
 KEY_CHARACTERS = 16
 EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}  # by scheme
+OF_THIS_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM}  # its full disk has a sentence of its own
 PARTS_AT_ONCE = 1000  # objects that are asked for in one call
 
 
@@ -154,7 +156,10 @@ def _check(remote: Remote, allowed: Allowed) -> None:
         )
     if remote.size > allowed.bytes:
         raise UserError(f"{shown} holds {remote.size:,} bytes, more than {allowed.bytes:,} ({allowed.limits})")
+    folders = {str(above) for name in remote.objects for above in PurePosixPath(name).parents}
     for name in remote.objects:
+        if name in folders:
+            raise UserError(f"{shown} holds {printable(name)!r} and objects below it; a folder cannot have both")
         if ".." in PurePosixPath(name).parts or name.startswith("/") or "\0" in name:
             raise UserError(f"{shown} holds {printable(name)!r}, which is not a name below it; remove that object")
 
@@ -199,8 +204,8 @@ def _explained(address: str, setting: str) -> Iterator[None]:
             "AWS_SECRET_ACCESS_KEY"
         ) from error
     except OSError as error:
-        if error.errno is not None and not isinstance(error, ConnectionError | TimeoutError):
-            raise  # of this machine's disk
+        if error.errno in OF_THIS_MACHINE:
+            raise
         raise UserError(f"{shown} cannot be read: {_one_line(error)}") from error
     except Exception as error:  # each store has errors of its own
         raise UserError(f"{shown} cannot be read: {type(error).__name__}: {_one_line(error)}") from error

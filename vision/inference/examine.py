@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from vision.data.decoding import decode_image
 from vision.data.face_detection import NO_FACE
 from vision.files.image_kinds import has_several_pictures
 from vision.inference.face_cuts import Faces, cut_faces, no_faces, whole_picture
-from vision.inference.inputs import Payload, Pictures, RawPicture
 from vision.inference.overlay import fit_picture
+from vision.inference.pictures import Payload, Pictures, RawPicture
 
 Array = np.ndarray[Any, Any]
 
@@ -52,15 +52,8 @@ def examine_ahead(
     with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(settings.workers) as workers:
 
         def examine_part(part: range, keep: bool) -> list[Examined]:
-            waiting: deque[Future[list[Examined]]] = deque()
-            examined: list[Examined] = []
-            for bundle in _bundles(pictures.read(part.start, part.stop), settings.detect):
-                if stopped.is_set():
-                    break
-                if len(waiting) == 2 * settings.workers:  # limits how many undecoded pictures are in memory
-                    examined += waiting.popleft().result()
-                waiting.append(workers.submit(_examine_all, bundle, settings, side, keep))
-            return examined + [picture for future in waiting for picture in future.result()]
+            raw = takewhile(lambda _: not stopped.is_set(), pictures.read(part.start, part.stop))
+            return examine_all(raw, workers, settings, side, keep)
 
         try:
             coming = [reading.submit(examine_part, part, to_annotate > 0) for part in parts[:1]]
@@ -74,6 +67,19 @@ def examine_ahead(
                 yield part, kept
         finally:
             stopped.set()
+
+
+def examine_all(
+    pictures: Iterator[RawPicture], workers: ThreadPoolExecutor, settings: InferenceSettings, side: int, keep: bool
+) -> list[Examined]:
+    """Examine pictures in the threads of `workers`, and return them in their order."""
+    waiting: deque[Future[list[Examined]]] = deque()
+    examined: list[Examined] = []
+    for bundle in _bundles(pictures, settings.detect):
+        if len(waiting) == 2 * settings.workers:  # limits how many undecoded pictures are in memory
+            examined += waiting.popleft().result()
+        waiting.append(workers.submit(_examine_bundle, bundle, settings, side, keep))
+    return examined + [picture for future in waiting for picture in future.result()]
 
 
 def examine_picture(raw: RawPicture, settings: InferenceSettings, side: int, keep: bool) -> Examined:
@@ -103,7 +109,9 @@ def _bundles(pictures: Iterator[RawPicture], detect: bool) -> Iterator[list[RawP
         yield bundle
 
 
-def _examine_all(pictures: Sequence[RawPicture], settings: InferenceSettings, side: int, keep: bool) -> list[Examined]:
+def _examine_bundle(
+    pictures: Sequence[RawPicture], settings: InferenceSettings, side: int, keep: bool
+) -> list[Examined]:
     return [
         replace(
             examine_picture(picture, settings, side, keep),

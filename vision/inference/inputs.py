@@ -4,13 +4,11 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import cv2
-import numpy as np
 
 from configs.errors import UserError
 from configs.paths import is_uri
@@ -20,49 +18,12 @@ from vision.files.file_sets import describe_files
 from vision.files.image_kinds import GIF, has_several_pictures, image_kind
 from vision.files.paths import is_hidden, is_image_file, printable, read_file, read_head, walk
 from vision.files.remote import Allowed, fetch, look_at
-
-Payload = bytes | np.ndarray[Any, Any] | Exception
+from vision.inference.manifests import MANIFEST_SUFFIX, open_manifest
+from vision.inference.pictures import Payload, Pictures, Place, RawPicture
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
-EXPECTED = 'a photo, a folder, a glob such as "photos/*.jpg", a .zip or a video file'
+EXPECTED = 'a photo, a folder, a glob such as "photos/*.jpg", a .zip, a video file or a .parquet manifest'
 FILES_A_PICTURE = 10  # that a prefix may hold for each picture that is allowed
-
-
-@dataclass(frozen=True)
-class RawPicture:
-    """A picture before decoding.
-
-    `payload` is an encoded image (bytes), a decoded frame ((height, width, 3) uint8 RGB), or the exception that says
-    why it cannot be read.
-    """
-
-    source: str
-    payload: Payload
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The pictures of an input, in a fixed order.
-
-    `form` is picture, folder, glob, archive or video. The fingerprint depends on the names, sizes and modification
-    times of the files. `left_out` are the names of files that are not pictures. `seconds_apart`
-    are the frames of a video, and only those.
-    """
-
-    name: str
-    form: str
-    fingerprint: str
-    count: int
-    reader: Callable[[int, int], Iterator[RawPicture]]
-    left_out: tuple[str, ...] = ()
-    seconds_apart: float | None = None
-
-    def read(self, start: int, stop: int) -> Iterator[RawPicture]:
-        """Yield the pictures from position `start` to before `stop`.
-
-        The payload of a picture that cannot be read is the reason. Raises UserError where the whole input has gone.
-        """
-        return self.reader(start, stop)
 
 
 def open_pictures(settings: InferenceSettings) -> Pictures:
@@ -108,6 +69,8 @@ def _open_file(path: Path, settings: InferenceSettings) -> Pictures:
         return _of_files(path.name, "picture", path.parent, [path.name], settings)
     if suffix == ".zip":
         return _open_zip(path, settings)
+    if suffix == MANIFEST_SUFFIX:
+        return _open_manifest(path, settings)
     if suffix in VIDEO_SUFFIXES or is_image_file(path):
         return _open_video(path, settings)
     raise UserError(f"inference.input {path} is a file of unknown kind; expected {EXPECTED}")
@@ -167,7 +130,10 @@ def _of_files(name: str, form: str, root: Path, names: list[str], settings: Infe
                 _check_still_there(root, settings)
             yield RawPicture(printable(name), payload)
 
-    return Pictures(name, form, _fingerprint(root, names), len(names), read)
+    def places(start: int, stop: int) -> Iterator[Place]:
+        return ((printable(name), os.path.abspath(root / name)) for name in names[start:stop])
+
+    return Pictures(name, form, _fingerprint(root, names), len(names), read, places=places)
 
 
 def _check_count(count: int, settings: InferenceSettings) -> None:
@@ -200,6 +166,14 @@ def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
             yield RawPicture(printable(member.filename), payload)
 
     return Pictures(path.name, "archive", _fingerprint(path.parent, [path.name]), len(members), read, left_out)
+
+
+def _open_manifest(path: Path, settings: InferenceSettings) -> Pictures:
+    manifest = open_manifest(path, settings)
+    _check_count(manifest.count, settings)
+    places = manifest.places if manifest.names_places else None
+    fingerprint = _fingerprint(path.parent, [path.name])
+    return Pictures(path.name, "manifest", fingerprint, manifest.count, manifest.read, places=places)
 
 
 def _open_video(path: Path, settings: InferenceSettings) -> Pictures:

@@ -4,13 +4,15 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from configs.errors import UserError
@@ -22,17 +24,18 @@ from vision.files.image_kinds import IMAGE_SUFFIXES
 from vision.files.locks import hold_folder
 from vision.inference import plots
 from vision.inference.examine import Examined, examine_ahead
-from vision.inference.inputs import Pictures, plain_name
+from vision.inference.finished import SUCCESS, TABLE, mark_finished
+from vision.inference.inputs import plain_name
 from vision.inference.overlay import annotate_picture
+from vision.inference.pictures import Pictures
 from vision.inference.result_table import (
-    SEVERAL,
-    THUMBNAIL,
     UNCERTAIN,
     count_pictures_with_faces,
     merge_parts,
     write_csv,
     write_part,
 )
+from vision.inference.rows import add_thumbnails, picture_rows
 from vision.inference.summary import (
     SAMPLES,
     InferenceReport,
@@ -52,7 +55,7 @@ LAYOUT = 4  # of what a job writes; raise it where new code must not continue wi
 PHOTOS_A_PART = 32  # few, because the photos to annotate stay in memory
 CROPS_A_PART = 1024  # rounded up to whole batches
 LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
-TABLE, CSV, REPORT, PAGE = "predictions.parquet", "predictions.csv", "report.json", "summary.html"
+CSV, REPORT, PAGE = "predictions.csv", "report.json", "summary.html"
 JOB, LOCK, PARTS, ANNOTATED = "job.json", "job.lock", "parts", "annotated"
 
 
@@ -80,6 +83,17 @@ class Job:
         return self.folder / ANNOTATED / f"{position:06d}-{plain_name(stem, 60)}.jpg"
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """The parts of a job's table in the order of its pictures, and how many faces this run predicted of them."""
+
+    parts: Iterable[pa.Table]
+    faces: int
+
+
+Engine = Callable[[Job, Predictor, UsedModel, InferenceSettings], Predicted]
+
+
 def job_folder(settings: InferenceSettings, pictures: Pictures, model: UsedModel) -> Path:
     """Return the folder of these pictures with this model and these settings; other jobs have other folders."""
     name = plain_name(pictures.name, 40) or pictures.form
@@ -92,6 +106,7 @@ def predict_pictures(
     pictures: Pictures,
     settings: InferenceSettings,
     folder: Path,
+    engine: Engine | None = None,
 ) -> InferenceReport:
     """Predict every face and write predictions.parquet and .csv, annotated pictures and summary.html to `folder`.
 
@@ -104,16 +119,17 @@ def predict_pictures(
         report = _finished(folder, pictures)
         if report is None:
             started = time.perf_counter()
-            faces = _predict_parts(job, predictor, model, settings)
-            totals = merge_parts([job.part_file(part) for part in job.parts], folder / TABLE, model.class_names)
+            predicted = (engine or predict_here)(job, predictor, model, settings)
+            totals = merge_parts(predicted.parts, folder / TABLE, model.class_names)
             write_csv(folder / TABLE, folder / CSV)
             tracks = None
             if pictures.seconds_apart is not None:
                 tracks = write_timeline(folder, folder / TABLE, pictures, settings, model.class_names)
-            pace = Pace(time.perf_counter() - started, faces)
+            pace = Pace(time.perf_counter() - started, predicted.faces)
             report = replace(summarize(totals, pictures, model, settings, pace), tracks=tracks)
             page = report.page()
             write_file(folder / PAGE, lambda file: file.write_text(page, encoding="utf-8"))
+            mark_finished(folder)
             write_report(folder / REPORT, report)  # from here on the job is finished
         shutil.rmtree(folder / PARTS, ignore_errors=True)
     return report
@@ -156,15 +172,16 @@ def _open_job(folder: Path, pictures: Pictures, settings: InferenceSettings, mod
 
 def _finished(folder: Path, pictures: Pictures) -> InferenceReport | None:
     """Return the report of a finished job; where one of its files was removed, the job is done again."""
-    written = (REPORT, TABLE, CSV, PAGE, *((TIMELINE_CSV, TIMELINE_PAGE) if pictures.seconds_apart else ()))
+    written = (REPORT, TABLE, SUCCESS, CSV, PAGE, *((TIMELINE_CSV, TIMELINE_PAGE) if pictures.seconds_apart else ()))
     if not all((folder / name).exists() for name in written):
-        (folder / REPORT).unlink(missing_ok=True)
+        for name in (REPORT, SUCCESS):
+            (folder / name).unlink(missing_ok=True)
         return None
     return read_report(folder / REPORT)
 
 
-def _predict_parts(job: Job, predictor: Predictor, model: UsedModel, settings: InferenceSettings) -> int:
-    """Write the parts that are missing; return how many faces they hold."""
+def predict_here(job: Job, predictor: Predictor, model: UsedModel, settings: InferenceSettings) -> Predicted:
+    """Write the parts that are missing, in this process."""
     (job.folder / PARTS).mkdir(exist_ok=True)
     done = [part for part in job.parts if job.part_file(part).exists()]
     missing = [part for part in job.parts if not job.part_file(part).exists()]
@@ -181,56 +198,16 @@ def _predict_parts(job: Job, predictor: Predictor, model: UsedModel, settings: I
         for part, examined in coming:
             faces = np.concatenate([picture.faces.images for picture in examined])
             probabilities = predictor.predict(faces, settings.batch_size) if len(faces) else np.empty((0, 1))
-            rows = _rows(examined, probabilities, model, settings.confidence_threshold)
+            rows = picture_rows(examined, probabilities, model, settings.confidence_threshold)
             for position, picture, of_picture in zip(part, examined, rows, strict=True):
                 if picture.picture is not None:
                     path = job.annotated_file(position, picture.source)
                     _annotate(picture.picture, picture, of_picture, model.class_names, path)
-            _add_thumbnails(rows, faces, thumbnails)
+            add_thumbnails(rows, faces, thumbnails)
             write_part(job.part_file(part), [row for of_picture in rows for row in of_picture], model.class_names)
             counted += len(faces)
             progress.add(len(examined))
-    return counted
-
-
-def _rows(
-    examined: Sequence[Examined], probabilities: Array, model: UsedModel, threshold: float
-) -> list[list[dict[str, Any]]]:
-    """Return each picture's rows of the table; `probabilities` are those of all their faces, one after another."""
-    remaining = iter(probabilities)
-    rows = []
-    for picture in examined:
-        facts: dict[str, Any] = {"source": picture.source, "model_version": model.version, "error": picture.error}
-        facts[SEVERAL] = picture.several
-        faces = picture.faces
-        of_picture = [
-            facts
-            | {"face": number, "size": size}
-            | dict(zip(("x", "y", "width", "height"), box, strict=True))
-            | dict(zip(("brightness", "contrast", "sharpness"), levels, strict=True))
-            | _answer(next(remaining), model.class_names, threshold)
-            for number, (box, size, levels) in enumerate(
-                zip(faces.boxes.tolist(), faces.sizes, faces.levels, strict=True)
-            )
-        ]
-        rows.append(of_picture or [facts | {"face": -1, "emotion": "", "most_likely": ""}])
-    return rows
-
-
-def _answer(probabilities: Array, class_names: Sequence[str], threshold: float) -> dict[str, Any]:
-    """Return what a row says of the (classes,) probabilities of a face."""
-    confidence, most_likely = float(probabilities.max()), class_names[int(probabilities.argmax())]
-    emotion = most_likely if confidence >= threshold else UNCERTAIN
-    columns = [f"probability_{name}" for name in class_names]
-    answer = {"emotion": emotion, "most_likely": most_likely, "confidence": confidence}
-    return answer | dict(zip(columns, probabilities.tolist(), strict=True))
-
-
-def _add_thumbnails(rows: Sequence[Sequence[dict[str, Any]]], faces: Array, count: int) -> None:
-    """Give `count` rows, evenly chosen, the grey levels of their face."""
-    of_faces = [row for of_picture in rows for row in of_picture if row["face"] >= 0]
-    for index in {*np.linspace(0, len(faces) - 1, min(count, len(faces))).astype(int).tolist()}:
-        of_faces[index][THUMBNAIL] = faces[index].tobytes()
+    return Predicted((pq.read_table(job.part_file(part)) for part in job.parts), counted)
 
 
 def _annotate(

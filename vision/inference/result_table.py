@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,11 +71,16 @@ class Totals:
         self.thumbnails += zip(shown["emotion"], shown["confidence"], shown[THUMBNAIL], strict=True)
 
 
-def write_part(path: Path, rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
-    """Write a part of the table; a row may leave out what is null, and may have a thumbnail."""
+def make_part(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> pa.Table:
+    """Return a part of the table; a row may leave out what is null, and may have a thumbnail."""
     schema = table_schema(class_names).append(pa.field(THUMBNAIL, pa.binary())).append(pa.field(SEVERAL, pa.bool_()))
-    full = [{SEVERAL: False, **row} for row in rows]
-    write_file(path, lambda file: pq.write_table(pa.Table.from_pylist(full, schema), file))
+    return pa.Table.from_pylist([{SEVERAL: False, **row} for row in rows], schema)
+
+
+def write_part(path: Path, rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
+    """Write a part of the table as `make_part` makes it."""
+    part = make_part(rows, class_names)
+    write_file(path, lambda file: pq.write_table(part, file))
 
 
 def count_pictures_with_faces(part: Path) -> int:
@@ -83,7 +88,7 @@ def count_pictures_with_faces(part: Path) -> int:
     return int(pc.sum(pc.equal(pq.read_table(part, columns=["face"])["face"], 0)).as_py() or 0)
 
 
-def merge_parts(parts: Sequence[Path], path: Path, class_names: Sequence[str]) -> Totals:
+def merge_parts(parts: Iterable[pa.Table], path: Path, class_names: Sequence[str]) -> Totals:
     """Write the parts, in their order, into one parquet file, and return what it holds."""
     totals = Totals()
     schema = table_schema(class_names)
@@ -91,8 +96,7 @@ def merge_parts(parts: Sequence[Path], path: Path, class_names: Sequence[str]) -
     def write(file: Path) -> None:
         with pq.ParquetWriter(file, schema) as writer:
             waiting: list[pa.Table] = []
-            for part in parts:
-                table = pq.read_table(part)
+            for table in parts:
                 totals.add(table)
                 waiting.append(table.select(schema.names))
                 if sum(len(one) for one in waiting) >= MERGED_ROWS:

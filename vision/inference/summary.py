@@ -13,7 +13,7 @@ from configs.settings import InferenceSettings
 from vision.files.atomic import write_file
 from vision.files.file_sets import describe_files
 from vision.inference import plots
-from vision.inference.inputs import Pictures
+from vision.inference.pictures import Pictures
 from vision.inference.result_table import UNCERTAIN, Totals
 from vision.reporting.figures import labelled_faces
 from vision.reporting.pages import render_page

@@ -15,7 +15,7 @@ from configs.settings import InferenceSettings
 from vision.data.face_detection import NO_FACE
 from vision.files.atomic import write_file
 from vision.inference import plots
-from vision.inference.inputs import Pictures
+from vision.inference.pictures import Pictures
 from vision.inference.result_table import UNCERTAIN
 from vision.inference.tracks import FaceFollower
 from vision.reporting.pages import render_page

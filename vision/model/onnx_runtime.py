@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,16 @@ ONNX_FILES = {"onnx": "model.onnx", "onnx_int8": "model.int8.onnx"}  # of the ot
 class Predictor:
     """A classifier, and the side in pixels of the faces that it takes.
 
-    `predict(faces, batch_size)` turns (n, side, side) uint8 grey levels into (n, classes) float32.
+    `predict(faces, batch_size)` turns (n, side, side) uint8 grey levels into (n, classes) float32. `rebuild(threads)`
+    makes the same predictor again; it can be pickled and called on another machine. The service has none.
     """
 
     side: int
     predict: Callable[[Array, int], Array]
+    rebuild: "Rebuild | None" = None
+
+
+Rebuild = Callable[[int], Predictor]
 
 
 def onnx_predictor(file: Path, side: int, classes: int) -> Predictor:
@@ -35,7 +40,10 @@ def onnx_predictor(file: Path, side: int, classes: int) -> Predictor:
         content = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
-    return predictor_of(content, file.name, side, classes)
+    return replace(
+        predictor_of(content, file.name, side, classes),
+        rebuild=partial(predictor_of, content, file.name, side, classes),
+    )
 
 
 def predictor_of(content: bytes, name: str, side: int | None, classes: int, threads: int = 0) -> Predictor:

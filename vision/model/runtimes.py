@@ -28,4 +28,9 @@ def time_predictions(predict_faces: Callable[[Array, int], Array], faces: Array,
 
 def keras_predictor(classifier: keras.Model) -> Predictor:
     """Return the predictor of a Keras classifier."""
-    return Predictor(input_side(classifier), partial(predict, classifier))
+    return Predictor(input_side(classifier), partial(predict, classifier), partial(_rebuild, classifier))
+
+
+def _rebuild(classifier: keras.Model, threads: int) -> Predictor:
+    """Return the predictor of a classifier that was pickled; Ray has told TensorFlow how many threads it may use."""
+    return keras_predictor(classifier)

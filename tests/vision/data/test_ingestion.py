@@ -17,7 +17,7 @@ from vision.data.ingestion import decode_face, ingest_faces
 from vision.data.raw_faces import RawFace
 from vision.data.synthetic import EXPRESSIONS, draw_face
 from vision.inference.examine import examine_picture
-from vision.inference.inputs import RawPicture
+from vision.inference.pictures import RawPicture
 
 LIMIT = 50_000_000
 

@@ -1,3 +1,4 @@
+import errno
 import logging
 import sys
 from collections.abc import Iterator
@@ -111,6 +112,26 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(store: Any, monkeypatch:
         hostile.setattr(type(store), "find", lambda *_, **__: listed)
         with pytest.raises(UserError, match="is not a name below it"):
             fetch("memory://bucket/faces", ENOUGH)
+
+
+def test_an_object_that_is_a_folder_too_is_refused(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.pipe("/bucket/faces/a", b"a")
+    listed = {f"/bucket/faces/{name}": {"size": 1, "type": "file"} for name in ("a", "a/b")}
+    with monkeypatch.context() as hostile:
+        hostile.setattr(type(store), "find", lambda *_, **__: listed)
+        with pytest.raises(UserError, match="'a' and objects below it"):
+            fetch("memory://bucket/faces", ENOUGH)
+
+
+def test_a_full_disk_keeps_its_own_error(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.pipe("/bucket/faces.zip", b"a zip")
+
+    def fill(self: Any, source: str, target: str, **_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(store), "get_file", fill)
+    with pytest.raises(OSError, match="No space left"):
+        fetch("memory://bucket/faces.zip", ENOUGH)
 
 
 def test_without_the_packages_the_sentence_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:

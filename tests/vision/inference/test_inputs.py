@@ -11,7 +11,8 @@ import pytest
 from configs.errors import UserError
 from configs.settings import InferenceSettings, Settings
 from vision.files.remote import FETCHED
-from vision.inference.inputs import Pictures, open_pictures, plain_name
+from vision.inference.inputs import open_pictures, plain_name
+from vision.inference.pictures import Pictures
 
 PNG = cv2.imencode(".png", np.zeros((8, 8), dtype=np.uint8))[1].tobytes()
 

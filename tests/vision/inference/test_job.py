@@ -21,8 +21,9 @@ from vision.data import blazeface_detector
 from vision.data.face_detection import FoundFaces
 from vision.files import atomic
 from vision.inference import face_cuts, job
-from vision.inference.inputs import RawPicture, open_pictures
+from vision.inference.inputs import open_pictures
 from vision.inference.job import job_folder, predict_pictures
+from vision.inference.pictures import RawPicture
 from vision.inference.summary import UsedModel
 from vision.model.onnx_runtime import Predictor
 
@@ -91,7 +92,7 @@ def test_a_job_that_stops_at_any_file_resumes_without_losing_or_repeating_a_pict
         assert report.numbers().keys() == whole.numbers().keys()
         assert report.emotions == whole.emotions
     assert expected["face"].tolist() == [0, 0, 1, -1, 0, 0]
-    assert stops == 1 + 3 + len(annotated) + 4  # job.json, parts, pictures, two tables, page and report
+    assert stops == 1 + 3 + len(annotated) + 5  # job.json, parts, pictures, two tables, page, mark and report
 
 
 def test_a_killed_job_resumes_where_it_stopped(

@@ -10,7 +10,7 @@ from PIL import Image
 from configs.settings import InferenceSettings
 from tests.vision.inference.toy_jobs import NAMES, inference_settings, run_job
 from vision.data.face_detection import NO_FACE
-from vision.inference.inputs import Pictures
+from vision.inference.pictures import Pictures
 from vision.inference.result_table import write_part
 from vision.inference.timeline import follow_table, write_timeline
 

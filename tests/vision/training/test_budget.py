@@ -139,12 +139,15 @@ class Trainer:
 
 
 @pytest.fixture
-def plan(prepared: FaceSet, small_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def plan(
+    with_toy_backbone: None, eagerly: None, prepared: FaceSet, toy_settings: Settings, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:  # fmt: skip
     """Return a function that plans a training of two phases by short ones that take so many seconds."""
     monkeypatch.setattr(budget, "FEW", 1)
     monkeypatch.setattr(budget, "FORWARD_FACES", 4)
-    tried = recipe(small_settings, minutes=10.0, batch_size=8)
-    network = build_classifier(small_settings.classifier, 32, 7)
+    tried = recipe(toy_settings, minutes=10.0, batch_size=8)
+    network = build_classifier(toy_settings.classifier, 32, 7)
 
     def plan_by(*seconds: float, stops: bool = False, after: float = 0.0) -> tuple[tuple[int, ...], list[int]]:
         trainer = Trainer(network, *seconds, stops=stops)

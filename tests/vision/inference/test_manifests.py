@@ -1,0 +1,112 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
+import pytest
+
+from configs.errors import UserError
+from tests.vision.inference.toy_jobs import inference_settings, run_job, table_of
+from vision.inference.inputs import open_pictures
+from vision.inference.manifests import read_place, read_row, write_manifest
+from vision.inference.pictures import Pictures
+
+
+def manifest(path: Path, group_rows: int = 3, **columns: Any) -> Path:
+    pq.write_table(pa.table(columns), path, row_group_size=group_rows)
+    return path
+
+
+def opened(path: Path, **changes: Any) -> Pictures:
+    return open_pictures(inference_settings(path, path.parent / "out", **changes))
+
+
+def test_rows_are_read_from_any_position_across_row_groups(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "m.parquet", bytes=[bytes([number]) for number in range(10)])
+    pictures = opened(path)
+
+    assert (pictures.form, pictures.count) == ("manifest", 10)
+    for start, stop in [(0, 10), (0, 1), (2, 4), (3, 6), (5, 9), (9, 10)]:
+        assert [picture.payload for picture in pictures.read(start, stop)] == [bytes([n]) for n in range(start, stop)]
+
+
+def test_a_manifest_of_paths_gives_the_table_of_its_folder(
+    tmp_path: Path, write_faces: Callable[..., Path], quick_figures: None
+) -> None:
+    root = write_faces(tmp_path / "faces", 5)
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    places = [str(root / name) for name in names]
+    path = manifest(tmp_path / "m.parquet", uri=[places[0], f"file://{places[1]}", *places[2:]], source=names)
+
+    tables = [
+        table_of(run_job(inference_settings(given, tmp_path / f"of-{number}"))[1])
+        for number, given in enumerate((root, path))
+    ]
+
+    assert len(names) == 5
+    assert tables[0].equals(tables[1])
+
+
+def test_a_row_without_a_picture_says_why(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "m.parquet", uri=[None, str(tmp_path / "gone.png"), f"file://{tmp_path}/gone.png"])
+
+    reasons = [str(picture.payload) for picture in opened(path).read(0, 3)]
+
+    assert [
+        text in reason for text, reason in zip(("names no picture", "No such file", "not found"), reasons, strict=True)
+    ]
+    assert all(isinstance(picture.payload, Exception) for picture in opened(path).read(0, 3))
+
+
+def test_bytes_above_the_limit_are_not_kept(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "m.parquet", bytes=[b"x" * 1024, b"x" * 1025])
+
+    first, second = opened(path, max_file_bytes=1024).read(0, 2)
+
+    assert first.payload == b"x" * 1024
+    assert "inference.max_file_bytes 1024" in str(second.payload)
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [({"picture": [b"x"]}, "has picture"), ({"uri": [1]}, r"uri \(int64\)"), ({"bytes": ["x"]}, r"bytes \(string\)"),
+     ({"uri": pa.array([], pa.string())}, "without rows")],
+)  # fmt: skip
+def test_a_table_that_is_not_a_manifest_is_refused(tmp_path: Path, columns: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        opened(manifest(tmp_path / "m.parquet", **columns))
+
+
+def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    path.write_bytes(b"PAR1 and then nothing of the kind")
+
+    with pytest.raises(UserError, match="not a readable Parquet file"):
+        opened(path)
+
+
+@pytest.mark.parametrize("place", ["nosuchscheme://bucket/face.png", "s3://"])
+def test_a_store_that_cannot_be_asked_ends_the_job(place: str) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_place(place, 1000)
+
+
+def test_a_job_manifest_has_a_place_of_a_file_and_the_bytes_of_what_lies_in_none(
+    tmp_path: Path, write_faces: Callable[..., Path]
+) -> None:
+    root = write_faces(tmp_path / "faces", 2)
+    files = sorted(root.rglob("*.png"))
+    held = manifest(tmp_path / "m.parquet", bytes=[files[0].read_bytes(), b"x" * 5000], source=["a", "b"])
+    system = pa_fs.LocalFileSystem()
+
+    for name, given in (("places", root), ("bytes", held)):
+        write_manifest(opened(given, max_file_bytes=4000), str(tmp_path / name), system)
+
+    places, contents = (pq.read_table(tmp_path / name).to_pylist() for name in ("places", "bytes"))
+    assert [(row["position"], row["uri"], row["bytes"]) for row in places] == [(n, str(files[n]), None) for n in (0, 1)]
+    assert contents[0]["bytes"] == files[0].read_bytes()
+    assert "max_file_bytes" in contents[1]["reason"]
+    assert [read_row(row, 4000).payload for row in places] == [file.read_bytes() for file in files]
+    assert isinstance(read_row(contents[1], 4000).payload, ValueError)

@@ -1,0 +1,167 @@
+"""Manifests: Parquet tables that name pictures or hold them, a row each, in place of a listing of files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
+
+from configs.errors import UserError
+from configs.settings import InferenceSettings
+from vision.files.paths import printable, read_file, too_large
+from vision.inference.pictures import Payload, Pictures, Place, RawPicture
+
+MANIFEST_SUFFIX = ".parquet"
+URI, BYTES, SOURCE = "uri", "bytes", "source"  # the columns that a manifest of the user's may have
+POSITION, REASON = "position", "reason"  # and what the manifest of a job has besides
+TEXTS = (pa.string(), pa.large_string())
+KINDS: dict[str, tuple[pa.DataType, ...]] = {URI: TEXTS, SOURCE: TEXTS, BYTES: (pa.binary(), pa.large_binary())}
+READ_ROWS = 256
+GROUP_ROWS, FILE_ROWS = 1024, 65_536
+JOB_SCHEMA = pa.schema({
+    POSITION: pa.int64(), SOURCE: pa.string(), URI: pa.string(), BYTES: pa.large_binary(), REASON: pa.string()
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest of the user's: `count` rows of pictures, read from any position."""
+
+    path: Path
+    file: pq.ParquetFile
+    limit: int  # in bytes, of a picture
+
+    @property
+    def count(self) -> int:
+        """The number of its rows."""
+        return int(self.file.metadata.num_rows)
+
+    @property
+    def names_places(self) -> bool:
+        """Whether its rows say where the pictures lie, and do not hold them."""
+        return BYTES not in self.file.schema_arrow.names
+
+    def places(self, start: int, stop: int) -> Iterator[Place]:
+        """Yield source and path or URI of the rows from position `start` to before `stop`."""
+        for row in self._rows(start, stop):
+            yield _source(row), row[URI] or ""
+
+    def read(self, start: int, stop: int) -> Iterator[RawPicture]:
+        """Yield the pictures from position `start` to before `stop`."""
+        for position, row in enumerate(self._rows(start, stop), start):
+            content = row.get(BYTES)
+            if content is None:
+                payload = read_place(row.get(URI) or "", self.limit)
+            else:
+                payload = content if len(content) <= self.limit else too_large(len(content), self.limit, "inference")
+            yield RawPicture(_source(row) or f"{self.path.name}#{position}", payload)
+
+    def _rows(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        sizes = [self.file.metadata.row_group(number).num_rows for number in range(self.file.num_row_groups)]
+        ends = [*accumulate(sizes)]
+        wanted = [number for number, end in enumerate(ends) if start < end and stop > end - sizes[number]]
+        position = ends[wanted[0]] - sizes[wanted[0]] if wanted else 0
+        columns = [name for name in KINDS if name in self.file.schema_arrow.names]
+        for batch in self.file.iter_batches(READ_ROWS, row_groups=wanted, columns=columns):
+            first = max(0, start - position)
+            yield from batch.slice(first, max(0, min(len(batch), stop - position) - first)).to_pylist()
+            position += len(batch)
+
+
+def open_manifest(path: Path, settings: InferenceSettings) -> Manifest:
+    """Open a manifest with a column `uri` or `bytes`, and perhaps `source`. Raises UserError for any other file."""
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+        kinds = {field.name: field.type for field in file.schema_arrow}
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"inference.input {path} is not a readable Parquet file: {str(error).splitlines()[0]}"
+        ) from error
+    wrong = [f"{name} ({kinds[name]})" for name, allowed in KINDS.items() if kinds.get(name, allowed[0]) not in allowed]
+    if wrong or not {URI, BYTES} & {*kinds}:
+        found = ", ".join(wrong) or ", ".join(printable(name) for name in list(kinds)[:8]) or "nothing"
+        raise UserError(
+            f"inference.input {path} has {found}; a manifest has a column {URI} (text: a path or a URI such as "
+            f"s3://bucket/face.png) or {BYTES} (binary: the picture itself), and may have {SOURCE} (text: its name)"
+        )
+    if not file.metadata.num_rows:
+        raise UserError(f"inference.input {path} is a manifest without rows")
+    return Manifest(path, file, settings.max_file_bytes)
+
+
+def read_place(place: str, limit: int) -> Payload:
+    """Return the content of a path or URI, or the reason why it was not read; `limit` is in bytes.
+
+    Raises UserError where a store does not answer or refuses us: that says nothing about the picture.
+    """
+    if "://" not in place:
+        return read_file(Path(place), limit, "inference") if place else ValueError("the manifest names no picture here")
+    try:
+        system, path = _file_system(urlsplit(place)._replace(path="", query="", fragment="").geturl()), _path_of(place)
+        found = system.get_file_info(path)
+        if found.type != pa_fs.FileType.File:
+            return FileNotFoundError("not found in its store")
+        if found.size > limit:
+            return too_large(found.size, limit, "inference")
+        with system.open_input_stream(path) as stream:
+            return bytes(stream.read(limit))
+    except (OSError, ValueError) as error:  # pyarrow's own are kinds of these
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"inference.input: {printable(place)} cannot be read: {reason}; run again when it can"
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _file_system(store: str) -> pa_fs.FileSystem:
+    return pa_fs.FileSystem.from_uri(store if urlsplit(store).netloc else f"{store}/")[0]
+
+
+def _path_of(place: str) -> str:
+    parts = urlsplit(place)
+    return parts.path if parts.scheme == "file" else f"{parts.netloc}{parts.path}"
+
+
+def _source(row: dict[str, Any]) -> str:
+    return printable(row.get(SOURCE) or row.get(URI) or "")
+
+
+def write_manifest(pictures: Pictures, folder: str, system: pa_fs.FileSystem) -> None:
+    """Write a job's manifest: pictures that lie each in a file by their place, all others as their bytes."""
+    system.create_dir(folder, recursive=True)
+    for start in range(0, pictures.count, FILE_ROWS):
+        stop = min(start + FILE_ROWS, pictures.count)
+        with (
+            system.open_output_stream(f"{folder}/{start:012d}.parquet") as file,
+            pq.ParquetWriter(file, JOB_SCHEMA) as writer,
+        ):
+            for first in range(start, stop, GROUP_ROWS):
+                rows = [*_job_rows(pictures, first, min(first + GROUP_ROWS, stop))]
+                writer.write_table(pa.Table.from_pylist(rows, JOB_SCHEMA))
+
+
+def _job_rows(pictures: Pictures, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    if pictures.places is not None:
+        for position, (source, place) in enumerate(pictures.places(start, stop), start):
+            yield {POSITION: position, SOURCE: source, URI: place}
+        return
+    for position, picture in enumerate(pictures.read(start, stop), start):
+        row: dict[str, Any] = {POSITION: position, SOURCE: picture.source}
+        content = picture.payload
+        yield row | (
+            {BYTES: content} if isinstance(content, bytes) else {REASON: f"{type(content).__name__}: {content}"}
+        )
+
+
+def read_row(row: dict[str, Any], limit: int) -> RawPicture:
+    """Return the picture of a row of a job's manifest. Raises UserError as `read_place` does."""
+    if row[REASON] is not None:
+        return RawPicture(row[SOURCE], ValueError(row[REASON]))
+    content = row[BYTES]
+    return RawPicture(row[SOURCE], read_place(row[URI], limit) if content is None else content)
