@@ -52,12 +52,12 @@ class TrackingSettings(Section):
     compared_runs: Annotated[int, Field(ge=1, le=100)]
 
 
-class OrchestrationSettings(Section):
-    options: Path | None
-
-
 class StoresSettings(Section):
     artifacts: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+(/[^\s/?#@]+)*/?$")] | None
+
+
+class OrchestrationSettings(Section):
+    options: Path | None
 
 
 class DrawnSettings(Section):
@@ -77,7 +77,7 @@ Splits = Annotated[dict[str, Literal["train", "validation", "test"] | None], Bef
 
 class DatasetSettings(Section):
     path: Path | Uri
-    reader: Literal["auto", "folder", "archive", "csv", "drawn", "kaggle"]
+    reader: Literal["auto", "folder", "archive", "shards", "csv", "drawn", "kaggle"]
     class_names: Annotated[tuple[ClassName, ...], Field(min_length=2)]
     codes: Codes
     splits: Splits
@@ -546,8 +546,8 @@ class Settings(BaseSettings):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
     state_folder: Path
     tracking: TrackingSettings
-    orchestration: OrchestrationSettings
     stores: StoresSettings
+    orchestration: OrchestrationSettings
     dataset: DatasetSettings
     validation: ValidationSettings
     balance: BalanceSettings

@@ -11,6 +11,7 @@ from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from vision.data import plots
+from vision.data.face_table import read_parquet, write_parquet
 from vision.data.faces import FaceSet
 from vision.inference.result_table import plain_cell
 
@@ -27,7 +28,7 @@ class FaceSetMaterializer(BaseMaterializer):
     def save(self, data: FaceSet) -> None:
         with self.get_temporary_directory(delete_at_exit=True) as folder:
             np.save(Path(folder, IMAGES), data.images)
-            data.table.to_parquet(Path(folder, TABLE))
+            write_parquet(data.table, Path(folder, TABLE))
             facts = {
                 "name": data.name,
                 "form": data.form,
@@ -47,7 +48,7 @@ class FaceSetMaterializer(BaseMaterializer):
                 fileio.copy(f"{self.uri}/{name}", str(folder / name))
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
-        table = pd.read_parquet(folder / TABLE)
+        table = read_parquet(folder / TABLE)
         return FaceSet(facts["name"], facts["form"], tuple(facts["class_names"]), images, table, facts["reading"])
 
     def save_visualizations(self, data: FaceSet) -> dict[str, VisualizationType]:

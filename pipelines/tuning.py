@@ -14,6 +14,7 @@ from steps.preprocess_data import preprocess_data
 from steps.search_settings import search_settings
 from steps.validate_data import validate_data
 from vision.data.readers import source_fingerprint
+from vision.training.hosts import refuse_hosts
 from vision.training.trial_store import open_trials
 from vision.training.tuning import STATES
 
@@ -35,13 +36,14 @@ def tuning(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:
     """Run the pipeline on the active stack; the last lines say what was best, and how to train with it."""
+    refuse_hosts()
     open_trials(settings.tuning.storage, settings.state_folder / "tuning")  # refuses one that cannot be used
     described = {**tags, **training.describe(settings), "pipeline": "tuning"}
     finished = execute(tuning, settings, settings, described, source_fingerprint(settings.dataset))
     report = output(finished, "search_settings", "tuning_report")
     file = output(finished, "search_settings", "best_file")
     states = [trial["state"] for trial in report.trials]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in STATES)
+    counts = ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states or state != "running")
     return Outcome(
         {
             "trials": counts,

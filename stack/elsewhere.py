@@ -93,8 +93,8 @@ class RunElsewhere:
         if run.status.is_successful:
             return run
         raise failure_of(run) or FailedElsewhereError(
-            f"the run {self.name} is {run.status.value}, and no step could say why; the logs of its steps do "
-            "(out of memory and a lost machine end a step without a word)",
+            f"the run {self.name} is {run.status.value}, and no step could say why; the logs of its steps may, and "
+            "--doctor says whether the stores answer (a step that is out of memory, or lost its machine, is silent)",
             UNEXPECTED,
         )
 

@@ -23,6 +23,7 @@ from stack.model_store import REFERENCE
 from stack.registry import CHAMPION, PREVIOUS, REGISTERED, ModelError, RegisteredVersion, find_alias, find_version
 from vision.data.reasons import class_option
 from vision.lifecycle.onnx_export import reason_to_skip
+from vision.training.hosts import refuse_hosts
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ FLOAT_BYTES = 4
 
 def check_training(settings: Settings) -> None:
     """Raise UserError for what would end a training after minutes or hours; warn of what it would leave out."""
+    refuse_hosts()
     check_room(settings.classifier, settings.state_folder)
     if not runs_here():
         warn_of_local_files(settings)

@@ -19,10 +19,11 @@ from vision.evaluation.calibration import calibrate_classifier
 from vision.evaluation.metrics import score_predictions
 from vision.evaluation.test_time_augmentation import predict_views
 from vision.lifecycle.afterwards import after_bare_training
-from vision.model.classifier import load_teacher, predict
+from vision.model.classifier import load_classifier, load_teacher, predict
 from vision.training.batches import count_classes
 from vision.training.checkpoints import forget_state
 from vision.training.history import EpochHook, TrainingHistory
+from vision.training.hosts import count_hosts, join_hosts
 from vision.training.loop import train_classifier
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 
@@ -37,15 +38,21 @@ def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
     """Ingest, preprocess, train, calibrate and score; write the best epoch and its scores to `folder`.
 
     The same call after one that was stopped resumes from its last epoch. Return the lines of a summary by name.
+    On several hosts each writes the same: the first to `folder`, others to `folder`/host-N.
     `folder`/classifier.keras gives logits and can be the `classifier.weights` of a pipeline. Raises UserError where the
     folder cannot be made.
     """
+    number = join_hosts()
+    if number:
+        folder = folder / f"host-{number}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--bare {folder} is not a folder that can be made: {error.strerror}; name another") from error
     faces = prepare_faces(settings)
     classifier, history = train_faces(faces, settings, folder, states=folder / UNFINISHED)
+    if count_hosts() > 1:  # its weights are on all hosts; from here on each computes for itself
+        classifier = load_classifier(folder / CLASSIFIER, "--bare")
     scores = score_recipe(classifier, faces, settings)
     facts = {"epochs": history.epochs, "phases": history.phases, "best_epoch": history.best_epoch, "scores": scores}
     facts |= {"settings": planned_settings(settings, history), "backend": keras.backend.backend()}

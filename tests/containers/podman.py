@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.conftest import PROJECT
 from tests.servers.processes import ServerProcess, running
 
-IMAGE, TESTED = "face-emotion", "face-emotion-of-tests"
+IMAGE, TESTED = "face-emotion", "localhost/face-emotion-of-tests:latest"
 RUNTIMES = ("crun", "runc")
 # root in a virtual machine may not raise limits, which is Podman's default; loopback servers need the host's network
 CONFIGURATION = """
@@ -98,6 +98,5 @@ def podman(folder: Path) -> Iterator[Podman]:
         try:
             yield server
         finally:
-            for name in server.containers():
-                server.call("kill", name)
-            server.call("container", "prune", "--force", "--filter", f"ancestor={TESTED}")
+            for name in server.call("ps", "--all", "--quiet", "--filter", f"ancestor={TESTED}").split():
+                server.call("rm", "--force", name)

@@ -54,4 +54,4 @@ def test_data_that_fail_a_check_in_a_container_end_the_command_as_they_do_here(
     code, said = run_in_containers(*TRAIN, "--validation.class_count.min_count", "100000")
 
     assert code == INVALID_DATA, said
-    assert re.search(r"^error: .*class", said, re.MULTILINE), said
+    assert re.search(r"^critical class_count ", said, re.MULTILINE), said

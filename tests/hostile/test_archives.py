@@ -17,7 +17,7 @@ from configs.errors import UserError
 from vision.data.ingestion import ingest_faces
 from vision.data.raw_faces import RawFace
 from vision.data.readers import open_dataset
-from vision.files import archives
+from vision.files import tar_files
 
 PNG = cv2.imencode(".png", np.arange(1024, dtype=np.uint8).reshape(32, 32))[1].tobytes()
 LEADING_OUT = (
@@ -256,7 +256,7 @@ def test_headers_of_a_tar_take_no_memory_however_much_they_claim(
 def test_endless_names_in_a_tar_are_refused(
     tmp_path: Path, dataset_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "LISTED_CHARACTERS", 1000)
+    monkeypatch.setattr(tar_files, "LISTED_CHARACTERS", 1000)
     members = ((tar_member(f"{number}{'n' * 200}.txt"), b"") for number in range(9))
     path = write_tar(tmp_path / "set.tar.gz", members)
 

@@ -78,12 +78,15 @@ def test_without_an_endpoint_it_says_whom_it_asked(monkeypatch: pytest.MonkeyPat
 
 
 def test_mlflow_is_not_blamed_for_the_bucket_that_a_run_puts_its_files_into() -> None:
-    with pytest.raises(StoreError, match=rf"the artifact store s3://team at {ENDPOINT} is full"):  # noqa: SIM117
+    def upload() -> None:
         with talking_to_mlflow("http://mlflow.example"):
             try:
                 raise refusal("InsufficientStorage", 507)
             except Exception as error:
                 raise RuntimeError("upload failed") from error
+
+    with pytest.raises(StoreError, match=rf"the artifact store s3://team at {ENDPOINT} is full"):
+        upload()
 
 
 def test_a_bucket_without_its_packages_is_refused_with_the_command_that_installs_them(

@@ -41,7 +41,7 @@ def analyze_classes(faces: FaceSet, settings: BalanceSettings, seed: int) -> Bal
 
     Raises InvalidDataError where a class has no training face.
     """
-    usable = faces.table[faces.decodable & (faces.labels >= 0)]
+    usable = faces.table[["split", "label"]][faces.decodable & (faces.labels >= 0)]
     counted = pd.crosstab(usable["split"], usable["label"]).reindex(columns=list(faces.class_names), fill_value=0)
     learnt = counted.reindex([TRAIN, UNASSIGNED]).fillna(0).sum()
     missing = [str(name) for name in faces.class_names if learnt[name] == 0]

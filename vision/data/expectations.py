@@ -1,6 +1,8 @@
 """Great Expectations: the suite, built from the settings, and its run on a table. Takes seconds to import."""
 
 import logging
+from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 import great_expectations as gx
@@ -89,20 +91,31 @@ def class_expectations(settings: ValidationSettings) -> list[Expectation]:
 
 
 def check_rows(
-    batch: pd.DataFrame, expectations: list[Expectation], examples: int
+    batches: Iterable[pd.DataFrame], expectations: list[Expectation], examples: int
 ) -> list[tuple[CheckResult, list[int]]]:
     """Run expectations on a table with a column `source`; return each outcome with the positions of the rows that fail.
 
-    Up to `examples` of these rows are named in the outcome.
+    The table comes in blocks, of which one at a time is in memory. Up to `examples` of the rows that fail are named in
+    the outcome.
     """
-    context = gx.get_context(mode="ephemeral")
+    counted = [_Counted(examples) for _ in expectations]
+    start = 0
+    for batch in batches:
+        for one, outcome in zip(counted, _validate(batch, expectations), strict=True):
+            one.add(outcome, batch["source"], start)
+        start += len(batch)
+    return [one.result() for one in counted]
+
+
+def _validate(batch: pd.DataFrame, expectations: list[Expectation]) -> list[dict[str, Any]]:
+    context = gx.get_context(mode="ephemeral")  # a context would keep every batch that it has seen
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     definition = (
         context.data_sources.add_pandas("faces")
         .add_dataframe_asset("table")
         .add_batch_definition_whole_dataframe("all")
     )
-    suite = context.suites.add(gx.ExpectationSuite(name="faces", expectations=expectations))
+    suite = context.suites.add(gx.ExpectationSuite(name="faces", expectations=[copy(one) for one in expectations]))
     numbered = batch.assign(**{ROW: range(len(batch))})
     outcome = definition.get_batch({"dataframe": numbered}).validate(
         suite,
@@ -112,28 +125,44 @@ def check_rows(
             "return_unexpected_index_query": False,
         },
     )
-    return [_check_result(result.to_json_dict(), batch["source"], examples) for result in outcome.results]
+    return [result.to_json_dict() for result in outcome.results]
 
 
-def _check_result(outcome: dict[str, Any], sources: pd.Series, examples: int) -> tuple[CheckResult, list[int]]:
-    config, result = outcome["expectation_config"], outcome["result"]
-    raised = outcome["exception_info"]
-    # one exception, or one for each metric that could not be computed
-    for problem in (raised, *(value for value in raised.values() if isinstance(value, dict))):
-        if problem.get("raised_exception"):
-            raise RuntimeError(f"{config['type']}: {problem['exception_message']}")
-    rows = [int(found[ROW]) for found in result.get("unexpected_index_list") or []]
-    # for to_be_null, missing values are the ones that pass, so they count as checked
-    missing = 0 if config["type"] == "expect_column_values_to_be_null" else result.get("missing_count", 0)
-    check = CheckResult(
-        check=config["meta"]["check"],
-        question=config["meta"]["question"],
-        expectation=config["type"],
-        severity=str(config["severity"]),
-        passed=bool(outcome["success"]),
-        checked=len(sources) - missing,
-        failed=int(result["unexpected_count"]),
-        allowed=config["meta"]["allowed"],
-        examples=tuple(str(source) for source in sources.iloc[rows[:examples]]),
-    )
-    return check, rows
+class _Counted:
+    """The outcome of one expectation, added up over the blocks of a table."""
+
+    def __init__(self, examples: int) -> None:
+        self.examples, self.named = examples, list[str]()
+        self.checked, self.rows = 0, list[int]()
+        self.config: dict[str, Any] = {}
+
+    def add(self, outcome: dict[str, Any], sources: pd.Series, start: int) -> None:
+        """Add what Great Expectations found in a block of which the first row is at `start` in the table."""
+        result, raised = outcome["result"], outcome["exception_info"]
+        self.config = outcome["expectation_config"]
+        # one exception, or one for each metric that could not be computed
+        for problem in (raised, *(value for value in raised.values() if isinstance(value, dict))):
+            if problem.get("raised_exception"):
+                raise RuntimeError(f"{self.config['type']}: {problem['exception_message']}")
+        rows = [int(found[ROW]) for found in result.get("unexpected_index_list") or []]
+        # for to_be_null, missing values are the ones that pass, so they count as checked
+        missing = 0 if self.config["type"] == "expect_column_values_to_be_null" else result.get("missing_count", 0)
+        self.checked += len(sources) - missing
+        self.named += [str(source) for source in sources.iloc[rows[: self.examples - len(self.named)]]]
+        self.rows += [start + row for row in rows]
+
+    def result(self) -> tuple[CheckResult, list[int]]:
+        """Return the outcome for the whole table, passed as Great Expectations decides it, and the rows that fail."""
+        config, failed = self.config, len(self.rows)
+        check = CheckResult(
+            check=config["meta"]["check"],
+            question=config["meta"]["question"],
+            expectation=config["type"],
+            severity=str(config["severity"]),
+            passed=not failed or (self.checked - failed) / self.checked >= config["kwargs"].get("mostly", 1.0),
+            checked=self.checked,
+            failed=failed,
+            allowed=config["meta"]["allowed"],
+            examples=tuple(self.named),
+        )
+        return check, self.rows

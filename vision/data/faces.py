@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vision.data.face_table import table_blocks
+
 TRAIN, VALIDATION, TEST, UNASSIGNED = "train", "validation", "test", "unassigned"
 SPLITS = (TRAIN, VALIDATION, TEST)
 
@@ -56,7 +58,9 @@ class FaceSet:
     @cached_property
     def labels(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """(N,) int64: position in `class_names`, -1 for a label that is not a class."""
-        return pd.Index(self.class_names).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
+        known = pd.Index(self.class_names)
+        found = [known.get_indexer(pd.Index(block["label"])) for block in table_blocks(self.table[["label"]])]
+        return np.concatenate(found).astype(np.int64)
 
     def rows(self, split: str) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the positions of one split's faces, ascending, int64."""
@@ -66,7 +70,8 @@ class FaceSet:
     def fingerprint(self) -> str:
         """Hash of contents, labels and splits; the order of rows and the names of files do not matter."""
         described = self.table[["exact_hash", "label", "split"]]
-        rows = np.sort(pd.util.hash_pandas_object(described, index=False).to_numpy())
+        hashed = [pd.util.hash_pandas_object(block, index=False).to_numpy() for block in table_blocks(described)]
+        rows = np.sort(np.concatenate(hashed))
         digest = hashlib.sha256("\x1f".join((*self.class_names, str(self.images.shape[1:]))).encode())
         digest.update(rows.tobytes())
         return digest.hexdigest()[:32]

@@ -1,7 +1,8 @@
 """Image reader: the faces of a folder or an archive of images."""
 
+from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from configs.errors import UserError
@@ -41,16 +42,42 @@ def read_images(files: FileSet, settings: DatasetSettings, outer: Placed = NOWHE
         _check_folders(files, settings, names, bool(outer.split))
     labels = Labels(settings, layout.codes if layout else "")
     notes = ReadingNotes(labels, layout.name if layout else "", files.others)
-    placed = list(_place(files.images, layout or class_folders(names, outer), outer, notes))
-    labels.check_numbers({face.label for _, face in placed})
-    kept = [(at, replace(face, label=label)) for at, face in placed if (label := labels.of(face.label)) is not None]
-    labels.check_emotions()
-    if not kept:
+    kept = _keep(_place(files.images, layout or class_folders(names, outer), outer, notes), labels)
+    if not kept.faces:
         reasons = [f"{name}: {fact}" for name, fact in notes.facts().items() if name in PASSED_OVER]
         raise UserError(f"dataset.path {settings.path}: none of its images is used; {'; '.join(reasons)}")
-    for _, face in kept:
+    for face in kept.faces:
         notes.splits[face.split or UNASSIGNED, face.place if face.split else NO_SPLIT] += 1
-    return Reading(files.name, files.form, len(kept), _read(files, kept, notes), notes)
+    return Reading(files.name, files.form, len(kept.faces), _read(files, kept, notes), notes)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is said of each face that is read, and the position of its image, ascending; few faces are said anew."""
+
+    positions: "array[int]"
+    faces: list[Placed]
+
+
+def _keep(placed: Iterator[tuple[int, Placed]], labels: Labels) -> _Kept:
+    """Return the faces whose labels are used, with the names of these. Raises UserError for labels that are not."""
+    said: dict[Placed, Placed] = {}
+    positions, faces = array("Q"), []
+    for position, face in placed:
+        positions.append(position)
+        faces.append(said.setdefault(face, face))
+    labels.check_numbers({face.label for face in said})
+    found: dict[Placed, Placed | None] = {}
+    kept = _Kept(array("Q"), [])
+    for position, face in zip(positions, faces, strict=True):
+        label = labels.of(face.label)  # it counts them
+        if face not in found:
+            found[face] = None if label is None else replace(face, label=label)
+        if (named := found[face]) is not None:
+            kept.positions.append(position)
+            kept.faces.append(named)
+    labels.check_emotions()
+    return kept
 
 
 def _place(images: Sequence[str], layout: Layout, outer: Placed, notes: ReadingNotes) -> Iterator[tuple[int, Placed]]:
@@ -63,10 +90,11 @@ def _place(images: Sequence[str], layout: Layout, outer: Placed, notes: ReadingN
                 yield position, face if face.split else replace(face, split=outer.split, place=outer.place)
 
 
-def _read(files: FileSet, kept: Sequence[tuple[int, Placed]], notes: ReadingNotes) -> Iterator[RawFace]:
-    by_image = [(position, [face for _, face in faces]) for position, faces in groupby(kept, key=lambda one: one[0])]
-    payloads = files.read([position for position, _ in by_image])
-    for (position, faces), payload in zip(by_image, payloads, strict=True):
+def _read(files: FileSet, kept: _Kept, notes: ReadingNotes) -> Iterator[RawFace]:
+    payloads = files.read(array("Q", (position for position, _ in groupby(kept.positions))))
+    by_image = groupby(zip(kept.positions, kept.faces, strict=True), key=lambda one: one[0])
+    for (position, placed), payload in zip(by_image, payloads, strict=True):
+        faces = [face for _, face in placed]
         name = files.images[position]
         if isinstance(payload, bytes) and has_several_pictures(payload):
             notes.several.append(name)

@@ -17,6 +17,7 @@ from configs.errors import UserError
 from configs.settings import DatasetSettings, DetectionSettings
 from vision.data.decoding import decode_image, measure_levels, resize_face
 from vision.data.face_detection import NO_FACE, check_detector, cut_largest_face
+from vision.data.face_table import TableFile
 from vision.data.faces import TABLE_COLUMNS, FaceSet, store_images
 from vision.data.grey_levels import GUESSED, WhiteLevels
 from vision.data.raw_faces import Box, RawFace
@@ -69,7 +70,7 @@ def _read_faces(settings: DatasetSettings, seed: int, treatment: Treatment) -> t
     reading = open_dataset(settings, seed)
     counts = TreatmentCounts()
     small = reading.form == "drawn" or (reading.count is not None and reading.count < SMALL_SET)
-    tables: list[pd.DataFrame] = []
+    table = TableFile()
 
     def blocks() -> Iterator[np.ndarray[Any, Any]]:
         work = (delayed(decode_chunk)(chunk, settings, treatment) for chunk in chunk_faces(reading.faces))
@@ -77,18 +78,17 @@ def _read_faces(settings: DatasetSettings, seed: int, treatment: Treatment) -> t
         with tqdm(total=reading.count, unit=" faces", desc=f"reading {reading.name}", disable=None) as progress:
             for block, rows in parallel(work):
                 counts.add(rows)
-                tables.append(pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS))
+                table.append(pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS))
                 progress.update(len(rows))
                 yield block
 
     images = store_images(blocks(), settings.image_size)
     if not small:
         get_reusable_executor().shutdown(wait=True)  # idle workers would keep their memory
-    if not tables:
+    if not len(images):
         raise UserError(f"dataset.path {settings.path} holds no faces; nothing was read")
-    table = pd.concat(tables, ignore_index=True)
     facts = {**reading.notes.facts(), **counts.facts(treatment)}
-    return FaceSet(reading.name, reading.form, settings.class_names, images, table, facts), counts
+    return FaceSet(reading.name, reading.form, settings.class_names, images, table.mapped(), facts), counts
 
 
 def chunk_faces(faces: Iterator[RawFace]) -> Iterator[list[RawFace]]:

@@ -17,8 +17,10 @@ SHOWN = 8  # example images of a check
 
 def suspicious_faces(faces: FaceSet, checks: Sequence[CheckResult]) -> bytes:
     """Draw up to eight example images of every check on images that found something."""
-    row_of = pd.Series(range(len(faces)), index=faces.table["source"]).groupby(level=0).first()
-    found = {c.check: [row_of[s] for s in c.examples if s in row_of.index][:SHOWN] for c in checks if c.failed}
+    sources = faces.table["source"]
+    rows = np.flatnonzero(sources.isin([source for check in checks for source in check.examples]))
+    row_of = {source: row for row, source in zip(rows[::-1], sources.iloc[rows[::-1]], strict=True)}  # the first row
+    found = {c.check: [row_of[s] for s in c.examples if s in row_of][:SHOWN] for c in checks if c.failed}
     found = {check: rows for check, rows in found.items() if rows}
     if not found:
         return sentence("no check found a suspicious image")

@@ -13,8 +13,9 @@ from configs.errors import InvalidDataError
 from configs.settings import PreprocessingSettings
 from vision.data import plots
 from vision.data.decoding import resize_face
-from vision.data.duplicates import audit_copies
+from vision.data.duplicates import audit_copies, hash_texts
 from vision.data.face_detection import NO_FACE
+from vision.data.face_table import map_table, table_blocks
 from vision.data.faces import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, FaceSet, store_images
 from vision.reporting.reports import Report
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 BLOCK = 1024  # faces resized at a time
 SPLITS_MADE = "splits made"  # listed among the rules; drops nothing
+# the columns by which rows are dropped and split; the others stay in their file
+DECIDING = ["source", "label", "split", "standard_deviation", "exact_hash", "perceptual_hash", "error"]
 IN_TRAINING = "in_training"  # column: a held-out face that is pixel-identical to one that came as training
 NO_CLEAN_FACE = "none: every test face also came as training"
 
@@ -72,7 +75,8 @@ def _repeated(table: pd.DataFrame, settings: PreprocessingSettings) -> pd.Series
 
 def _leaked(table: pd.DataFrame, settings: PreprocessingSettings) -> pd.Series:
     """Mark training faces that are also in validation or test, and validation faces that are also in test."""
-    in_test = table["exact_hash"].isin(table.loc[table["split"] == TEST, "exact_hash"])
+    images = hash_texts(table["exact_hash"])
+    in_test = np.isin(images, images[np.asarray(table["split"] == TEST)])
     return audit_copies(table)["held_out_copy"] | (table["split"] == VALIDATION) & in_test
 
 
@@ -101,7 +105,7 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
     images = store_images(
         _resized_blocks(faces.images, table.index.to_numpy(), settings.image_size), settings.image_size
     )
-    prepared = FaceSet(faces.name, faces.form, faces.class_names, images, table.reset_index(drop=True), faces.reading)
+    prepared = FaceSet(faces.name, faces.form, faces.class_names, images, _whole_rows(faces, table), faces.reading)
     report = PreprocessingReport(
         before=before,
         rules=tuple(rules),
@@ -110,6 +114,14 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
         figures={"faces_by_rule.png": plots.faces_by_rule(before, {rule.rule: rule.remaining for rule in rules})},
     )
     return prepared, report
+
+
+def _whole_rows(faces: FaceSet, decided: pd.DataFrame) -> pd.DataFrame:
+    """Return the faces' rows at the positions that are the index of `decided`, with its columns in place of theirs."""
+    return map_table(
+        faces.table.iloc[block.index.to_numpy()].assign(**{name: block[name] for name in ("split", IN_TRAINING)})
+        for block in table_blocks(decided)
+    )
 
 
 def why_not_learnable(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> str:
@@ -123,7 +135,7 @@ def why_not_learnable(faces: FaceSet, settings: PreprocessingSettings, seed: int
 
 
 def _apply_rules(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> tuple[pd.DataFrame, list[RuleCount]]:
-    """Return the rows that are left, with their splits and their positions in `faces` as index, and what each rule did.
+    """Return what decides on the rows that are left, with their positions in `faces` as index, and what each rule did.
 
     Unreadable files, pictures without a face and unknown labels go first, then splits are made, then the rules of the
     settings apply.
@@ -137,22 +149,29 @@ def _apply_rules(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> 
     left, rules = np.ones(len(faces), dtype=bool), []
     for rule, marked in unusable.items():
         left &= ~marked
-        rules.append(RuleCount(rule, _count_splits(faces.table[marked]), _count_splits(faces.table[left])))
+        splits = faces.table[["split"]]
+        rules.append(RuleCount(rule, _count_splits(splits[marked]), _count_splits(splits[left])))
     if not left.any():
         counts = ", ".join(f"{rule} {int(marked.sum())}" for rule, marked in unusable.items() if marked.any())
         raise InvalidDataError(f"{faces.name}: none of the {len(faces)} faces can be used ({counts}); see the checks")
-    table = faces.table[left].copy()
+    table = _kept(faces.table[DECIDING], left)
     came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
     table = make_splits(table, settings, seed)
     rules.append(RuleCount(SPLITS_MADE, {}, _count_splits(table)))
     test = table["split"] == TEST
-    table[IN_TRAINING] = test & table["exact_hash"].isin(table.loc[came_as_training & ~test, "exact_hash"])
+    images = hash_texts(table["exact_hash"])
+    table[IN_TRAINING] = test & np.isin(images, images[np.asarray(came_as_training & ~test)])
     for name in settings.drop:
         marked = DROP_RULES[name](table, settings) & (table["split"] != TEST)
-        dropped = _count_splits(table[marked])
-        table = table[~marked]
+        dropped = _count_splits(table.loc[marked, ["split"]])
+        table = _kept(table, ~marked)
         rules.append(RuleCount(name, dropped, _count_splits(table)))
     return table, rules
+
+
+def _kept(table: pd.DataFrame, chosen: Any) -> pd.DataFrame:
+    """Return the rows that are chosen; all of them are not copied, so that their texts stay in their file."""
+    return table if np.all(chosen) else table[chosen]
 
 
 def _check_learnable(table: pd.DataFrame, faces: FaceSet, rules: Sequence[RuleCount]) -> None:

@@ -14,6 +14,7 @@ from vision.data.drawn_reader import read_drawn
 from vision.data.folder_reader import read_folder
 from vision.data.kaggle_download import download_dataset
 from vision.data.raw_faces import EXPECTED, MORE_IMAGES, RawFace, Reading
+from vision.data.shards_reader import read_shards
 from vision.data.sources import find_dataset
 from vision.files.file_sets import FILES_AN_IMAGE
 from vision.files.paths import walk
@@ -30,6 +31,7 @@ def read_kaggle(settings: DatasetSettings, seed: int) -> Reading:
 READERS: dict[str, Callable[[DatasetSettings, int], Reading]] = {
     "folder": read_folder,
     "archive": read_archive,
+    "shards": read_shards,
     "csv": read_csv,
     "drawn": read_drawn,
     "kaggle": read_kaggle,

@@ -1,7 +1,7 @@
 """Reasons: what was found in the rows that failed a check, and what to change."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -42,19 +42,22 @@ def explain_checks(
     return explained
 
 
-def is_framed(faces: FaceSet, settings: FramingCheck) -> pd.Series:
+def is_framed(table: pd.DataFrame, reading: Mapping[str, str], settings: FramingCheck) -> pd.Series:
     """Say of each row whether its image has the shape and size of a face that was cut out; those cut out here have."""
-    sides = faces.table[["width", "height"]]
+    sides = table[["width", "height"]]
     longer, shorter = sides.max(axis=1), sides.min(axis=1)
     framed = (longer <= settings.max_side) & (longer <= settings.max_aspect * shorter)
-    return framed | (CUT_OUT in faces.reading)
+    return framed | (CUT_OUT in reading)
 
 
 def _count_reasons(faces: FaceSet, check: str, failed: list[int]) -> tuple[tuple[Reason, ...], int]:
     """Return the most frequent reasons of a check's failed rows, and how many rows failed for another."""
     if check not in FOUND or not failed:
         return (), 0
-    rows = faces.table.assign(found=FOUND[check](faces.table)).iloc[failed]
+    rows = faces.table.iloc[failed] if check != "conflicting" else faces.table
+    rows = rows.assign(found=FOUND[check](rows))
+    if check == "conflicting":  # whose labels stand in other rows
+        rows = rows.iloc[failed]
     counted = rows.groupby("found", sort=False)["source"].agg(["size", "first"])
     counted = counted.sort_values("size", ascending=False, kind="stable")
     shown = counted.head(SHOWN_REASONS)

@@ -8,11 +8,12 @@ from configs.errors import UserError
 from vision.data.csv_reader import FACES, is_votes, read_header, table_of
 from vision.data.label_codes import is_class
 from vision.data.raw_faces import EXPECTED
+from vision.data.shards_reader import is_shard
 from vision.data.split_names import SplitNames
-from vision.files.archives import is_tar
 from vision.files.file_sets import describe_files
 from vision.files.image_kinds import is_image
 from vision.files.paths import is_image_file, read_head
+from vision.files.tar_files import is_tar
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 OTHER_ARCHIVES = (".7z", ".rar", ".xz", ".bz2", ".zst")
@@ -59,6 +60,8 @@ def _find_in_folder(path: Path, splits: Mapping[str, str | None]) -> tuple[str, 
             return forms[packed[0]], packed[0]
         if votes := _ferplus(packed, forms):
             return "csv", votes
+        if packed and all(forms[entry] == "shards" for entry in packed):
+            return "shards", path
         if len(archives_of_splits(path, splits)) == len(packed) > 1:
             return "archive", path
     if len(packed) > 1 or (packed and (folders or images)):
@@ -102,7 +105,7 @@ def _form_of(path: Path) -> str:
     """Return the reader of a file, by its ending or its content, or "" where there is none."""
     lowered = path.name.lower()
     if lowered.endswith(ARCHIVE_SUFFIXES):
-        return "archive"
+        return "shards" if lowered.endswith(".tar") and is_shard(path) else "archive"
     if lowered.endswith(".csv"):
         return "csv"
     head = read_head(path)

@@ -1,6 +1,6 @@
 """Data validation: the checks of a FaceSet's table, and their report."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -10,6 +10,7 @@ from vision.data import plots
 from vision.data.checks import CheckResult
 from vision.data.duplicates import audit_copies
 from vision.data.face_detection import NO_FACE
+from vision.data.face_table import table_blocks
 from vision.data.faces import SPLITS, TEST, UNASSIGNED, VALIDATION, FaceSet
 from vision.data.reasons import explain_checks, is_framed
 from vision.reporting.pages import render_page
@@ -68,10 +69,10 @@ def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_
     # Great Expectations takes seconds to import, and most commands check nothing
     from vision.data.expectations import check_rows, class_expectations, image_expectations
 
-    images, classes = _image_batch(faces, settings), _class_batch(faces)
+    expected = image_expectations(faces, settings, blank_standard_deviation)
     found = [
-        *check_rows(images, image_expectations(faces, settings, blank_standard_deviation), EXAMPLE_FILES),
-        *check_rows(classes, class_expectations(settings), EXAMPLE_FILES),
+        *check_rows(_image_batches(faces, settings), expected, EXAMPLE_FILES),
+        *check_rows([_class_batch(faces)], class_expectations(settings), EXAMPLE_FILES),
     ]
     checks = explain_checks(faces, found, settings)
     return ValidationReport(
@@ -84,32 +85,34 @@ def validate_faces(faces: FaceSet, settings: ValidationSettings, blank_standard_
     )
 
 
-def _image_batch(faces: FaceSet, settings: ValidationSettings) -> pd.DataFrame:
-    """Return one row an image; a value is missing where its check does not apply to the image."""
-    table = faces.table
-    held_out = table["split"].isin([VALIDATION, TEST])
-    copies = audit_copies(table).astype("boolean")
-    return pd.DataFrame(
-        {
-            "source": table["source"],
-            "label": table["label"],
-            "error": table["error"].where(~table["error"].isin(["", NO_FACE])),
-            "face_found": (table["error"] != NO_FACE).astype("boolean").where(table["error"].isin(["", NO_FACE])),
-            "framing": is_framed(faces, settings.framing).astype("boolean").where(faces.decodable),
-            "short_side": table[["width", "height"]].min(axis=1).where(faces.decodable),
-            "mean": table["mean"],
-            "standard_deviation": table["standard_deviation"],
-            "repeated": copies["repeated"].where(faces.decodable),
-            "conflicting": copies["conflicting"].where(faces.decodable),
-            "leaked": copies["leaked"].where(faces.decodable & held_out),
-            "near_leaked": copies["near_leaked"].where(faces.decodable & held_out),
-        }
-    )
+def _image_batches(faces: FaceSet, settings: ValidationSettings) -> Iterator[pd.DataFrame]:
+    """Yield blocks of one row an image; a value is missing where its check does not apply to the image."""
+    copies = audit_copies(faces.table).astype("boolean")
+    for table in table_blocks(faces.table):
+        decodable = table["error"] == ""
+        held_out = decodable & table["split"].isin([VALIDATION, TEST])
+        found = copies.loc[table.index]
+        yield pd.DataFrame(
+            {
+                "source": table["source"],
+                "label": table["label"],
+                "error": table["error"].where(~table["error"].isin(["", NO_FACE])),
+                "face_found": (table["error"] != NO_FACE).astype("boolean").where(table["error"].isin(["", NO_FACE])),
+                "framing": is_framed(table, faces.reading, settings.framing).astype("boolean").where(decodable),
+                "short_side": table[["width", "height"]].min(axis=1).where(decodable),
+                "mean": table["mean"],
+                "standard_deviation": table["standard_deviation"],
+                "repeated": found["repeated"].where(decodable),
+                "conflicting": found["conflicting"].where(decodable),
+                "leaked": found["leaked"].where(held_out),
+                "near_leaked": found["near_leaked"].where(held_out),
+            }
+        )
 
 
 def _class_batch(faces: FaceSet) -> pd.DataFrame:
     """Return one row for each class in each split of the data set, with the count of decodable faces."""
-    table = faces.table[faces.decodable]
+    table = faces.table[["split", "label"]][faces.decodable]
     splits = [split for split in (*SPLITS, UNASSIGNED) if (faces.table["split"] == split).any()]
     counts = table.groupby(["split", "label"]).size()
     rows = [

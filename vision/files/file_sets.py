@@ -16,15 +16,13 @@ from vision.files.archives import (
     Limits,
     check_unpacked,
     image_members,
-    is_tar,
-    list_tar,
     member_path,
-    open_tar_file,
     open_zip,
     read_member,
-    read_tar,
 )
+from vision.files.packed_names import PackedNames
 from vision.files.paths import is_hidden, is_image_file, printable, read_file, walk
+from vision.files.tar_files import is_tar, list_tar, open_tar_file, read_tar
 
 ENCRYPTED = 1  # in the flags of a zip's member
 FILES_AN_IMAGE = 10  # that a folder may hold for each image that is allowed
@@ -87,11 +85,11 @@ def _open_folder(root: Path, limits: Limits) -> FileSet:
         (images if is_one else others).append(name)
         if len(images) > limits.members or len(others) >= FILES_AN_IMAGE * limits.members:
             break
-    images.sort()
+    packed = PackedNames(sorted(images))
     others.sort()
 
     def read(positions: Sequence[int]) -> Iterator[bytes | Exception]:
-        return (read_file(root / images[position], limits.file_bytes, limits.section) for position in positions)
+        return (read_file(root / packed[position], limits.file_bytes, limits.section) for position in positions)
 
     def read_others(names: Collection[str]) -> dict[str, bytes | Exception]:
         return {
@@ -99,7 +97,7 @@ def _open_folder(root: Path, limits: Limits) -> FileSet:
         }
 
     return FileSet(
-        root.resolve().name, "folder", images, others, read, read_others, lambda name: (root / name).open("rb")
+        root.resolve().name, "folder", packed, others, read, read_others, lambda name: (root / name).open("rb")
     )
 
 
@@ -132,34 +130,32 @@ def _open_zip(path: Path, limits: Limits) -> FileSet:
         except DAMAGED_ARCHIVE as error:
             raise _damaged(path, error, limits) from error
 
-    listed = ([member.filename for member in images], [member.filename for member in others])
-    return FileSet(path.name, "archive", *listed, read, read_others, open_other)
+    return FileSet(path.name, "archive", images.names, others.names, read, read_others, open_other)
 
 
 def _open_tar(path: Path, limits: Limits) -> FileSet:
-    with _whole(path, limits):
+    with whole_tar(path, limits):
         images, others = list_tar(path, limits)
 
     def read(positions: Sequence[int]) -> Iterator[bytes | Exception]:
-        with _whole(path, limits):
-            yield from read_tar(path, limits, [images[position].start for position in positions])
+        with whole_tar(path, limits):
+            yield from read_tar(path, limits, (images.starts[position] for position in positions))
 
     def read_others(names: Collection[str]) -> dict[str, bytes | Exception]:
         chosen = set(names)
         wanted = [file for file in others if file.name in chosen]
-        with _whole(path, limits):
+        with whole_tar(path, limits):
             contents = list(read_tar(path, limits, [file.start for file in wanted]))
         return {file.name: content for file, content in zip(wanted, contents, strict=True)}
 
     def open_other(name: str) -> IO[bytes]:
         return open_tar_file(path, next(file for file in others if file.name == name))
 
-    listed = ([file.name for file in images], [file.name for file in others])
-    return FileSet(path.name, "archive", *listed, read, read_others, open_other)
+    return FileSet(path.name, "archive", images.names, others.names, read, read_others, open_other)
 
 
 @contextmanager
-def _whole(path: Path, limits: Limits) -> Iterator[None]:
+def whole_tar(path: Path, limits: Limits) -> Iterator[None]:
     """Turn what a damaged tar file raises into a UserError."""
     try:
         yield

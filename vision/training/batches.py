@@ -55,11 +55,23 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What of each batch a process reads: of a shuffled one its part, of `parts`; of others all, `copies` times."""
+
+    part: int = 0
+    parts: int = 1
+    copies: int = 1
+
+
+@dataclass(frozen=True)
 class ClassBalance:
     """A (classes,) weight of each class: in the loss or, where `oversample`, in how often its faces are drawn."""
 
     weights: Array
     oversample: bool = False
+
+
+WHOLE = Share()
 
 
 class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -77,8 +89,10 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
         batch_size: int,
         shuffle: np.random.Generator | None = None,
         balance: ClassBalance | None = None,
+        share: Share = WHOLE,
     ) -> None:
         super().__init__(workers=THREADS)
+        self.share = share
         self.faces, self.batch_size, self.shuffle = examples.faces, batch_size, shuffle
         self.features, self.teacher = examples.features, examples.teacher
         self.rows = self.faces.rows(examples.split)
@@ -138,7 +152,11 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return given, labels, self.weights[chosen].astype(np.float32)
 
     def _chosen(self, position: int) -> Array:
-        return self.order[position * self.batch_size : (position + 1) * self.batch_size]
+        batch = self.order[position * self.batch_size : (position + 1) * self.batch_size]
+        if self.shuffle is None:
+            return np.tile(batch, self.share.copies)
+        size = len(batch) // self.share.parts
+        return batch[self.share.part * size : (self.share.part + 1) * size]
 
     def _fetch_ahead(self, position: int) -> None:
         """Ask for a batch some places further on; at the beginning of an epoch for all up to there."""

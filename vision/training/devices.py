@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from configs.errors import UserError
+from vision.training.hosts import count_hosts
 
 NATIVE_BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # as Linux names what a processor can do
 
@@ -17,10 +18,11 @@ def use_devices(devices: str) -> Iterator[None]:
     """Compute on `one` device, or data parallel on `all` GPUs (or logical devices, where there is no GPU).
 
     Models must be built inside. TensorFlow mirrors them (MirroredStrategy), JAX shards the batches
-    (keras.distribution). Raises UserError for all where the backend is another.
+    (keras.distribution); several hosts always compute on all their devices. Raises UserError for all where the backend
+    is another.
     """
     backend = keras.backend.backend()
-    if devices == "one":
+    if devices == "one" and count_hosts() == 1:
         yield
     elif backend == "tensorflow":
         import tensorflow as tf

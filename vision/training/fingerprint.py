@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import keras
 
+from vision.data.face_table import table_blocks
 from vision.files.hashes import HASH_CHARACTERS, hash_code, hash_facts
 from vision.model.weight_files import IMAGENET, weights_hash
 from vision.training.recipe import Recipe, TrainingData
@@ -19,10 +20,12 @@ def fingerprint_training(data: TrainingData, recipe: Recipe) -> dict[str, str]:
     if recipe.classifier.weights != IMAGENET:
         classifier["weights"] = weights_hash(recipe.classifier.weights)
     training = recipe.training.model_dump(mode="json", exclude=WITHOUT_EFFECT)
-    order = "\n".join(data.faces.table["exact_hash"] + " " + data.faces.table["split"])
+    order = hashlib.sha256()
+    for block in table_blocks(data.faces.table[["exact_hash", "split"]]):
+        order.update("\n".join([*(block["exact_hash"] + " " + block["split"]), ""]).encode())
     settings = [classifier, augmentation, training, dict(data.class_weights), recipe.seed, recipe.precision]
     return {
-        "data": hash_facts([data.faces.fingerprint, order]),
+        "data": hash_facts([data.faces.fingerprint, order.hexdigest()]),
         "settings": hash_facts(settings),
         "teacher": " ".join(map(_hash_weights, data.teachers)) or "none",
         "code": hash_computation(),

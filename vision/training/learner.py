@@ -15,6 +15,7 @@ from vision.training.augmentation import AUGMENTATIONS, Layers, apply, build_aug
 from vision.training.batches import Array, ClassBalance, Examples, FaceBatches, count_classes
 from vision.training.distillation import soften
 from vision.training.feature_cache import Features, FeatureStore, Views, cache_features, split_classifier
+from vision.training.hosts import find_share
 from vision.training.losses import TargetLoss, build_loss
 from vision.training.recipe import Recipe, TrainingData
 from vision.training.resident import ResidentBatches, can_reside, resident_train_function
@@ -118,8 +119,9 @@ class Learner:
         model = AugmentedClassifier(network, layers, self.loss)
         if resident:
             model.resident = ResidentBatches(taught, size, self.shuffle, balanced)
-        training = model.resident or FaceBatches(taught, size, self.shuffle, balanced)
-        return Fitting(model, training, FaceBatches(validated, size))
+        share = find_share(recipe.training.devices)
+        training = model.resident or FaceBatches(taught, size, self.shuffle, balanced, share)
+        return Fitting(model, training, FaceBatches(validated, size, share=share))
 
 
 def build_learner(data: TrainingData, recipe: Recipe) -> Learner:

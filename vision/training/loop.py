@@ -25,6 +25,7 @@ from vision.training.history import EpochHook, TrainingHistory, TrainingStoppedE
 from vision.training.learner import Fitting, Learner, build_learner, compile_model
 from vision.training.optimizers import build_optimizer
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
+from vision.training.together import check_together, take_state_of_first
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,9 @@ def train_classifier(
     """
     paths.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_training(data, recipe)
+    check_together(data, recipe, fingerprint)
     with keep_state(paths.states, fingerprint, paths.store) as kept:
+        take_state_of_first(kept)
         if recipe.training.minutes:
             recipe = _within_minutes(data, recipe, paths, after, kept.read() if kept else None)
         repeatable = recipe.training.deterministic

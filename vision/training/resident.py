@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from vision.training.batches import Array, FaceBatches
+from vision.training.hosts import count_hosts
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class ResidentBatches(FaceBatches):
 
 def can_reside(images: Array, batch_size: int, devices: str) -> bool:
     """Return whether (n, side, side) training faces can be kept on the one device that computes."""
-    if keras.backend.backend() != "jax" or devices != "one" or len(images) < batch_size:
+    if keras.backend.backend() != "jax" or devices != "one" or count_hosts() > 1 or len(images) < batch_size:
         return False
     import jax
 

@@ -137,9 +137,9 @@ def test_whole_photos_are_not_framed_as_faces_are(
     few = drawn.take(np.arange(3))
     photos = replace(few, table=few.table.assign(width=width, height=height))
 
-    assert is_framed(photos, small_settings.validation.framing).tolist() == [framed] * 3
+    assert is_framed(photos.table, photos.reading, small_settings.validation.framing).tolist() == [framed] * 3
     cut_out = replace(photos, reading={"faces cut out": "3"})
-    assert is_framed(cut_out, small_settings.validation.framing).all()
+    assert is_framed(cut_out.table, cut_out.reading, small_settings.validation.framing).all()
 
 
 def test_whole_photos_fail_with_their_sizes_and_with_the_setting_that_cuts_faces_out(

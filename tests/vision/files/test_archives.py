@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from vision.files.archives import Limits, image_members, is_tar, list_tar, member_path, open_zip, read_member, read_tar
+from vision.files.archives import Limits, image_members, member_path, open_zip, read_member
+from vision.files.tar_files import is_tar, list_tar, read_tar
 
 LIMITS = Limits(members=100, file_bytes=1_000_000, unpacked_bytes=10_000_000, section="dataset", way_out="take fewer")
 

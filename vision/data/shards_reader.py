@@ -1,0 +1,131 @@
+"""Shards reader: WebDataset's tar files, streamed: of each sample an image and, under the same name, its label."""
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from configs.errors import UserError
+from configs.settings import DatasetSettings
+from vision.data.faces import UNASSIGNED
+from vision.data.image_reader import limits_of
+from vision.data.label_codes import Labels, is_class
+from vision.data.raw_faces import RawFace, Reading
+from vision.data.reading_notes import ReadingNotes
+from vision.data.split_names import SplitNames
+from vision.files.archives import DAMAGED_ARCHIVE, Limits
+from vision.files.file_sets import whole_tar
+from vision.files.image_kinds import is_image
+from vision.files.paths import printable, walk
+from vision.files.tar_files import stream_tar
+
+Files = list[tuple[str, bytes | Exception]]
+LABELS = (".cls", ".json")  # the class as text or number, or an object with one of the fields below
+FIELDS = ("label", "emotion", "class", "cls")
+NUMBERED = re.compile(r"[\W_]*\d+$")  # end of a shard's name
+LABEL_BYTES = 65_536
+HEADERS = Limits(members=100, file_bytes=0, unpacked_bytes=1_000_000_000, section="dataset", way_out="")
+LOOKED_AT = 8  # files at the beginning of a tar file, which show whether it is a shard
+
+
+def read_shards(settings: DatasetSettings, seed: int) -> Reading:
+    """Read a shard, or all shards of a folder in the order of their names, in one pass; nothing is listed first.
+
+    The name of a shard, or of its folder, may say the split. webdataset's own code is not used: it has no limits, and
+    unpickles what a name asks for. Raises UserError, at once or on the way, where a shard is damaged or too large;
+    OSError.
+    """
+    path = settings.local_path
+    shards = [path] if path.is_file() else sorted(one for one in walk(path) if one.suffix == ".tar")
+    if not shards:
+        raise UserError(f"dataset.path {path} holds no shards (.tar)")
+    notes = ReadingNotes(Labels(settings), "WebDataset")
+    return Reading(path.resolve().name, "shards", None, _read(shards, settings, notes), notes)
+
+
+def is_shard(path: Path) -> bool:
+    """Say whether a tar file begins with samples: an image and its label, not in the folder of a class. Raises OSError.
+
+    Nothing but headers is read.
+    """
+    try:
+        names = [name for name, _ in islice(stream_tar(path, HEADERS, lambda name: True), LOOKED_AT)]
+    except (*DAMAGED_ARCHIVE, UserError):  # the reader of archives says what is wrong
+        return False
+    labelled = {_key(name) for name in names if _kind(name) in LABELS}
+    images = [name for name in names if is_image(name, bytes)]
+    return any(_key(name) in labelled and not is_class(name.parent.name) for name in images)
+
+
+def _read(shards: list[Path], settings: DatasetSettings, notes: ReadingNotes) -> Iterator[RawFace]:
+    names, root = SplitNames(settings.splits), settings.local_path
+    for shard in shards:
+        places = [shard.name.partition(".")[0], *(folder.name for folder in shard.relative_to(root).parents)]
+        place = next((name for name in places if names.of(name)), "")
+        split = names.of(place) or UNASSIGNED
+        for key, files in _samples(shard, limits_of(settings)):
+            face = _face(f"{shard.name}/{printable(key)}", files, notes)
+            if face is None:
+                continue
+            notes.splits[
+                split, f"shards {NUMBERED.sub('', place)}" if place else "shards whose names are not of a split"
+            ] += 1
+            yield RawFace(face.source, face.label, split, face.payload)
+
+
+def _samples(shard: Path, limits: Limits) -> Iterator[tuple[str, Files]]:
+    """Yield a shard's samples: the name that its files share, and the images and labels, each with its ending."""
+    key, files = "", Files()
+    with whole_tar(shard, limits):
+        for name, content in stream_tar(shard, limits, lambda name: _kind(name) in LABELS or is_image(name, bytes)):
+            if _key(name) != key:
+                if files:
+                    yield key, files
+                key, files = _key(name), Files()
+            files.append((_kind(name), content))
+    if files:
+        yield key, files
+
+
+def _face(source: str, files: Files, notes: ReadingNotes) -> RawFace | None:
+    """Return the face of a sample, or None where it is left out, which is counted."""
+    images = [file for file in files if file[0] not in LABELS]
+    labels = sorted((file for file in files if file[0] in LABELS), key=lambda file: file[0])  # .cls before .json
+    if not images or not labels:
+        notes.without["without an image" if not images else f"without a label ({' or '.join(LABELS)})"] += 1
+        return None
+    if len(images) > 1:
+        notes.without["beside the first image of their sample"] += len(images) - 1
+    text = _label(*labels[0])
+    if text is None:
+        notes.without[f"whose {labels[0][0]} is not read as a label"] += 1
+        return None
+    assert notes.labels is not None
+    notes.labels.check_numbers({text})
+    label = notes.labels.of(text, source)
+    return None if label is None else RawFace(f"{source}{images[0][0]}", label, "", images[0][1])
+
+
+def _label(ending: str, content: bytes | Exception) -> str | None:
+    if isinstance(content, Exception) or len(content) > LABEL_BYTES:
+        return None
+    text = content.decode("utf-8-sig", "replace")
+    if ending == ".cls":
+        return text.strip() or None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    value = next((found[field] for field in FIELDS if field in found), None) if isinstance(found, dict) else found
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+def _key(name: PurePosixPath) -> str:
+    """Return what the files of a sample share: the path up to the first dot of its last part."""
+    return str(name.parent / name.name.partition(".")[0])
+
+
+def _kind(name: PurePosixPath) -> str:
+    """Return the last ending, in lower case: `.png` of 000001.left.png."""
+    return name.suffix.lower()
