@@ -22,7 +22,8 @@ WORKDIR /app
 RUN useradd --uid 1000 --home-dir /home/app app && \
     install -d -m 1777 /home/app /app/.state /app/reports /app/predictions /app/served
 COPY . .
-RUN python -m compileall -qq commands configs materializers pipelines serving stack steps vision
+RUN python -m compileall -qq commands configs materializers pipelines serving stack steps vision && \
+    python -c "import matplotlib.font_manager" && chmod -R a+rwX /home/app  # its cache of fonts takes a second to make
 
 USER 1000
 EXPOSE 8000

@@ -62,7 +62,7 @@ test-serving: setup ## start the service for real, swap its model under load and
 test-servers: setup ## train on PostgreSQL, S3, MLflow and ZenML servers, and kill each (needs make setup-servers; five minutes)
 	$(RUN) -m pytest -n 0 -m servers tests/servers tests/elsewhere $(ARGS)
 
-test-containers: setup ## train in containers, and check what a cluster would get (needs make setup-servers, Podman and an image; ten minutes)
+test-containers: setup ## train in containers, and check what a cluster would get (needs make setup-servers, Podman and an image; twenty minutes)
 	$(RUN) -m pytest -n 0 -m containers tests/containers $(ARGS)
 
 test-ray: setup ## batch inference on a Ray cluster whose parts are killed (Linux, root and make setup-servers; six minutes)

@@ -51,7 +51,7 @@ def check_options(file: Path) -> None:
         reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
         raise UserError(f"{name} is not a run configuration of ZenML: {reason}") from error
     if unknown := _unknown_names(content):
-        raise UserError(f"{name} sets what does not exist, and ZenML would ignore it: {', '.join(unknown)}")
+        raise UserError(f"{name} sets what does not exist: {', '.join(unknown)}")
     if found := [key for key in DECIDED if key in content]:
         why = WHY_NO_SCHEDULE if "schedule" in found else "; leave it out"
         raise UserError(f"{name} sets {', '.join(found)}, which the command decides{why}")
@@ -61,12 +61,15 @@ def _unknown_names(content: dict[str, Any]) -> list[str]:
     """Return the keys that ZenML does not know, and the steps that no pipeline of this project has."""
     from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
     from zenml.config.step_configurations import StepConfigurationUpdate
+    from zenml.utils.settings_utils import is_valid_setting_key
 
     steps = content.get("steps") or {}
     there = {path.stem for path in (PROJECT / "steps").glob("[!_]*.py")}
     unknown = [name for name in content if name not in PipelineRunConfiguration.model_fields]
     unknown += [f"steps.{step}" for step in steps if step not in there]
-    options = [(step, name) for step in steps for name in steps[step] or {}]
-    return unknown + [
-        f"steps.{step}.{name}" for step, name in options if name not in StepConfigurationUpdate.model_fields
-    ]
+    unknown += [f"settings.{key}" for key in content.get("settings") or {} if not is_valid_setting_key(key)]
+    for step, options in steps.items():
+        unknown += [f"steps.{step}.{name}" for name in options if name not in StepConfigurationUpdate.model_fields]
+        settings = options.get("settings") or {}
+        unknown += [f"steps.{step}.settings.{key}" for key in settings if not is_valid_setting_key(key)]
+    return unknown

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.conftest import PROJECT
 from tests.servers.processes import ServerProcess, running
 
-IMAGE, TESTED = "face-emotion", "face-emotion-of-tests"
+IMAGE, TESTED = "face-emotion", "localhost/face-emotion-of-tests:latest"
 RUNTIMES = ("crun", "runc")
 # root in a virtual machine may not raise limits, which is Podman's default; loopback servers need the host's network
 CONFIGURATION = """
@@ -75,6 +75,12 @@ class Podman(ServerProcess):
         found = json.loads(self.call("ps", "--format", "json"))
         return {one["Id"]: " ".join(one["Command"] or []) for one in found if TESTED in one["Image"]}
 
+    def logs_of(self, step: str, without: str = "") -> str:
+        """Return what all containers of a step have said, whether they still run or not, but one."""
+        found = json.loads(self.call("ps", "--all", "--format", "json"))
+        of_step = [one["Id"] for one in found if f"--step_name {step}" in " ".join(one["Command"] or [])]
+        return "".join(self.call("logs", name) for name in of_step if name != without)
+
     def _is_ready(self) -> bool:
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as client:
             try:
@@ -92,5 +98,5 @@ def podman(folder: Path) -> Iterator[Podman]:
         try:
             yield server
         finally:
-            for name in server.containers():
-                server.call("kill", name)
+            for name in server.call("ps", "--all", "--quiet", "--filter", f"ancestor={TESTED}").split():
+                server.call("rm", "--force", name)

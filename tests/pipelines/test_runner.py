@@ -1,8 +1,10 @@
+from unittest.mock import MagicMock
+
 import pytest
 
 from configs.errors import UserError
 from configs.loading import load_settings
-from pipelines.runner import refuse_placeholders
+from pipelines.runner import execute, refuse_placeholders
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,12 @@ def test_a_text_that_zenml_would_replace_by_a_secret_of_the_environment_is_refus
 
 def test_a_dollar_sign_alone_is_no_placeholder() -> None:
     refuse_placeholders(load_settings([], {"rollback": {"reason": "saves 5$ {a day}"}}), {"dataset": "$x"})
+
+
+def test_options_for_containers_are_refused_where_steps_run_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stack.elsewhere.runs_here", lambda: True)
+    settings, pipeline = load_settings([], {"orchestration": {"options": "options.yaml"}}), MagicMock()
+
+    with pytest.raises(UserError, match=r"orchestration\.options .*options\.yaml is for steps in containers"):
+        execute(pipeline, settings, settings)
+    assert not pipeline.with_options.return_value.called

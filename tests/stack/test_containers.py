@@ -31,11 +31,13 @@ def test_the_options_for_kubernetes_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("stepz: {}", "ZenML would ignore it: stepz"),
-        ("steps: {train_modle: {}}", r"ZenML would ignore it: steps\.train_modle"),
-        ("steps: {train_model: {retries: 2}}", r"ZenML would ignore it: steps\.train_model\.retries"),
+        ("stepz: {}", "sets what does not exist: stepz"),
+        ("steps: {train_modle: {}}", r"sets what does not exist: steps\.train_modle"),
+        ("steps: {train_model: {retries: 2}}", r"sets what does not exist: steps\.train_model\.retries"),
         ("- a list", "is not a run configuration of ZenML"),
         ("steps: [", "is not a run configuration of ZenML"),
+        ("settings: {dokcer: {}}", r"sets what does not exist: settings\.dokcer"),
+        ("steps: {train_model: {settings: {recources: {}}}}", r"settings\.recources"),
         ("schedule: {cron_expression: '0 4 * * 1'}", "sets schedule.*schedule the command instead"),
         ("parameters: {seed: 1}", "sets parameters, which the command decides; leave it out"),
     ],
