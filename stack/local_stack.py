@@ -171,9 +171,15 @@ def choose_zenml(state: Path) -> None:
 
 
 def list_packages_once() -> None:
-    """Have the map of installed packages made once: ZenML makes it for each type of artifact, in half a second."""
-    remembered = functools.cache(importlib.metadata.packages_distributions)
-    setattr(importlib.metadata, "packages_distributions", remembered)  # noqa: B010 - mypy refuses the assignment
+    """Have the map of installed packages made once: ZenML makes it for each type of artifact, in a second, and MLflow
+    for each model, with the backport of the same function.
+    """
+    import importlib_metadata  # MLflow's
+
+    make_map = importlib.metadata.packages_distributions
+    remembered = functools.cache(make_map)
+    for module in (importlib.metadata, importlib_metadata):
+        setattr(module, make_map.__name__, lambda: dict(remembered()))
 
 
 def start_lock(state: Path) -> AbstractContextManager[None]:

@@ -75,19 +75,25 @@ TOY: dict[str, Any] = {
     "training": {**SMALL["training"], "cached_views": 1, "phases": SMALL["training"]["phases"][:1]},
     "evaluation": {**SMALL["evaluation"], "test_time_augmentation": "none"},
 }
+# the second worker begins with what needs no preloaded process, which the first is starting then
 LONG = (
     "tests/pipelines",
+    "tests/vision/training/test_checkpoints.py",
     "tests/test_workflows.py",
     "tests/test_secrets.py",
     "tests/test_docs_life.py",
-    "tests/vision/training/test_checkpoints.py",
-    "tests/vision/training/test_loop.py",
     "tests/steps/test_promotion_steps.py",
-    "tests/vision/training/test_tuning.py",
+    "tests/vision/training/test_loop.py",
     "tests/vision/test_standalone.py",
-    "tests/stack/test_local_stack.py",
+    "tests/vision/training/test_tuning.py",
     "tests/vision/training/test_devices.py",
+    "tests/stack/test_local_stack.py",
+    "tests/vision/model/test_classifier.py",
     "tests/test_loopback.py",
+    "tests/vision/lifecycle/test_onnx_export.py",
+    "tests/steps/test_onnx_steps.py",
+    "tests/hostile/test_archives.py",
+    "tests/steps/test_data_steps.py",
 )
 
 
@@ -211,11 +217,16 @@ prepare_stack(state, "face-emotion")
 """
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder for what all workers share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def empty_state(tmp_path_factory: pytest.TempPathFactory, preloaded: PreloadedProcess) -> Path:
     """Return a state folder whose two stores are set up and hold no run; all workers share it."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "set-up"
+    folder = shared_folder(tmp_path_factory) / "set-up"
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -257,8 +268,11 @@ def toy_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreloadedProcess]:
-    """Start, once a worker, the process from which those of run.py are forked."""
-    process = PreloadedProcess({**child_environment(tmp_path_factory.mktemp("preloaded")), **library_defaults()})
+    """Start the process from which those of run.py are forked, which all workers share."""
+    folder = shared_folder(tmp_path_factory)
+    with FileLock(folder / "preloaded.lock"):
+        environment = {**child_environment(folder / "preloaded"), **library_defaults()}
+        process = PreloadedProcess(environment, folder / "door")
     yield process
     process.close()
 

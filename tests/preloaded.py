@@ -1,19 +1,23 @@
 """A process that has imported what every command needs; commands and programs run in children forked from it."""
 
+import functools
 import gc
 import importlib
+import importlib.metadata
+import io
 import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# none of the project's own, and not ZenML, which reads its environment when it is imported: with it the lines that a
-# run logs were lost
+# none of the project's own, which lie in the folder of a command; of ZenML, where its store is comes with opening it
 MODULES = (
     "tensorflow",
     "keras",
@@ -23,6 +27,12 @@ MODULES = (
     "sklearn.metrics",
     "imagehash",
     "mlflow.store.tracking.sqlalchemy_store",
+    "zenml.pipelines",
+    "zenml.zen_stores.sql_zen_store",
+    "zenml.orchestrators.local.local_orchestrator",
+    "zenml.integrations.mlflow.flavors",
+    "zenml.integrations.mlflow.experiment_trackers",
+    "zenml.log_stores.artifact.artifact_log_store",
     "markdown_it",
     "pydantic_settings",
 )
@@ -32,14 +42,26 @@ Command = tuple[dict[str, str], list[str]]
 
 
 class PreloadedProcess:
-    """Starts in seconds what takes run.py ten: each `run` is a process of its own, with nothing left of others."""
+    """Starts in a second what takes run.py ten: each `run` is a process of its own, with nothing left of others.
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            start_new_session=True,
-        )  # fmt: skip
-        self._wait(START_SECONDS)
+    All workers of a test run share the process. It ends when nobody is connected to it any more.
+    """
+
+    def __init__(self, environment: dict[str, str], door: Path) -> None:
+        """Connect to the process that listens at the socket `door`, or start it; only one worker at a time may."""
+        self.door = door
+        connected = self._connect()
+        if connected is None:
+            door.unlink(missing_ok=True)
+            self.process = subprocess.Popen(
+                [sys.executable, __file__, str(door)], env=environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, start_new_session=True,
+            )  # fmt: skip
+            started = select.select([self.process.stdout], [], [], START_SECONDS)[0]
+            assert started, "the preloaded process does not start"
+            connected = self._connect()
+        assert connected is not None, "the preloaded process ended"
+        self.connected = connected
 
     def run(
         self, folder: Path, environment: dict[str, str], commands: Sequence[Command], output: Path, seconds: float = 600
@@ -53,23 +75,33 @@ class PreloadedProcess:
     ) -> list[list[tuple[int, str]]]:  # fmt: skip
         """Do what `run` does in several processes at once, each with an output of its own."""
         task = {"folder": str(folder), "environment": environment, "commands": commands}
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([{**task, "output": str(output)} for output in outputs]) + "\n")
-        self.process.stdin.flush()
-        self._wait(seconds)
+        deadline = time.monotonic() + seconds
+        children = []
+        for output in outputs:
+            child = self._connect()
+            assert child is not None, "the preloaded process ended"
+            child.sendall(json.dumps({**task, "output": str(output)}).encode() + b"\n")
+            children.append((child, int(child.makefile().readline())))
+        for child, number in children:
+            with child:
+                if not select.select([child], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                    os.kill(number, signal.SIGKILL)
+                    raise TimeoutError(f"no answer within {seconds:g} s")
         return [read_output(output, len(commands)) for output in outputs]
 
     def close(self) -> None:
-        """End the process, and a command that still runs."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        """Leave the process; the last to leave ends it."""
+        self.connected.close()
 
-    def _wait(self, seconds: float) -> None:
-        if not select.select([self.process.stdout], [], [], seconds)[0]:
-            self.close()
-            raise TimeoutError(f"no answer within {seconds:g} s")
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "ready\n", "the preloaded process ended"
+    def _connect(self) -> socket.socket | None:
+        """Return a connection, which ends when the child at its other end has; None where nobody listens."""
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(self.door))
+        except OSError:
+            connection.close()
+            return None
+        return connection
 
 
 def read_output(output: Path, count: int) -> list[tuple[int, str]]:
@@ -80,27 +112,54 @@ def read_output(output: Path, count: int) -> list[tuple[int, str]]:
     return done
 
 
-def main() -> None:
-    sys.path.pop(0)  # the folder of this file
+class Console(io.FileIO):
+    """What run.py does not replace by a stream of its own, so that ZenML's handlers write to the one that is in use."""
+
+
+def preload() -> None:
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        buffer = io.BufferedWriter(Console(descriptor, "w", closefd=False))
+        setattr(sys, name, io.TextIOWrapper(buffer, "utf-8", "backslashreplace", line_buffering=name == "stderr"))
     for module in MODULES:
         importlib.import_module(module)
+    for maker in map(importlib.import_module, ("importlib.metadata", "importlib_metadata")):
+        maker.packages_distributions = functools.cache(maker.packages_distributions)  # type: ignore[attr-defined]
+        maker.packages_distributions()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)  # as run.py has it
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    for line in sys.stdin:
-        children = []
-        for task in json.loads(line):
-            child = os.fork()
-            if not child:
-                run_commands(task)
-                gc.freeze()  # as run.py does
-                return  # so that what was registered for the end of a process is done
-            children.append(child)
-        for child in children:
-            os.waitpid(child, 0)
+
+
+def main(path: str) -> None:
+    """Fork a child for each task that comes in, until nobody is connected any more."""
+    sys.path.pop(0)  # the folder of this file
+    preload()
+    children: set[int] = set()
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(path)
+        door.listen()
         sys.stdout.write("ready\n")
         sys.stdout.flush()
+        connected = [door.accept()[0]]
+        while connected:
+            for ready in select.select([door, *connected], [], [])[0]:
+                if ready is door:
+                    connected.append(door.accept()[0])
+                    continue
+                connected.remove(ready)
+                task = ready.makefile().readline()
+                child = os.fork() if task else None
+                if child == 0:
+                    door.close()
+                    os.dup(ready.fileno())  # open until the process has ended, which its other end waits for
+                    ready.sendall(f"{os.getpid()}\n".encode())
+                    run_commands(json.loads(task))
+                    gc.freeze()  # as run.py does
+                    return  # so that what was registered for the end of a process is done
+                ready.close()
+                children |= {child} if child else set()
+            children -= {child for child in children if os.waitpid(child, os.WNOHANG)[0]}
+    for child in children:
+        os.kill(child, signal.SIGKILL)
 
 
 def run_commands(task: dict[str, Any]) -> None:
@@ -111,6 +170,8 @@ def run_commands(task: dict[str, Any]) -> None:
     os.environ.update(task["environment"])
     os.chdir(task["folder"])
     sys.path.insert(0, task["folder"])
+    source_root: Any = importlib.import_module("zenml.utils.source_utils")
+    source_root.set_custom_source_root(task["folder"])  # which run.py has ZenML read when it is imported
     for environment, words in task["commands"]:
         os.environ.update(environment)
         code = run_program(*words[1:]) if words[0] == "-c" else importlib.import_module("run").main(words)
@@ -127,4 +188,4 @@ def run_program(program: str, *words: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

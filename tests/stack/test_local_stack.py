@@ -18,6 +18,7 @@ from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
+import importlib_metadata
 import pytest
 
 from configs.errors import UserError
@@ -323,11 +324,17 @@ def test_onednn_computes_unless_the_user_chose_otherwise(
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == used
 
 
-def test_the_map_of_packages_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_map_of_packages_is_made_once_for_zenml_and_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: made.append(1) or {"a": ["b"]})
+
+    def packages_distributions() -> dict[str, list[str]]:
+        made.append(1)
+        return {"a": ["b"]}
+
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", packages_distributions)
+    monkeypatch.setattr(importlib_metadata, "packages_distributions", None)
 
     list_packages_once()
 
-    assert [importlib.metadata.packages_distributions() for _ in range(2)] == [{"a": ["b"]}] * 2
+    assert importlib.metadata.packages_distributions() == importlib_metadata.packages_distributions() == {"a": ["b"]}
     assert made == [1]

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 Image = np.ndarray[Any, Any]
@@ -29,7 +30,8 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
 def to_png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(buffer)  # savefig would draw it twice
     return buffer.getvalue()
 
 
