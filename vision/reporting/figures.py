@@ -31,7 +31,7 @@ def to_png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.set_dpi(DPI)
-    FigureCanvasAgg(figure).print_png(buffer)  # savefig would draw it twice
+    FigureCanvasAgg(figure).print_png(buffer)  # savefig would draw it twice  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
