@@ -59,13 +59,13 @@ test: setup ## run the tests, two at a time, then those of durations (no network
 test-serving: setup ## start the service for real, swap its model under load and fuzz it (under five minutes)
 	$(RUN) -m pytest -n 0 -m serving tests/serving tests/stack $(ARGS)
 
-test-servers: setup ## train on PostgreSQL, S3, MLflow and ZenML servers, and kill each (needs make setup-servers; five minutes)
+test-servers: setup ## train on PostgreSQL, S3, MLflow and ZenML servers, and kill each (needs make setup-servers; half an hour)
 	$(RUN) -m pytest -n 0 -m servers tests/servers tests/elsewhere $(ARGS)
 
 test-containers: setup ## train in containers, and check what a cluster would get (needs make setup-servers, Podman and an image; twenty minutes)
 	$(RUN) -m pytest -n 0 -m containers tests/containers $(ARGS)
 
-test-ray: setup ## batch inference on a Ray cluster whose parts are killed (Linux, root and make setup-servers; six minutes)
+test-ray: setup ## batch inference on a Ray cluster whose parts are killed (Linux, root and make setup-servers; ten minutes)
 	$(RUN) -m pytest -n 0 -m ray tests/ray $(ARGS)
 
 coverage: setup ## run the tests, and print which lines they miss

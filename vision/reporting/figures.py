@@ -31,7 +31,7 @@ def to_png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.set_dpi(DPI)
-    FigureCanvasAgg(figure).print_png(buffer)  # savefig would draw it twice  # type: ignore[no-untyped-call]
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call] # savefig would draw it twice
     return buffer.getvalue()
 
 
