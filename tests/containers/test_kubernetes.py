@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from tests.conftest import PROJECT, child_environment
+
+pytest.importorskip("kubernetes", reason="needs kubernetes: make setup-servers")
 from tests.containers.kubernetes_api import KUBERNETES, KubernetesAPI, kubernetes_api
 from tests.containers.submit import SECRET
 

@@ -18,6 +18,7 @@ from vision.data.ingestion import ingest_faces
 from vision.data.raw_faces import RawFace
 from vision.data.readers import open_dataset
 from vision.files import tar_files
+from vision.files.archives import open_zip
 
 PNG = cv2.imencode(".png", np.arange(1024, dtype=np.uint8).reshape(32, 32))[1].tobytes()
 LEADING_OUT = (
@@ -365,3 +366,12 @@ def test_a_name_as_long_as_a_book_is_cut(tmp_path: Path, dataset_settings: Setti
     (row,) = ingest_faces(dataset_settings(path), seed=0).table.to_dict("records")
 
     assert (row["source"], row["label"], row["error"]) == ("c" * 996 + ".png", "b" * 100, "")
+
+
+def test_a_zip_whose_beginning_is_missing_is_damaged(tmp_path: Path) -> None:
+    whole = write_zip(tmp_path / "whole.zip", [("happy/a.png", b"x" * 60), ("sad/b.png", b"y" * 60)])
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(whole.read_bytes()[20:])
+
+    with pytest.raises(zipfile.BadZipFile, match=r"outside the file|Bad offset"):
+        open_zip(cut, 10, "")

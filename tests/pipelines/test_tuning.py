@@ -21,7 +21,7 @@ def test_a_search_ends_with_a_file_for_config_and_says_how_to_use_it(searched: F
     found = yaml.safe_load(Path(lines["settings"]).read_text(encoding="utf-8"))
     assert set(found) == {"training", "classifier"}
     assert lines["train with them"].endswith(f"--config {lines['settings']}")
-    assert lines["trials"] == "2 complete, 0 pruned, 0 fail, 0 running"
+    assert lines["trials"] == "2 complete, 0 pruned, 0 fail"
     assert "2 of 2 done, about 0 min left" in searched.output
 
 

@@ -86,6 +86,8 @@ def open_zip(path: Path, limit: int, way_out: str) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(content)
         ordered = sorted(archive.infolist(), key=lambda member: member.header_offset)
+        if ordered and not 0 <= ordered[0].header_offset <= ordered[-1].header_offset <= sys.maxsize:
+            raise zipfile.BadZipFile("a member lies outside the file, whose beginning may be missing")
         for one, following in pairwise(ordered):
             if one.header_offset + ZIP_HEADER + one.compress_size > following.header_offset:
                 raise zipfile.BadZipFile(f"{one.filename!r} and {following.filename!r} overlap, as in a zip bomb")
