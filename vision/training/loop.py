@@ -78,11 +78,7 @@ def train_classifier(
         except missing_kernels() as error:
             if not repeatable:
                 raise
-            reason = str(error).splitlines()[0][:SHOWN_CHARACTERS]
-            logger.warning(
-                "an operation has no repeatable kernel on this device (%s); the training begins again without "
-                "training.deterministic, so that a repetition will differ in the last digits", reason,
-            )  # fmt: skip
+            _say_unrepeatable(error)
             repeatable = False
             training = recipe.training.model_copy(update={"deterministic": False})
             best = _train(data, replace(recipe, training=training), paths, hook, kept)
@@ -99,6 +95,14 @@ def train_classifier(
         figures={"learning_curves.png": plots.learning_curves(finished.metrics, finished.phases, finished.best)},
     )
     return best.kept, history
+
+
+def _say_unrepeatable(error: Exception) -> None:
+    logger.warning(
+        "an operation has no repeatable kernel on this device (%s); the training begins again without "
+        "training.deterministic, so that a repetition will differ in the last digits",
+        str(error).splitlines()[0][:SHOWN_CHARACTERS],
+    )
 
 
 def _train(
