@@ -92,7 +92,7 @@ def explain(chain: list[BaseException], folders: Mapping[str, Path]) -> str | No
 
 def _explain_disk(chain: list[BaseException], folders: Mapping[str, Path]) -> str | None:
     numbers = {error.errno for error in chain if isinstance(error, OSError)}
-    if numbers & {errno.ENOSPC, errno.EDQUOT} or _says(chain, NO_ROOM_TEXTS) or _database_says(chain, "SQLITE_FULL"):
+    if says_no_room(chain) or _database_says(chain, "SQLITE_FULL"):
         setting, folder, free = _fullest(folders)
         return (
             f"the disk of {folder} is full ({free / 1e6:,.1f} MB free); free some space there (make tidy), or set "
@@ -173,6 +173,12 @@ def _name_server(url: str) -> str:
     if "/mlflow" in parts.path:
         return f"the MLflow server {address} (MLFLOW_TRACKING_URI, or the tracker of your stack)"
     return address
+
+
+def says_no_room(chain: list[BaseException]) -> bool:
+    """Say whether an error of a chain means a full disk."""
+    numbers = {error.errno for error in chain if isinstance(error, OSError)}
+    return bool(numbers & {errno.ENOSPC, errno.EDQUOT}) or _says(chain, NO_ROOM_TEXTS)
 
 
 def _says(chain: list[BaseException], texts: tuple[str, ...]) -> bool:

@@ -1,6 +1,5 @@
 """Ray cluster: joining one, what it must have before a job starts, and what its errors mean."""
 
-import errno
 import importlib.util
 import logging
 import os
@@ -15,7 +14,7 @@ import pyarrow.fs as pa_fs
 
 from configs.errors import UserError
 from configs.settings import InferenceSettings, RaySettings
-from stack.error_messages import NO_ROOM_TEXTS, RESUMES
+from stack.error_messages import RESUMES, says_no_room
 from vision.files.hashes import PROJECT
 from vision.inference.job import Job, Predicted
 from vision.inference.ray_job import Pool, Storage, check_storage, predict_on_ray
@@ -55,7 +54,7 @@ class RayEngine:
 
 
 def ray_engine(settings: RaySettings, folder: Path) -> RayEngine:
-    """Return the engine of the job of a folder. Raises UserError where inference.ray.storage is no place to write."""
+    """Return the engine of the job of a folder. Raises UserError where inference.ray.storage cannot be opened."""
     given = settings.storage.strip()
     if not given:
         path = str((folder / "parts").resolve())
@@ -197,9 +196,7 @@ def explain(error: BaseException, settings: RaySettings, storage: Storage) -> st
             f"inference.ray.address {settings.address}: the cluster refuses the token; set RAY_AUTH_TOKEN or "
             "RAY_AUTH_TOKEN_PATH to the one that its machines were started with"
         )
-    numbers = {one.errno for one in chain if isinstance(one, OSError)}
-    full = isinstance(error, of_ray.OutOfDiskError) or any(text in str(one) for one in chain for text in NO_ROOM_TEXTS)
-    if numbers & {errno.ENOSPC, errno.EDQUOT} or full:
+    if isinstance(error, of_ray.OutOfDiskError) or says_no_room(chain):
         return f"a disk of the cluster is full: inference.ray.storage {storage.uri} or Ray's own folder; {RESUMES}"
     if any(isinstance(one, ExecutionTimeoutError) for one in chain):
         return (

@@ -16,7 +16,7 @@ from tests.conftest import PROJECT, child_environment, command
 from tests.containers import podman as engine
 from tests.containers.podman import Podman
 from tests.servers import seaweedfs as objects
-from tests.servers import zenml_server as orchestration
+from tests.servers.conftest import zenml as zenml
 from tests.servers.mlflow_server import mlflow_server
 from tests.servers.seaweedfs import WRITER
 from tests.servers.zenml_server import ZenMLServer
@@ -75,14 +75,6 @@ class Containers:
                     return name
             time.sleep(0.5)
         raise TimeoutError(f"no container of {step} has said {what!r}")
-
-
-@pytest.fixture(scope="session")
-def zenml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZenMLServer]:
-    if reason := orchestration.why_missing():
-        pytest.skip(reason)
-    with orchestration.zenml_server(tmp_path_factory.mktemp("zenml-server")) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """Fixtures: each server once for all tests; what lacks one skips with what it needs."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 from mlflow import MlflowClient
@@ -18,29 +20,32 @@ from tests.servers.postgresql import PostgreSQL
 from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.zenml_server import ZenMLServer
 
+Server = TypeVar("Server")
+
+
+def run_or_skip(missing: str | None, server: AbstractContextManager[Server]) -> Iterator[Server]:
+    """Yield a server that runs for a session, or skip where the machine lacks what it needs."""
+    if missing:
+        pytest.skip(missing)
+    with server as running:
+        yield running
+
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
-    if reason := database.why_missing():
-        pytest.skip(reason)
-    with database.postgresql() as server:
-        yield server
+    yield from run_or_skip(database.why_missing(), database.postgresql())
 
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    if reason := objects.why_missing():
-        pytest.skip(reason)
-    with objects.seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
-        yield server
+    yield from run_or_skip(objects.why_missing(), objects.seaweedfs(tmp_path_factory.mktemp("seaweedfs")))
 
 
 @pytest.fixture(scope="session")
 def zenml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZenMLServer]:
-    if reason := orchestration.why_missing():
-        pytest.skip(reason)
-    with orchestration.zenml_server(tmp_path_factory.mktemp("zenml-server")) as server:
-        yield server
+    yield from run_or_skip(
+        orchestration.why_missing(), orchestration.zenml_server(tmp_path_factory.mktemp("zenml-server"))
+    )
 
 
 STACK = "team"

@@ -105,21 +105,22 @@ def test_more_than_is_allowed_is_not_fetched(store: Any, allowed: tuple[int, int
     assert not (tmp_path / "fetched").exists()
 
 
-def test_a_name_that_leads_out_of_the_folder_is_refused(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.pipe("/bucket/faces/a.png", b"a")
-    listed = {"/bucket/faces/../../../home/a.png": {"size": 1, "type": "file"}}
-    with monkeypatch.context() as hostile:
-        hostile.setattr(type(store), "find", lambda *_, **__: listed)
-        with pytest.raises(UserError, match="is not a name below it"):
-            fetch("memory://bucket/faces", ENOUGH)
-
-
-def test_an_object_that_is_a_folder_too_is_refused(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        (["../../../home/a.png"], "is not a name below it"),
+        (["a", "a/b"], "'a' and objects below it"),
+    ],
+    ids=["leads out of the folder", "is a folder too"],
+)
+def test_names_that_no_folder_can_hold_are_refused(
+    store: Any, monkeypatch: pytest.MonkeyPatch, listed: list[str], told: str
+) -> None:
     store.pipe("/bucket/faces/a", b"a")
-    listed = {f"/bucket/faces/{name}": {"size": 1, "type": "file"} for name in ("a", "a/b")}
+    found = {f"/bucket/faces/{name}": {"size": 1, "type": "file"} for name in listed}
     with monkeypatch.context() as hostile:
-        hostile.setattr(type(store), "find", lambda *_, **__: listed)
-        with pytest.raises(UserError, match="'a' and objects below it"):
+        hostile.setattr(type(store), "find", lambda *_, **__: found)
+        with pytest.raises(UserError, match=told):
             fetch("memory://bucket/faces", ENOUGH)
 
 

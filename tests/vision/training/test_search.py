@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import FrozenTrial
 
 from configs.errors import UserError
 from configs.settings import Settings, TuningSettings
@@ -56,23 +57,37 @@ def said(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
+def search_while_one_is_killed(given: dict[str, Any], folder: Path, count: int, seconds: float) -> list[FrozenTrial]:
+    """Search by three processes, of which the first is killed in its first trial; return all trials.
+
+    The others take `seconds` a trial, draw no value twice, and end with exactly `count` trials.
+    """
+    with worker(given, folder, count, 120.0) as killed:
+        assert said(killed).startswith("begins")
+        with worker(given, folder, count, seconds) as first, worker(given, folder, count, seconds) as second:
+            assert said(first).startswith("begins")
+            killed.kill()
+            drawn = [json.loads(one.communicate(timeout=120)[0].splitlines()[-1]) for one in (first, second)]
+
+    trials = open_search("toy", TuningSettings(**given, trials=count), 0, folder).study.trials
+    complete = complete_values(trials)
+    assert sorted([*drawn[0], *drawn[1]]) == sorted({*complete})
+    assert len(complete) == count
+    assert "RUNNING" not in {trial.state.name for trial in trials}
+    return trials
+
+
+def complete_values(trials: list[FrozenTrial]) -> list[float]:
+    return [trial.params["x"] for trial in trials if trial.state.name == "COMPLETE"]
+
+
 def test_of_three_processes_at_one_search_one_is_killed_and_the_count_is_exact(
     toy_settings: Settings, tmp_path: Path
 ) -> None:
-    given = tuning(toy_settings, str(tmp_path / "journal.log"))
-    with worker(given, tmp_path, 4, 60.0) as killed:
-        assert said(killed).startswith("begins")
-        with worker(given, tmp_path, 4, 0.2) as first, worker(given, tmp_path, 4, 0.2) as second:
-            assert said(first).startswith("begins")
-            killed.kill()
-            drawn = [json.loads(one.communicate(timeout=60)[0].splitlines()[-1]) for one in (first, second)]
+    trials = search_while_one_is_killed(tuning(toy_settings, str(tmp_path / "journal.log")), tmp_path, 4, 0.2)
 
-    trials = open_search("toy", TuningSettings(**given, trials=4), 0, tmp_path).study.trials
-    complete = [trial.params["x"] for trial in trials if trial.state.name == "COMPLETE"]
-    assert sorted([*drawn[0], *drawn[1]]) == sorted({*complete})  # no value was drawn twice
-    assert len(complete) == 4
     assert {trial.state.name for trial in trials} == {"COMPLETE", "FAIL"}
-    assert trials[0].params["x"] in complete  # what the killed process tried was tried again
+    assert trials[0].params["x"] in complete_values(trials)  # what the killed process tried was tried again
 
 
 def test_a_trial_that_another_process_trains_is_not_taken_for_dead(
