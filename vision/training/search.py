@@ -95,8 +95,15 @@ class Search:
                 logger.warning("a trial of this process was taken for dead, so its result does not count")
 
     def _check_turn(self, number: int) -> None:
-        earlier = [trial for trial in self.study.get_trials(deepcopy=False, states=TAKEN) if trial.number < number]
-        if len(earlier) >= self.tuning.trials:
+        """Raise SurplusTrialError where enough other trials are done or running.
+
+        Of processes that begin in the same moment the later at least sees the others. A trial's number does not say
+        which that is, since one that lost its process is queued again under an old number, and neither do clocks of
+        several machines. Where all see each other all give way, for different times.
+        """
+        others = [trial for trial in self.study.get_trials(deepcopy=False, states=TAKEN) if trial.number != number]
+        if len(others) >= self.tuning.trials:
+            time.sleep(WAIT_SECONDS * (1 + number % 7) / 7)
             raise SurplusTrialError(f"trial {number} is one more than tuning.trials {self.tuning.trials}")
 
     def _sampler(self, number: int) -> TPESampler:

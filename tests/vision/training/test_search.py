@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from configs.errors import UserError
 from configs.settings import Settings, TuningSettings
 from tests.conftest import PROJECT
-from vision.training import trial_store
+from vision.training import search, trial_store
 from vision.training.search import open_search
 from vision.training.trial_store import open_trials
 
@@ -142,3 +142,20 @@ def test_a_missing_driver_is_named_with_the_extra_that_brings_it(
 
     with pytest.raises(UserError, match=r"needs the package psycopg2; .*\[postgresql\]"):
         open_trials("postgresql://127.0.0.1:9/trials", tmp_path)
+
+
+def test_a_trial_that_was_queued_again_is_not_trained_beside_the_last_one(
+    toy_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "WAIT_SECONDS", 0.01)
+    given = tuning(toy_settings, str(tmp_path / "journal.log"))
+    one = open_search("toy", TuningSettings(**given, trials=1), 0, tmp_path)
+    one.study.enqueue_trial({"x": 0.5})  # number 0, as after a process died
+    with one.store.hold("toy", 1):
+        one.study._storage.create_new_trial(one.study._study_id)  # number 1, begun by another process
+        trained: list[int] = []
+
+        one._train_one(lambda trial: trained.append(trial.number) or 0.0, lambda study, trial: None)
+
+    assert not trained
+    assert [trial.state.name for trial in one.study.trials] == ["FAIL", "RUNNING"]
