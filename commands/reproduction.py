@@ -23,6 +23,7 @@ from stack.findings import one_line
 from stack.fingerprints import SAID_BY_THE_DATA, surroundings
 from stack.health import check_store
 from stack.local_stack import find_tracking_uri
+from vision.data.relabelling import check_verdicts
 from vision.model.weight_files import weights_hash
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ SHOWN = ("test/accuracy", "test/macro_f1", "test/negative_log_likelihood", "best
 THINGS = {
     "data_fingerprint": "data",
     "weights_sha256": "weights",
+    "relabel_sha256": "changed labels",
     "git_commit": "commit",
     "code_fingerprint": "code",
     "lock_sha256": "lock",
@@ -113,7 +115,9 @@ def rebuild(former: Former, given: Mapping[str, Any]) -> Settings:
     named = given.get("dataset", {})
     if "path" in named and "reader" not in named:
         chosen["dataset"]["reader"] = "auto"
-    return load_settings([], chosen)
+    settings = load_settings([], chosen)
+    check_verdicts(settings)
+    return settings
 
 
 def find_differences(former: Former, settings: Mapping[str, Any], tags: Mapping[str, str]) -> list[Difference]:
@@ -121,7 +125,7 @@ def find_differences(former: Former, settings: Mapping[str, Any], tags: Mapping[
 
     Another place of the same data or weights is not a difference: their content is compared.
     """
-    places = {f"dataset.{name}" for name in SAID_BY_THE_DATA} | {"classifier.weights"}
+    places = {f"dataset.{name}" for name in SAID_BY_THE_DATA} | {"classifier.weights", "preprocessing.relabel"}
     then, now = (
         {
             name: value

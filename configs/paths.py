@@ -9,7 +9,7 @@ from typing import Any
 from configs.errors import UserError
 
 PATHS = ("dataset.path", "state_folder", "tracking.reports_folder", "orchestration.options", "bundle.path",
-         "inference.output", "serving.bundle", "serving.log_folder")  # fmt: skip
+         "inference.output", "serving.bundle", "serving.log_folder", "preprocessing.relabel")  # fmt: skip
 URI = r"[A-Za-z][A-Za-z0-9+.-]+://"
 FILES_OR_NAMES = ("classifier.weights", "training.distillation.teacher")
 PATHS_OR_ADDRESSES = ("tuning.storage",)

@@ -19,6 +19,7 @@ PIPELINES = {
     "training": Pipeline("pipelines.training", reads_dataset=True, falls_back_to_demo=True),
     "retraining": Pipeline("pipelines.retraining", reads_dataset=True),
     "tuning": Pipeline("pipelines.tuning", reads_dataset=True),
+    "audit": Pipeline("pipelines.audit", reads_dataset=True),
     "inference": Pipeline("pipelines.inference", reads_pictures=True),
     "monitoring": Pipeline("pipelines.monitoring", reads_pictures=True),
     "rollback": Pipeline("pipelines.rollback"),

@@ -169,6 +169,7 @@ class BalanceSettings(Section):
 class PreprocessingSettings(Section):
     image_size: Annotated[int, Field(ge=32, le=512)]
     drop: tuple[DropRule, ...]
+    relabel: Path | None
     blank_standard_deviation: Annotated[float, Field(ge=0.0, le=128.0)]
     held_out_as_test: bool
     validation_share: Annotated[float, Field(gt=0.0, lt=0.5)]
@@ -255,6 +256,7 @@ class TrainingSettings(Section):
     focal_gamma: Annotated[float, Field(gt=0.0, le=10.0)]
     logit_adjustment: Annotated[float, Field(gt=0.0, le=10.0)]
     distillation: DistillationSettings
+    doubtful_weight: Share
     cached_views: Annotated[int, Field(ge=0, le=1000)]
     cache_gigabytes: Annotated[float, Field(gt=0.0)]
     monitor: Literal["val_accuracy", "val_macro_f1", "val_loss"]
@@ -404,6 +406,16 @@ class RollbackSettings(Section):
 class BundleSettings(Section):
     path: Path
     max_bytes: Annotated[int, Field(ge=1024)]
+
+
+class AuditSettings(Section):
+    folds: Annotated[int, Field(ge=2, le=20)]
+    width: Annotated[float, Field(gt=0.0, le=4.0)]
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
+    batch_size: Annotated[int, Field(ge=2, le=4096)]
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)]
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
+    dropout: Probability
 
 
 class ServingSettings(Section):
@@ -565,6 +577,7 @@ class Settings(BaseSettings):
     rollback: RollbackSettings
     bundle: BundleSettings
     tuning: TuningSettings
+    audit: AuditSettings
     serving: ServingSettings
     alerts: AlertSettings
 
@@ -592,5 +605,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 "augmentation.mixup with training.imbalance class_weight would weight a mixture as one of its classes; "
                 "allowed with mixup: none, oversample, focal, balanced_softmax"
+            )
+        if self.augmentation.mixup and self.training.doubtful_weight != 1.0:
+            raise ValueError(
+                f"training.doubtful_weight is {self.training.doubtful_weight:g}, allowed with augmentation.mixup: 1; a "
+                "mixture of two faces would have the weight of one of them"
+            )
+        if self.training.doubtful_weight != 1.0 and self.preprocessing.relabel is None:
+            raise ValueError(
+                f"training.doubtful_weight is {self.training.doubtful_weight:g}, but no face is marked as doubtful; "
+                "set preprocessing.relabel to the table that --pipeline audit writes, or the weight to 1"
             )
         return self

@@ -13,7 +13,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 from vision.data import plots
 from vision.data.face_table import read_parquet, write_parquet
 from vision.data.faces import FaceSet
-from vision.inference.result_table import plain_cell
+from vision.reporting.cells import plain_cell
 
 IMAGES, TABLE, FACTS = "images.npy", "table.parquet", "faces.json"
 SHOWN_PER_CLASS = 10

@@ -10,6 +10,7 @@ from configs.loading import PROJECT
 from configs.settings import Settings
 from pipelines import training
 from pipelines.runner import Outcome, execute, output
+from stack.client_files import send_verdicts
 from stack.doctor import examine, render
 from stack.step_places import StepPlaces
 from steps.accept_data import accept_data
@@ -33,7 +34,8 @@ def retraining(settings: Settings, tags: dict[str, str], fingerprint: str) -> No
     validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     shown = settings.model_dump(mode="json", include=SECTIONS)
     accept_data(faces, validation, shown, tags, StepPlaces.of(settings))
-    prepared, _ = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")
+    verdicts = send_verdicts(settings.preprocessing)
+    prepared, _ = preprocess_data(faces, settings.preprocessing, seed, verdicts, after="accept_data")
     rules = ReviewRules(
         retraining=settings.retraining,
         monitoring=settings.monitoring,

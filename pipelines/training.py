@@ -9,7 +9,8 @@ from zenml.enums import ExecutionMode
 from configs.errors import HELD, REJECTED
 from configs.settings import Settings
 from pipelines.runner import Outcome, execute, output
-from stack.fingerprints import code_fingerprint, settings_fingerprint
+from stack.client_files import send_verdicts
+from stack.fingerprints import code_fingerprint, hash_verdicts, settings_fingerprint
 from stack.preflight import check_training
 from stack.state_store import forget_training
 from stack.step_places import StepPlaces
@@ -47,7 +48,8 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
     validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     accept_data(faces, validation, everything, tags, places)
     balance = analyze_balance(faces, settings.balance, seed, after="accept_data")
-    prepared, preprocessing = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")
+    verdicts = send_verdicts(settings.preprocessing)
+    prepared, preprocessing = preprocess_data(faces, settings.preprocessing, seed, verdicts, after="accept_data")
     augmentation = preview_augmentation(prepared, settings.augmentation, settings.classifier.crop_size, seed)
     classifier, history, reference = train_model(
         prepared,
@@ -102,6 +104,7 @@ def describe(settings: Settings) -> dict[str, str]:
         "pipeline": "training",
         "dataset": names.get(dataset.reader, Path(dataset.path).resolve().name),
         "weights": Path(settings.classifier.weights).name,
+        "relabel_sha256": hash_verdicts(settings),
         "settings_fingerprint": settings_fingerprint(settings),
         "code_fingerprint": code_fingerprint(),
     }

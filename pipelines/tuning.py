@@ -6,6 +6,7 @@ from zenml.enums import ExecutionMode
 from configs.settings import Settings
 from pipelines import training
 from pipelines.runner import Outcome, execute, output
+from stack.client_files import send_verdicts
 from stack.step_places import StepPlaces
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
@@ -30,7 +31,8 @@ def tuning(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
     shown = settings.model_dump(mode="json", include=SECTIONS)
     accept_data(faces, validation, shown, tags, StepPlaces.of(settings))
     balance = analyze_balance(faces, settings.balance, seed, after="accept_data")
-    prepared, _ = preprocess_data(faces, settings.preprocessing, seed, after="accept_data")
+    verdicts = send_verdicts(settings.preprocessing)
+    prepared, _ = preprocess_data(faces, settings.preprocessing, seed, verdicts, after="accept_data")
     search_settings(prepared, balance, settings.model_dump(mode="json"), StepPlaces.of(settings))
 
 

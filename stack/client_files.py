@@ -10,7 +10,7 @@ import mlflow
 from zenml.client import Client
 from zenml.io import fileio
 
-from configs.settings import Settings
+from configs.settings import PreprocessingSettings, Settings
 from stack.error_messages import SHOWN_CHARACTERS
 from stack.local_stack import find_tracking_uri
 from stack.step_places import BUNDLE, PREDICTIONS, REPORTS
@@ -61,6 +61,14 @@ def send_file(path: Path) -> str:
         fileio.makedirs(place.rpartition("/")[0])
         fileio.copy(str(path), place)
     return place
+
+
+def send_verdicts(preprocessing: PreprocessingSettings) -> str:
+    """Send the file that `preprocessing.relabel` names, so that its content is part of the step's cache key.
+
+    Return where it is, or "" where the setting names none.
+    """
+    return send_file(preprocessing.relabel) if preprocessing.relabel else ""
 
 
 def receive_file(place: str, folder: Path) -> Path:

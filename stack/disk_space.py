@@ -10,12 +10,14 @@ from typing import Any
 
 from configs.errors import UserError
 from stack.local_stack import start_lock
+from stack.places import UNFINISHED_AUDITS
 from stack.relocation import BACKUP
 from stack.step_cache import forget_lost_steps
 from stack.users_zenml import OWN_ZENML, wants_users_zenml
 from vision.files.atomic import UNFINISHED
 from vision.files.locks import InUseError, hold_lock
 
+STOPPED = ("unfinished", UNFINISHED_AUDITS, "checkpoints")  # folders of what a stopped training resumes from
 OLD_DAYS = 30  # a training that was stopped longer ago is probably not resumed
 SECONDS_A_DAY = 86_400
 
@@ -57,9 +59,9 @@ def state_at_rest(state: Path) -> Iterator[None]:
 
 def find_spare(state: Path) -> list[Spare]:
     """Return what can go. Models, runs and reports never can. The state must be at rest."""
-    stopped = [*_children(state / "unfinished"), *_children(state / "checkpoints")]
+    stopped = [path for name in STOPPED for path in _children(state / name)]
     old = time.time() - OLD_DAYS * SECONDS_A_DAY
-    written = ("features", "fetched", "unfinished", "checkpoints")
+    written = ("features", "fetched", *STOPPED)
     left_over = [path for name in written for path in _left_over(state / name)]
     left_over += sorted(state.rglob(f"*{BACKUP}"))
     return [

@@ -35,9 +35,15 @@ def settings_fingerprint(settings: Settings) -> str:
         del chosen["dataset"][name]
     if settings.detection is not None:
         chosen["detection"] = settings.detection.that_decide_faces()
+    chosen["preprocessing"]["relabel"] = hash_verdicts(settings)
     weights = settings.classifier.weights
     chosen["classifier"]["weights"] = weights if weights == IMAGENET else weights_hash(weights)
     return hash_facts(chosen)
+
+
+def hash_verdicts(settings: Settings) -> str:
+    """Return the hash of the file that changes labels, or "none"."""
+    return hash_file(settings.preprocessing.relabel) if settings.preprocessing.relabel else "none"
 
 
 def code_fingerprint(project: Path = PROJECT) -> str:

@@ -4,6 +4,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+UNFINISHED_AUDITS = "audits"  # folder in the state folder; an audit's trainings must not push out others
+
 
 def local_path(place: str) -> Path | None:
     """Return the folder or file of this machine that a path or a file: URI means, or None for another kind of URI."""

@@ -53,7 +53,8 @@ def accept_data(
 
 def _advise(faces: FaceSet, validation: ValidationReport, settings: dict[str, Any]) -> str:
     """Say how to train all the same, where that is possible."""
-    rules = PreprocessingSettings(**settings["preprocessing"])
+    # without changed labels: a step elsewhere does not have their file
+    rules = PreprocessingSettings(**{**settings["preprocessing"], "relabel": None})
     if reason := why_not_learnable(faces, rules, settings["seed"]):
         return f"It cannot be trained on as it is, whatever the checks allow: {reason}"
     options = " ".join(f"--validation.{check.check}.severity warning" for check in validation.critical)

@@ -43,6 +43,8 @@ def report_run(
     calibrated = run.data.tags["calibration"], run.data.metrics["temperature"]
     facts = TrainingFacts(validation, balance, preprocessing, history, evaluation, *calibrated)
     mlflow.log_metrics(context.totals)
+    if preprocessing.relabelling:
+        mlflow.set_tag("relabelled", f"{preprocessing.relabelling.file}: {preprocessing.relabelling}")
     mlflow.set_tag("mlflow.note.content", note(facts))
     page = run_page(facts, augmentation, decision, context)
     mlflow.log_text(page, "report.html")

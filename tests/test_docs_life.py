@@ -27,6 +27,7 @@ LIFE = [  # what a reader does in this order, and how it may end
 ELSEWHERE = {
     **dict.fromkeys(("monitoring", "retraining", "rollback", "export", "import"), "tests/pipelines/conftest.py"),
     "tuning": "tests/pipelines/test_tuning.py",
+    "audit": "tests/steps/test_audit_steps.py",
     "reproduce": "tests/pipelines/conftest.py",
     "help": "tests/test_run.py",
     "tidy": "tests/stack/test_disk_space.py",

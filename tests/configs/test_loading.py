@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -203,3 +203,24 @@ def test_the_place_of_trials_is_a_path_or_an_address(tmp_path: Path, monkeypatch
 def test_a_data_set_is_a_path_or_an_address() -> None:
     assert load_settings([], {"dataset": {"path": "s3://bucket/faces.zip"}}).dataset.path == "s3://bucket/faces.zip"
     assert load_settings([], {"dataset": {"path": "/faces.zip"}}).dataset.path == Path("/faces.zip")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"training": {"doubtful_weight": 0.5}}, "doubtful_weight is 0.5, but no face is marked as doubtful"),
+        (
+            {
+                "training": {"doubtful_weight": 0.5},
+                "preprocessing": {"relabel": "/labels.csv"},
+                "augmentation": {"mixup": 0.2},
+            },
+            r"allowed with augmentation\.mixup: 1",
+        ),
+        ({"training": {"doubtful_weight": 1.5}}, r"training\.doubtful_weight = 1\.5"),
+        ({"audit": {"folds": 1}}, r"audit\.folds = 1"),
+    ],
+)
+def test_doubts_that_could_not_count_as_asked_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_settings([], given)

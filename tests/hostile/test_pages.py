@@ -1,17 +1,23 @@
+import json
+import re
 import zipfile
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from jinja2 import Environment, FileSystemLoader, nodes
 
 from commands.comparison import Comparison, Row, RunFacts
 from commands.comparison_formats import render
 from configs.settings import Settings
+from vision.data.faces import FaceSet
 from vision.data.ingestion import ingest_faces
 from vision.data.validation import validate_faces
+from vision.evaluation.label_audit import AuditedClass, LabelAuditReport, review_page
 from vision.inference.summary import InferenceReport
 from vision.lifecycle.model_card import card_page
 from vision.reporting.pages import TEMPLATES, render_page
@@ -158,3 +164,27 @@ def test_every_value_of_a_page_is_escaped() -> None:
 
     found = harmless(page)
     assert all(name.replace("\r", "\n") in found.text.replace("\r", "\n") for name in NAMES)
+
+
+def test_names_of_files_are_text_on_the_page_of_doubtful_labels_and_stay_whole_in_its_table() -> None:
+    names = [name.replace("\n", "\\n").replace("\r", "\\r") for name in NAMES]
+    table = pd.DataFrame({"file": names, "given": "sad", "likely": "happy", "confidence": 0.9, "margin": 0.8})
+    table = table.assign(doubtful="yes", action="keep", label="happy")
+    faces = FaceSet(
+        NAMES[0], "folder", ("happy", "sad"), np.zeros((len(names), 8, 8), np.uint8), pd.DataFrame({"source": names})
+    )
+    classes = [AuditedClass("sad", 10, len(names), 0.5)]
+    report = LabelAuditReport(
+        figures={}, faces=99, folds=5, accuracy=0.6, doubtful=len(names), classes=classes, joint=[[0.5, 0], [0, 0.5]]
+    )
+
+    page = review_page(report, table, faces)
+
+    found = Found(page)
+    assert page.count("<script") == page.count("</script>") == 2
+    assert found.tags <= HARMLESS | {"script", "fieldset", "legend", "label", "input", "select", "option", "button"}
+    assert not {name for name in found.attributes if name.startswith("on")}
+    assert all(source.startswith("data:image/png;base64,") for source in found.sources)
+    content = re.search(r'<script type="application/json" id="table">(.*?)</script>', page, re.DOTALL)
+    assert content is not None
+    assert [row[0] for row in json.loads(content[1])["rows"]] == names

@@ -14,6 +14,8 @@ from vision.data.csv_reader import ROW_CHARACTERS
 from vision.data.faces import FaceSet
 from vision.data.ingestion import ingest_faces
 from vision.data.readers import open_dataset
+from vision.data.relabelling import read_verdicts
+from vision.evaluation.label_audit import write_table
 from vision.inference.result_table import write_csv, write_part
 
 PIXELS = " ".join(["7"] * 1024)
@@ -113,3 +115,15 @@ def test_no_cell_of_the_counts_that_zenml_shows_is_a_formula(drawn: FaceSet, tmp
     cells = pd.read_csv(tmp_path / "counts.csv", header=None).to_numpy().ravel().astype(str)
     assert {f"'{name}" for name in FORMULAS[:4]} <= {*cells}
     assert not [cell for cell in cells if cell[:1] in tuple("=+-@")]
+
+
+def test_no_file_in_the_table_of_doubtful_labels_is_a_formula_and_its_name_comes_back(tmp_path: Path) -> None:
+    names = ["=cmd|' /C calc'!A0.png", "+1.png", "'quoted.png", "plain.png"]
+    table = pd.DataFrame({"file": names, "given": "sad", "doubtful": "yes", "action": "keep", "label": "sad"})
+    path = tmp_path / "doubtful_labels.csv"
+
+    path.write_text(write_table(table), encoding="utf-8")
+
+    cells = [line.partition(",")[0].strip('"') for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    assert not [cell for cell in cells if cell.startswith(("=", "+"))]
+    assert list(read_verdicts(path, ("sad",))) == names

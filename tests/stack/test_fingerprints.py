@@ -83,3 +83,15 @@ def test_the_surroundings_say_what_computes_convolutions(
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
 
     assert surroundings()["convolutions"] == said
+
+
+def test_the_content_of_the_table_of_labels_counts_and_its_place_does_not(tmp_path: Path) -> None:
+    def fingerprint(name: str, content: str) -> str:
+        (tmp_path / name).write_text(content)
+        return settings_fingerprint(load_settings([], {"preprocessing": {"relabel": str(tmp_path / name)}}))
+
+    one = fingerprint("a.csv", "file,action,label\nx,drop,\n")
+
+    assert fingerprint("b.csv", "file,action,label\nx,drop,\n") == one
+    assert fingerprint("a.csv", "file,action,label\nx,keep,\n") != one
+    assert settings_fingerprint(load_settings([], {})) != one

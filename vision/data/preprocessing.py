@@ -17,15 +17,18 @@ from vision.data.duplicates import audit_copies, hash_texts
 from vision.data.face_detection import NO_FACE
 from vision.data.face_table import map_table, table_blocks
 from vision.data.faces import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, FaceSet, store_images
+from vision.data.relabelling import DOUBTFUL, Relabelling, read_verdicts, relabel_faces
 from vision.reporting.reports import Report
 
 logger = logging.getLogger(__name__)
 
 BLOCK = 1024  # faces resized at a time
 SPLITS_MADE = "splits made"  # listed among the rules; drops nothing
+RELABEL = "relabel"  # listed too, where preprocessing.relabel names a file
 # the columns by which rows are dropped and split; the others stay in their file
 DECIDING = ["source", "label", "split", "standard_deviation", "exact_hash", "perceptual_hash", "error"]
 IN_TRAINING = "in_training"  # column: a held-out face that is pixel-identical to one that came as training
+DECIDED = ("label", "split", IN_TRAINING, DOUBTFUL)  # columns that are not as they came
 NO_CLEAN_FACE = "none: every test face also came as training"
 
 
@@ -40,15 +43,21 @@ class RuleCount:
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessingReport(Report):
-    """Faces before and after each rule, by split; `missing` are the classes that have no face in a split."""
+    """Faces before and after each rule, by split; `missing` are the classes that have no face in a split.
+
+    `relabelling` is what the file did that `preprocessing.relabel` names, or None.
+    """
 
     before: dict[str, int]
     rules: tuple[RuleCount, ...]
     test_faces_in_training: int
     missing: dict[str, tuple[str, ...]]
+    relabelling: Relabelling | None = None
 
     def numbers(self) -> dict[str, float]:
-        after = self.rules[-1].remaining
+        after, relabelled = self.rules[-1].remaining, {}
+        if found := self.relabelling:
+            relabelled = {"changed": found.changed, "doubtful": found.doubtful, "left_alone": found.left_alone}
         return {
             **{f"preprocessing/before_{split}": float(count) for split, count in self.before.items()},
             **{
@@ -58,6 +67,7 @@ class PreprocessingReport(Report):
             },
             **{f"preprocessing/after_{split}": float(count) for split, count in after.items()},
             "preprocessing/test_faces_in_training": float(self.test_faces_in_training),
+            **{f"preprocessing/relabel_{name}": float(count) for name, count in relabelled.items()},
         }
 
 
@@ -93,12 +103,16 @@ DROP_RULES: dict[str, Callable[[pd.DataFrame, PreprocessingSettings], pd.Series]
 def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> tuple[FaceSet, PreprocessingReport]:
     """Return the faces to learn from and to be judged by, all of them usable, with splits and one size.
 
-    The table gains the column `in_training`: test faces that were pixel-identical to training faces as the
-    data set came. Raises InvalidDataError where a split is empty or a class has no training face.
+    The table gains the columns `in_training`: test faces that were pixel-identical to training faces as the data set
+    came; and `doubtful`: training faces whose label is doubtful by the file that `relabel` names. Raises
+    InvalidDataError where a split is empty or a class has no training face, and UserError where that file is wrong.
     """
     before = _count_splits(faces.table)
-    table, rules = _apply_rules(faces, settings, seed)
+    table, rules, relabelling = _apply_rules(faces, settings, seed)
     _check_learnable(table, faces, rules)
+    if relabelling:
+        level = logging.WARNING if relabelling.left_alone else logging.INFO
+        logger.log(level, "preprocessing.relabel %s: %s", relabelling.file, relabelling)
     missing = _missing_classes(table, faces.class_names)
     for split, names in missing.items():
         logger.warning("the %s split has no face of %s", split, ", ".join(names))
@@ -111,6 +125,7 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
         rules=tuple(rules),
         test_faces_in_training=int(table[IN_TRAINING].sum()),
         missing=missing,
+        relabelling=relabelling,
         figures={"faces_by_rule.png": plots.faces_by_rule(before, {rule.rule: rule.remaining for rule in rules})},
     )
     return prepared, report
@@ -119,7 +134,7 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
 def _whole_rows(faces: FaceSet, decided: pd.DataFrame) -> pd.DataFrame:
     """Return the faces' rows at the positions that are the index of `decided`, with its columns in place of theirs."""
     return map_table(
-        faces.table.iloc[block.index.to_numpy()].assign(**{name: block[name] for name in ("split", IN_TRAINING)})
+        faces.table.iloc[block.index.to_numpy()].assign(**{name: block[name] for name in DECIDED})
         for block in table_blocks(decided)
     )
 
@@ -127,19 +142,22 @@ def _whole_rows(faces: FaceSet, decided: pd.DataFrame) -> pd.DataFrame:
 def why_not_learnable(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> str:
     """Return why nothing can be learned from these faces even if no check stops the run, or "" where it can."""
     try:
-        table, rules = _apply_rules(faces, settings, seed)
+        table, rules, _ = _apply_rules(faces, settings, seed)
         _check_learnable(table, faces, rules)
     except InvalidDataError as error:
         return str(error)
     return ""
 
 
-def _apply_rules(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> tuple[pd.DataFrame, list[RuleCount]]:
+def _apply_rules(
+    faces: FaceSet, settings: PreprocessingSettings, seed: int
+) -> tuple[pd.DataFrame, list[RuleCount], Relabelling | None]:
     """Return what decides on the rows that are left, with their positions in `faces` as index, and what each rule did.
 
-    Unreadable files, pictures without a face and unknown labels go first, then splits are made, then the rules of the
-    settings apply.
+    Unreadable files, pictures without a face and unknown labels go first. Then splits are made, before labels are
+    changed, so that they are those of the data set as it came. Then the rules of the settings apply.
     """
+    verdicts = read_verdicts(settings.relabel, faces.class_names) if settings.relabel else {}
     no_face = np.asarray(faces.table["error"] == NO_FACE)
     unusable = {
         "unreadable": ~faces.decodable & ~no_face,
@@ -161,12 +179,21 @@ def _apply_rules(faces: FaceSet, settings: PreprocessingSettings, seed: int) -> 
     test = table["split"] == TEST
     images = hash_texts(table["exact_hash"])
     table[IN_TRAINING] = test & np.isin(images, images[np.asarray(came_as_training & ~test)])
+    table[DOUBTFUL], relabelling = False, None
+    if settings.relabel:
+        table, marked, relabelling = relabel_faces(table, verdicts, str(settings.relabel))
+        table = _drop(RELABEL, marked, table, rules)
     for name in settings.drop:
-        marked = DROP_RULES[name](table, settings) & (table["split"] != TEST)
-        dropped = _count_splits(table.loc[marked, ["split"]])
-        table = _kept(table, ~marked)
-        rules.append(RuleCount(name, dropped, _count_splits(table)))
-    return table, rules
+        table = _drop(name, DROP_RULES[name](table, settings) & (table["split"] != TEST), table, rules)
+    return table, rules, relabelling
+
+
+def _drop(rule: str, marked: pd.Series, table: pd.DataFrame, rules: list[RuleCount]) -> pd.DataFrame:
+    """Return a table without the marked rows, and note them under the rule's name."""
+    dropped = _count_splits(table.loc[marked, ["split"]])
+    table = _kept(table, ~marked)
+    rules.append(RuleCount(rule, dropped, _count_splits(table)))
+    return table
 
 
 def _kept(table: pd.DataFrame, chosen: Any) -> pd.DataFrame:
@@ -191,9 +218,12 @@ def _what_went(rules: Sequence[RuleCount], split: str) -> str:
     """Say what each rule dropped from a split, and what to do about it."""
     dropped = {rule.rule: rule.dropped[split] for rule in rules if rule.dropped.get(split)}
     counts = ", ".join(f"{rule} dropped {count}" for rule, count in dropped.items())
-    settled = [rule for rule in dropped if rule in DROP_RULES]
-    way_out = f"add images, or take {' or '.join(settled)} out of preprocessing.drop" if settled else "add images"
-    return f"{counts or 'none came'}; {way_out}"
+    ways = ["add images"]
+    if settled := [rule for rule in dropped if rule in DROP_RULES]:
+        ways.append(f"take {' or '.join(settled)} out of preprocessing.drop")
+    if RELABEL in dropped:
+        ways.append("drop fewer in the file of preprocessing.relabel")
+    return f"{counts or 'none came'}; {', or '.join(ways)}"
 
 
 def _missing_classes(table: pd.DataFrame, class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:

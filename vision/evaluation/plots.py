@@ -34,6 +34,20 @@ def confusion(matrix: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes
     return to_png(figure)
 
 
+def label_joint(joint: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes:
+    """Draw the estimated (given, true) shares of all faces, each row as shares of its given label."""
+    shares = joint / joint.sum(axis=1, keepdims=True)
+    figure, axis = new_figure(8, 6.6)
+    with matplotlib.rc_context(STYLE):
+        sns.heatmap(
+            shares, annot=True, fmt=".0%", cmap=SEQUENTIAL, vmin=0, vmax=1, ax=axis,
+            xticklabels=list(class_names), yticklabels=list(class_names), cbar_kws={"label": "share of the label"},
+        )  # fmt: skip
+    axis.set(xlabel="true label, estimated", ylabel="given label", title="What the labels probably should be")
+    axis.tick_params(axis="y", rotation=0)
+    return to_png(figure)
+
+
 def class_scores(table: pd.DataFrame) -> bytes:
     """Draw precision, recall and F1 of each class; `table` is indexed by class, with a column `count`."""
     long = (

@@ -1,6 +1,5 @@
 """Result table: the rows of a batch job, written in parts that survive an interruption and merged at the end."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from vision.data.face_detection import NO_FACE
 from vision.files.atomic import write_file
+from vision.reporting.cells import FORMULA
 
 UNCERTAIN = "uncertain"
 SEVERAL = "several"  # the file holds more than one picture; a column of the parts, not of the table
@@ -22,7 +22,6 @@ THUMBNAIL = "thumbnail"  # grey levels of some faces, for the summary; a column 
 MERGED_ROWS = 20_000  # in memory at a time
 CONFIDENCE_BINS = 40
 LISTED_ERRORS = 50
-FORMULA = r"^[=+\-@\t\r]"  # what a spreadsheet would compute instead of showing
 
 
 def table_schema(class_names: Sequence[str]) -> pa.Schema:
@@ -122,8 +121,3 @@ def write_csv(table: Path, path: Path) -> None:
                 writer.write(batch.set_column(0, "source", harmless))
 
     write_file(path, write)
-
-
-def plain_cell(text: str) -> str:
-    """Return the text with an apostrophe before it where a spreadsheet would take it for a formula."""
-    return f"'{text}" if re.match(FORMULA, text) else text

@@ -12,7 +12,16 @@ from vision.lifecycle.training_facts import TrainingFacts
 from vision.reporting.markdown import render_markdown
 from vision.reporting.pages import render_page
 
-DESCRIBED = ("dataset", "data_fingerprint", "git_commit", "weights", "weights_sha256", "precision", "device")
+DESCRIBED = (
+    "dataset",
+    "data_fingerprint",
+    "git_commit",
+    "weights",
+    "weights_sha256",
+    "relabel_sha256",
+    "precision",
+    "device",
+)
 
 
 @dataclass(frozen=True)

@@ -83,4 +83,6 @@ def run_page(facts: TrainingFacts, augmentation: AugmentationReport, decision: D
 def last_lines(facts: TrainingFacts, decision: Decision, context: RunContext, page: str) -> dict[str, str]:
     """Return what a run prints at its end, by name; `page` is where its page is."""
     left_out = {name: fact for name, fact in facts.validation.reading.items() if name in SAID_LAST}
+    if relabelling := facts.preprocessing.relabelling:
+        left_out["relabelled"] = str(relabelling)
     return {**context.names, **left_out, "report": page, **facts.headline, decision.outcome: decision.reason}

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import matplotlib
 import numpy as np
 import seaborn as sns
@@ -33,6 +34,11 @@ def to_png(figure: Figure) -> bytes:
     figure.set_dpi(DPI)
     FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call] # savefig would draw it twice
     return buffer.getvalue()
+
+
+def face_png(image: Image) -> bytes:
+    """Return a (side, side) uint8 face as the bytes of a PNG file."""
+    return cv2.imencode(".png", image)[1].tobytes()
 
 
 def sentence(text: str) -> bytes:

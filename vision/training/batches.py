@@ -46,12 +46,16 @@ class ReadAhead:
 
 @dataclass(frozen=True)
 class Examples:
-    """What a split shows: its faces, or `features` (views, faces, ...) of them, and a teacher's (faces, classes)."""
+    """What a split shows: its faces, or `features` (views, faces, ...) of them, and a teacher's (faces, classes).
+
+    `weights` (faces,) are those of each face in the loss; None: all alike.
+    """
 
     faces: FaceSet
     split: str
     features: Array | None = None
     teacher: Array | None = None
+    weights: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,14 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self.faces, self.batch_size, self.shuffle = examples.faces, batch_size, shuffle
         self.features, self.teacher = examples.features, examples.teacher
         self.rows = self.faces.rows(examples.split)
-        self.weights, self.chances = np.ones(len(self.rows)), None
+        self.weights = np.ones(len(self.rows)) if examples.weights is None else examples.weights
+        self.chances = None
         if balance is not None:
             of_row = balance.weights[self.faces.labels[self.rows]]
             if balance.oversample:
                 self.chances = of_row / of_row.sum()
             else:
-                self.weights = of_row
+                self.weights = self.weights * of_row
         self.order = np.arange(len(self.rows))
         self.drawn_from: Any = None
         self.views = np.zeros(len(self.rows), dtype=np.int64)

@@ -30,6 +30,7 @@ MARGIN = 0.08  # share of the minutes that is left free: no machine is equally f
 FEW, GROWTH = 4, 4  # batches of the first short training, and how many times as many the next one has
 ENOUGH_SECONDS = 2.0  # of an epoch of a short training: a shorter one is mostly what each epoch costs anyway
 MEASURING_SHARE = 0.1  # of the minutes, after which a short training is not repeated with more batches
+MEASURED_MINUTES = 3.0  # that an estimate alone takes for its measure
 FORWARD_FACES = 512  # whose prediction is timed
 VIEWS_OF_TEACHER = 2
 HARMLESS_RATE = 1e-6  # of learning, so that no short training diverges
@@ -100,6 +101,16 @@ def plan_epochs(data: TrainingData, recipe: Recipe, folder: Path, train: Train, 
         " and ".join(map(say_seconds, cost.epochs)),
     )  # fmt: skip
     return counts
+
+
+def estimate_training(data: TrainingData, recipe: Recipe, folder: Path, train: Train) -> float:
+    """Return the seconds of a training without minutes, by trainings of a few of its faces in `folder`.
+
+    Leaves Keras as it was at the start of a process.
+    """
+    measured = replace(recipe, training=recipe.training.model_copy(update={"minutes": MEASURED_MINUTES}))
+    cost = estimate(_rehearse_enough(data, measured, folder, train), data, recipe, Afterwards())
+    return cost.of([phase.epochs for phase in recipe.training.phases])
 
 
 def with_epochs(recipe: Recipe, counts: Sequence[int]) -> Recipe:

@@ -9,6 +9,7 @@ import keras
 from vision.data.face_table import table_blocks
 from vision.files.hashes import HASH_CHARACTERS, hash_code, hash_facts
 from vision.model.weight_files import IMAGENET, weights_hash
+from vision.training.doubts import find_doubtful
 from vision.training.recipe import Recipe, TrainingData
 
 WITHOUT_EFFECT = {"cache_gigabytes", "calibration"}  # on what is learned
@@ -23,6 +24,8 @@ def fingerprint_training(data: TrainingData, recipe: Recipe) -> dict[str, str]:
     order = hashlib.sha256()
     for block in table_blocks(data.faces.table[["exact_hash", "split"]]):
         order.update("\n".join([*(block["exact_hash"] + " " + block["split"]), ""]).encode())
+    if recipe.training.doubtful_weight != 1.0:
+        order.update(find_doubtful(data.faces).tobytes())
     settings = [classifier, augmentation, training, dict(data.class_weights), recipe.seed, recipe.precision]
     return {
         "data": hash_facts([data.faces.fingerprint, order.hexdigest()]),

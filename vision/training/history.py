@@ -30,7 +30,7 @@ class TrainingHistory(Report):
     """Every epoch's metrics, and which epoch was kept; `state` names the training among those that can be resumed.
 
     `planned` is `training.phases` with the epochs that each was to have, `repeatable` says whether operations were
-    asked to give the same to the bit.
+    asked to give the same to the bit. `doubtful_faces` are training faces that counted `doubtful_weight` of the others.
     """
 
     epochs: list[dict[str, float]]
@@ -41,6 +41,8 @@ class TrainingHistory(Report):
     state: str
     repeatable: bool
     planned: list[dict[str, Any]] = field(default_factory=list)
+    doubtful_faces: int = 0
+    doubtful_weight: float = 1.0
 
     @property
     def best(self) -> dict[str, float]:
@@ -51,5 +53,6 @@ class TrainingHistory(Report):
             "best_epoch": float(self.best_epoch),
             "planned_epochs": float(sum(phase["epochs"] for phase in self.planned)),
             **{f"best_{name}": value for name, value in self.best.items() if name.startswith("val_")},
+            "doubtful_faces": float(self.doubtful_faces),
             "training_seconds": sum(epoch["seconds"] for epoch in self.epochs),
         }

@@ -14,6 +14,7 @@ from vision.model.weight_files import RANDOM, is_classifier_file
 from vision.training.augmentation import AUGMENTATIONS, Layers, apply, build_augmentation
 from vision.training.batches import Array, ClassBalance, Examples, FaceBatches, count_classes
 from vision.training.distillation import soften
+from vision.training.doubts import weigh_doubtful
 from vision.training.feature_cache import Features, FeatureStore, Views, cache_features, split_classifier
 from vision.training.hosts import find_share
 from vision.training.losses import TargetLoss, build_loss
@@ -113,7 +114,8 @@ class Learner:
         weights = np.array([self.data.class_weights[name] for name in faces.class_names])
         balance = {"class_weight": ClassBalance(weights), "oversample": ClassBalance(weights, oversample=True)}
         of_training, of_validation = (features.training, features.validation) if features else (None, None)
-        taught = Examples(faces, TRAIN, of_training, self.softened)
+        weighed = weigh_doubtful(faces, recipe.training.doubtful_weight)
+        taught = Examples(faces, TRAIN, of_training, self.softened, weighed)
         validated = Examples(faces, VALIDATION, of_validation)
         size, balanced = recipe.training.batch_size, balance.get(recipe.training.imbalance)
         model = AugmentedClassifier(network, layers, self.loss)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from configs.errors import UserError
+from vision.data.faces import TRAIN
 from vision.model.classifier import FLOAT32, build_classifier, set_trainable
 from vision.model.weight_files import RANDOM
 from vision.training import plots
@@ -17,6 +18,7 @@ from vision.training.budget import Afterwards, plan_epochs, say_epochs, with_epo
 from vision.training.callbacks import BestEpoch, KeepProgress, MovingAverage, RandomParts, schedule_callbacks
 from vision.training.checkpoints import Progress, StateFolder, keep_state, layer_seeds, load_variables, restore_seeds
 from vision.training.devices import make_deterministic, missing_kernels, use_devices
+from vision.training.doubts import find_doubtful
 from vision.training.duration import TellDuration, plan_training
 from vision.training.feature_cache import FeatureStore
 from vision.training.feature_room import check_feature_room
@@ -68,6 +70,7 @@ def train_classifier(
     paths.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_training(data, recipe)
     check_together(data, recipe, fingerprint)
+    doubtful = _say_doubtful(data, recipe)
     with keep_state(paths.states, fingerprint, paths.store) as kept:
         take_state_of_first(kept)
         if recipe.training.minutes:
@@ -92,9 +95,20 @@ def train_classifier(
         state=state_key(fingerprint),
         repeatable=repeatable,
         planned=[phase.model_dump(mode="json") for phase in recipe.training.phases],
+        doubtful_faces=doubtful,
+        doubtful_weight=recipe.training.doubtful_weight,
         figures={"learning_curves.png": plots.learning_curves(finished.metrics, finished.phases, finished.best)},
     )
     return best.kept, history
+
+
+def _say_doubtful(data: TrainingData, recipe: Recipe) -> int:
+    """Return how many training faces have a doubtful label, and say what they count where that is not 1."""
+    doubtful, weight = int(find_doubtful(data.faces).sum()), recipe.training.doubtful_weight
+    if weight != 1.0:
+        total = len(data.faces.rows(TRAIN))
+        logger.info("training.doubtful_weight %g: so much count %d of %d training faces", weight, doubtful, total)
+    return doubtful
 
 
 def _say_unrepeatable(error: Exception) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -229,3 +230,37 @@ def test_one_face_a_class_in_each_split_can_be_learned_from(settings: Preprocess
 
     assert report.rules[-1].remaining == {"train": 2, "validation": 2, "test": 2}
     assert report.missing == {}
+
+
+def test_labels_of_training_faces_are_changed_after_the_splits_are_made(
+    settings: PreprocessingSettings, tmp_path: Path
+) -> None:
+    faces = face_set(*many("unassigned", 100))
+    before, _ = preprocess_faces(faces, settings, seed=0)
+    rows = {split: before.table["source"][before.table["split"] == split].tolist() for split in ("train", "test")}
+    drop, change, doubt, held_out = *rows["train"][:3], rows["test"][0]
+    table = "file,action,label,doubtful\n"
+    table += f"{drop},drop,,\n{change},change,sad,no\n{doubt},keep,,yes\n{held_out},drop,,\nnowhere,drop,,\n"
+    (tmp_path / "labels.csv").write_text(table, encoding="utf-8")
+    settings = settings.model_copy(update={"relabel": tmp_path / "labels.csv"})
+
+    after, report = preprocess_faces(faces, settings, seed=0)
+
+    assert split_of(after) == {name: split for name, split in split_of(before).items() if name != drop}
+    found = after.table.set_index("source")
+    assert found.loc[change, "label"] == "sad"
+    assert found.index[found["doubtful"]].tolist() == [doubt]
+    assert next(rule for rule in report.rules if rule.rule == "relabel").dropped == {"train": 1}
+    assert report.numbers()["preprocessing/relabel_left_alone"] == 2.0
+    assert after.fingerprint != before.fingerprint
+
+
+def test_a_changed_label_settles_a_conflict_between_copies(settings: PreprocessingSettings, tmp_path: Path) -> None:
+    faces = face_set(*many("train", 40), *many("test", 8), ("train", "happy", "same"), ("train", "sad", "same"))
+    (tmp_path / "labels.csv").write_text("file,action,label\nface49,change,happy\n", encoding="utf-8")
+
+    _, conflicting = preprocess_faces(faces, settings, seed=0)
+    _, settled = preprocess_faces(faces, settings.model_copy(update={"relabel": tmp_path / "labels.csv"}), seed=0)
+
+    assert conflicting.numbers()["preprocessing/dropped_conflicting"] == 2
+    assert settled.numbers()["preprocessing/dropped_conflicting"] == 0

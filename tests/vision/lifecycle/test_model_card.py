@@ -8,6 +8,7 @@ import pytest
 from configs.settings import CardSettings, Settings
 from tests.vision.lifecycle.training_facts import invented_facts
 from tests.vision.reporting.tags import Tags
+from vision.data.relabelling import Relabelling
 from vision.lifecycle.model_card import ModelCard, describe_version, find_weakest_class, shorten_card, write_card
 from vision.lifecycle.training_facts import TrainingFacts
 from vision.reporting.reports import Report
@@ -276,3 +277,22 @@ def test_a_shortened_card_has_whole_lines_and_the_place_of_all_of_it(line: str) 
     assert empty == ""
     assert f"{1000 - len(lines)} of 1000 lines" in ending
     assert "elsewhere" in ending
+
+
+def test_changed_labels_and_doubtful_faces_stand_in_the_card_where_there_are_any(reports: dict[str, Any]) -> None:
+    done = Relabelling("<b>x.csv", 7, 2, 31, 0, 1, 0, {"sad → fear": 4, "sad → happy": 3})
+    relabelled = {
+        **reports,
+        "preprocessing": replace(reports["preprocessing"], relabelling=done),
+        "history": replace(reports["history"], doubtful_faces=31, doubtful_weight=0.25),
+    }
+
+    markdown = write(**relabelled).markdown
+
+    assert "7 labels changed, 2 faces dropped, 31 doubtful, 1 rows name a file" in markdown.replace("\\", "")
+    assert "Changed: sad → fear 4, sad → happy 3." in markdown
+    assert "| faces with a doubtful label | 31, each counts 0.25 of another |" in markdown
+    assert "<b>" not in write(**relabelled).html.replace("<b>x", "")
+    plain = write(**reports).markdown
+    assert "doubtful" not in plain
+    assert "Labels of training faces by" not in plain
