@@ -1,10 +1,13 @@
-"""Rounding: a classifier whose weights have fewer significant bits, so that a bundle of it packs smaller.
+"""Rounding: a classifier whose weights have fewer significant bits, so that a bundle or a transfer of it is smaller.
 
 `python -m benchmarks.round_weights IN.keras OUT.keras` keeps 11 bits, as half precision does. The pipeline that takes
-the rounded classifier as `classifier.weights` measures every score of it afterwards.
+the rounded classifier as `classifier.weights` measures every score of it afterwards. OUT.keras.xz gets the kernels as
+6-bit whole numbers of each channel, for a teacher that is sent to another machine; IN.keras.xz is unpacked as it is.
 """
 
+import lzma
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +16,42 @@ import numpy as np
 from vision.model.classifier import load_safely
 
 BITS = 11
+KERNEL_BITS = 6  # of which one is the sign
+PACKED = ".xz"
+FOURS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 2, "pb": 2}]  # of bytes
+
+Array = np.ndarray[Any, Any]
 
 
-def rounded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def rounded(values: Array) -> Array:
     """Return float32 numbers rounded to the nearest with BITS significant bits."""
     fractions, exponents = np.frexp(values.astype(np.float64))
     return np.asarray(np.ldexp(np.round(fractions * 2**BITS) / 2**BITS, exponents), dtype=np.float32)
 
 
+def coarse(values: Array) -> Array:
+    """Return the kernels among float32 numbers as whole multiples of a power of two that is one for each channel."""
+    if values.ndim < 2:
+        return rounded(values)
+    largest = np.abs(values).max(axis=tuple(range(values.ndim - 1)), keepdims=True)
+    step = 2.0 ** (np.ceil(np.log2(np.maximum(largest, 1e-12))) - (KERNEL_BITS - 1))
+    return np.asarray(np.round(values / step) * step, dtype=np.float32)
+
+
 def round_weights(source: Path, target: Path) -> None:
-    """Write the classifier of a .keras file with rounded weights."""
+    """Write the classifier of a .keras file with rounded weights, packed or unpacked where a name ends in .xz."""
+    if source.suffix == PACKED:
+        target.write_bytes(lzma.decompress(source.read_bytes()))
+        return
     classifier = load_safely(source)
-    classifier.set_weights([rounded(values) for values in classifier.get_weights()])
-    classifier.save(target)
+    rounding = coarse if target.suffix == PACKED else rounded
+    classifier.set_weights([rounding(values) for values in classifier.get_weights()])
+    if target.suffix != PACKED:
+        classifier.save(target)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        classifier.save(Path(folder) / "rounded.keras")
+        target.write_bytes(lzma.compress((Path(folder) / "rounded.keras").read_bytes(), filters=FOURS))
 
 
 if __name__ == "__main__":

@@ -233,6 +233,7 @@ class DistillationSettings(Section):
     teacher: FileOrName | Annotated[tuple[FileOrName, ...], Field(min_length=1)]
     weight: Share
     temperature: Annotated[float, Field(gt=0.0, le=20.0)]
+    every_view: bool
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -273,6 +274,12 @@ class TrainingSettings(Section):
     def minutes_have_a_phase(self) -> Self:
         if self.minutes and not self.phases:
             raise ValueError(f"minutes is {self.minutes:g}, allowed without phases: 0")
+        return self
+
+    @model_validator(mode="after")
+    def teachers_see_pixels(self) -> Self:
+        if self.distillation.teachers and self.distillation.every_view and self.cached_views:
+            raise ValueError(f"cached_views is {self.cached_views}, allowed with distillation.every_view: 0")
         return self
 
 

@@ -90,6 +90,10 @@ def test_the_later_overlay_wins(tmp_path: Path) -> None:
             r"warmup_epochs is 1, allowed with schedule plateau: 0",
         ),
         ({"training": {"minutes": 50, "phases": []}}, r"minutes is 50, allowed without phases: 0"),
+        (
+            {"training": {"distillation": {"teacher": "a.keras", "every_view": True}}},
+            r"cached_views is 4, allowed with distillation.every_view: 0",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(given: dict[str, object], said: str) -> None:
