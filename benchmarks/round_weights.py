@@ -1,8 +1,9 @@
 """Rounding: a classifier whose weights have fewer significant bits, so that a bundle or a transfer of it is smaller.
 
-`python -m benchmarks.round_weights IN.keras OUT.keras` keeps 11 bits, as half precision does. The pipeline that takes
-the rounded classifier as `classifier.weights` measures every score of it afterwards. OUT.keras.xz gets the kernels as
-6-bit whole numbers of each channel, for a teacher that is sent to another machine; IN.keras.xz is unpacked as it is.
+`python -m benchmarks.round_weights IN.keras OUT.keras` keeps 11 bits, as half precision does; with a number of bits
+behind, kernels become whole numbers of so many bits, times a power of two for each channel. The pipeline that takes the
+rounded classifier as `classifier.weights` measures every score of it afterwards. OUT.keras.xz is packed, with 6-bit
+kernels, for a teacher that is sent to another machine; IN.keras.xz is unpacked as it is.
 """
 
 import lzma
@@ -16,7 +17,7 @@ import numpy as np
 from vision.model.classifier import load_safely
 
 BITS = 11
-KERNEL_BITS = 6  # of which one is the sign
+SENT_BITS = 6  # of a kernel that is sent, one of them the sign
 PACKED = ".xz"
 FOURS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 2, "pb": 2}]  # of bytes
 
@@ -29,23 +30,27 @@ def rounded(values: Array) -> Array:
     return np.asarray(np.ldexp(np.round(fractions * 2**BITS) / 2**BITS, exponents), dtype=np.float32)
 
 
-def coarse(values: Array) -> Array:
-    """Return the kernels among float32 numbers as whole multiples of a power of two that is one for each channel."""
+def coarse(values: Array, bits: int) -> Array:
+    """Return the kernels among float32 numbers as whole multiples of a power of two, which each channel has its own."""
     if values.ndim < 2:
         return rounded(values)
     largest = np.abs(values).max(axis=tuple(range(values.ndim - 1)), keepdims=True)
-    step = 2.0 ** (np.ceil(np.log2(np.maximum(largest, 1e-12))) - (KERNEL_BITS - 1))
+    step = 2.0 ** (np.ceil(np.log2(np.maximum(largest, 1e-12))) - (bits - 1))
     return np.asarray(np.round(values / step) * step, dtype=np.float32)
 
 
-def round_weights(source: Path, target: Path) -> None:
-    """Write the classifier of a .keras file with rounded weights, packed or unpacked where a name ends in .xz."""
+def round_weights(source: Path, target: Path, bits: int = 0) -> None:
+    """Write the classifier of a .keras file with rounded weights, packed or unpacked where a name ends in .xz.
+
+    Kernels get so many bits, or with 0 as many significant ones as the other weights.
+    """
     if source.suffix == PACKED:
         target.write_bytes(lzma.decompress(source.read_bytes()))
         return
     classifier = load_safely(source)
-    rounding = coarse if target.suffix == PACKED else rounded
-    classifier.set_weights([rounding(values) for values in classifier.get_weights()])
+    bits = bits or (SENT_BITS if target.suffix == PACKED else 0)
+    weights = classifier.get_weights()
+    classifier.set_weights([coarse(values, bits) if bits else rounded(values) for values in weights])
     if target.suffix != PACKED:
         classifier.save(target)
         return
@@ -55,4 +60,4 @@ def round_weights(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    round_weights(Path(sys.argv[1]), Path(sys.argv[2]))
+    round_weights(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -4,7 +4,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmarks.round_weights import BITS, KERNEL_BITS, coarse, round_weights, rounded
+from benchmarks.round_weights import BITS, SENT_BITS, coarse, round_weights, rounded
 from vision.model.classifier import load_safely
 
 
@@ -21,13 +21,12 @@ def test_rounded_weights_have_few_significant_bits_and_stay_near() -> None:
 def test_coarse_kernels_are_few_whole_multiples_in_each_channel() -> None:
     kernel = np.random.default_rng(0).normal(0, [0.01, 1.0], (3, 3, 8, 2)).astype(np.float32)
 
-    found = coarse(kernel)
+    found = coarse(kernel, bits=5)
 
     for channel in range(2):
-        assert len(np.unique(found[..., channel])) <= 2**KERNEL_BITS + 1
-        assert np.abs(found - kernel)[..., channel].max() <= np.abs(kernel[..., channel]).max() * 2.0 ** (
-            1 - KERNEL_BITS
-        )
+        assert len(np.unique(found[..., channel])) <= 2**5 + 1
+        largest = np.abs(kernel[..., channel]).max()
+        assert np.abs(found - kernel)[..., channel].max() <= largest * 2.0**-4
 
 
 def test_a_packed_classifier_is_smaller_and_unpacks_to_one_that_loads(tmp_path: Path) -> None:
@@ -38,5 +37,5 @@ def test_a_packed_classifier_is_smaller_and_unpacks_to_one_that_loads(tmp_path: 
     round_weights(tmp_path / "a.keras.xz", tmp_path / "b.keras")
 
     before, after = (load_safely(tmp_path / name).get_weights()[0] for name in ("a.keras", "b.keras"))
-    np.testing.assert_array_equal(after, coarse(before))
+    np.testing.assert_array_equal(after, coarse(before, SENT_BITS))
     assert (tmp_path / "a.keras.xz").stat().st_size < len(lzma.compress((tmp_path / "a.keras").read_bytes()))
