@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from configs.settings import AugmentationSettings
+from configs.training_settings import AugmentationSettings
 from vision.data.faces import TRAIN, FaceSet
 from vision.reporting.reports import Report
 from vision.training import plots

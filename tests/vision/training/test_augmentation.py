@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from configs.settings import AugmentationSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import AugmentationSettings
 from vision.data.faces import FaceSet
 from vision.training.augmentation import AUGMENTATIONS, apply, augment, build_augmentation, preview_faces
 
