@@ -3,16 +3,11 @@ from typing import get_args
 
 import pytest
 
+from configs.data_settings import DatasetSettings, PreprocessingSettings
 from configs.errors import UserError
+from configs.inference_settings import DetectionSettings
 from configs.loading import flatten, load_settings
-from configs.settings import (
-    AugmentationSettings,
-    ClassifierSettings,
-    DatasetSettings,
-    DetectionSettings,
-    PreprocessingSettings,
-    TrainingSettings,
-)
+from configs.training_settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from tests.conftest import SMALL
 from vision.data.balance import SCHEMES
 from vision.data.face_detection import DETECTORS

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from scipy.stats import beta
 
-from configs.settings import AugmentationSettings
+from configs.training_settings import AugmentationSettings
 from vision.data.faces import TRAIN, FaceSet
 from vision.reporting.reports import Report
 from vision.training import plots

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from configs.errors import UserError
-from configs.settings import MOST_EPOCHS, PhaseSettings, TrainingSettings
+from configs.training_settings import MOST_EPOCHS, PhaseSettings, TrainingSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.classifier import predict
 from vision.training.duration import count_multiplications, count_work, say_seconds

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from configs.settings import AugmentationSettings
+from configs.training_settings import AugmentationSettings
 from vision.data.faces import TRAIN, VALIDATION
 from vision.model.classifier import BFLOAT16, FLOAT32, build_classifier, given_classifier, settle_batch_norm
 from vision.model.fused_batch_norm import fuse_batch_norm

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from scipy.stats import beta, kstest
 
-from configs.settings import AugmentationSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import AugmentationSettings
 from vision.data.faces import FaceSet
 from vision.training.augmentation import AUGMENTATIONS, apply, augment, build_augmentation, preview_faces
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from configs.settings import MOST_EPOCHS, PhaseSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import MOST_EPOCHS, PhaseSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.classifier import build_classifier
 from vision.training import budget
