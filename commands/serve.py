@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from commands import alerts
 from commands.command_line import Command
+from configs.alert_settings import AlertSettings
 from configs.errors import UserError
 from configs.loading import load_settings
-from configs.settings import AlertSettings, Settings
+from configs.settings import Settings
 from pipelines.runner import Outcome
 
 if TYPE_CHECKING:  # what serves takes a second to import

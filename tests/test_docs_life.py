@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import ENVIRONMENT_PREFIX
+from configs.environment import ENVIRONMENT_PREFIX
 from tests.conftest import KEPT, PROJECT, TOY
 from tests.pages import PAGES, blocks, clone_project, kind_of, of_run
 from tests.preloaded import PreloadedProcess

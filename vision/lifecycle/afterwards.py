@@ -1,7 +1,10 @@
 """Afterwards: what follows a training and has to fit into `training.minutes` with it."""
 
-from configs.settings import EvaluationSettings, OnnxSettings
-from vision.data.faces import TEST, VALIDATION, FaceSet
+from configs.lifecycle_settings import OnnxSettings
+from configs.training_settings import EvaluationSettings
+from vision.data.faces import TEST, TRAIN, VALIDATION, FaceSet
+from vision.evaluation import generalization
+from vision.evaluation.robustness import SLICES
 from vision.evaluation.test_time_augmentation import count_views
 from vision.training.budget import Afterwards
 
@@ -17,8 +20,10 @@ def after_bare_training(faces: FaceSet, evaluation: EvaluationSettings) -> After
 
 
 def after_training(faces: FaceSet, evaluation: EvaluationSettings, onnx: OnnxSettings) -> Afterwards:
-    """Return what follows a training in its pipeline: also registration, the gate, the report and ONNX."""
-    scored = after_bare_training(faces, evaluation).predictions + CONTENDERS * len(faces.rows(TEST))
+    """Return what follows a training in its pipeline: also slices, the generalisation gap, the gate and ONNX."""
+    test, validation, taught = (len(faces.rows(split)) for split in (TEST, VALIDATION, TRAIN))
+    evaluated = len(SLICES) * min(evaluation.slice_faces, test) + min(generalization.MOST_FACES, taught) + validation
+    scored = after_bare_training(faces, evaluation).predictions + evaluated + CONTENDERS * test
     if not onnx.enabled:
         return Afterwards(scored, PIPELINE_SECONDS)
     timed = sum(onnx.latency_batches) * onnx.latency_samples

@@ -1,5 +1,8 @@
+import pytest
+
 from configs.settings import Settings
-from vision.data.faces import TEST, VALIDATION, FaceSet
+from vision.data.faces import TEST, TRAIN, VALIDATION, FaceSet
+from vision.evaluation import generalization
 from vision.lifecycle.afterwards import after_bare_training, after_training
 
 
@@ -19,7 +22,7 @@ def test_each_view_of_the_test_split_is_predicted_beside_the_plain_one(
     }
 
 
-def test_a_pipeline_also_judges_two_models_and_measures_three_runtimes(
+def test_a_pipeline_also_scores_slices_judges_two_models_and_measures_three_runtimes(
     prepared: FaceSet, small_settings: Settings
 ) -> None:
     evaluation, test = small_settings.evaluation, len(prepared.rows(TEST))
@@ -28,6 +31,24 @@ def test_a_pipeline_also_judges_two_models_and_measures_three_runtimes(
     without = after_training(prepared, evaluation, onnx.model_copy(update={"enabled": False}))
     whole = after_training(prepared, evaluation, onnx)
 
-    assert without.predictions == after_bare_training(prepared, evaluation).predictions + 2 * test
+    slices, compared = 11 * test, len(prepared.rows(TRAIN)) + len(prepared.rows(VALIDATION))
+    assert evaluation.slice_faces > test
+    bare = after_bare_training(prepared, evaluation).predictions
+    assert without.predictions == bare + slices + compared + 2 * test
     assert whole.predictions - without.predictions == 3 * (len(prepared.rows(VALIDATION)) + 170)
     assert whole.seconds > without.seconds
+
+
+def test_no_more_faces_are_counted_than_slices_and_generalisation_gap_take(
+    prepared: FaceSet, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = small_settings.onnx.model_copy(update={"enabled": False})
+    fewer = small_settings.evaluation.model_copy(update={"slice_faces": 10})
+    whole = after_training(prepared, small_settings.evaluation, onnx).predictions
+
+    sliced = after_training(prepared, fewer, onnx).predictions
+    monkeypatch.setattr(generalization, "MOST_FACES", 7)
+    few = after_training(prepared, fewer, onnx).predictions
+
+    assert whole - sliced == 11 * (len(prepared.rows(TEST)) - 10)
+    assert sliced - few == len(prepared.rows(TRAIN)) - 7

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from configs.settings import CardSettings, Settings
+from configs.lifecycle_settings import CardSettings
+from configs.settings import Settings
 from tests.vision.lifecycle.training_facts import invented_facts
 from tests.vision.reporting.tags import Tags
 from vision.lifecycle.model_card import ModelCard, describe_version, find_weakest_class, shorten_card, write_card
