@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.measuring import Table, parser, publish, require, settings_for, start
 from benchmarks.scenes import Scene, draw_turned_faces, paste_faces
-from configs.settings import DetectionSettings, Detector
+from configs.inference_settings import DetectionSettings, Detector
 from vision.data.faces import FaceSet
 
 Array = np.ndarray[Any, Any]

@@ -9,7 +9,8 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from benchmarks.measuring import Table, parser, publish, settings_for, start, work_folder
-from configs.settings import Settings, TrainingSettings
+from configs.settings import Settings
+from configs.training_settings import TrainingSettings
 
 WAYS: tuple[str, ...] = get_args(TrainingSettings.model_fields["imbalance"].annotation)
 SCORES = ("accuracy", "macro_f1", "worst_class_recall")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from benchmarks.measuring import Table, alternate, compare, parser, publish, settings_for, start, work_folder
 from benchmarks.pictures import unpack, write_zip
+from configs.data_settings import DatasetSettings
 from configs.errors import UserError
-from configs.settings import DatasetSettings
 from vision.data.ingestion import ingest_faces
 
 BATCH, COUNT, QUICK_COUNT = 256, 20_000, 3_000

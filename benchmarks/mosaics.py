@@ -6,6 +6,7 @@ same pixels under the same names.
 
 import io
 import json
+import lzma
 import sys
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 ROW = 64  # faces beside each other
 FACES = 4096  # in a mosaic
-NAMES = "names.json"
+NAMES = "names.json.xz"
 
 
 def pack(archive: Path, folder: Path) -> int:
@@ -30,13 +31,13 @@ def pack(archive: Path, folder: Path) -> int:
             tiles[: len(images)] = images
             mosaic = tiles.reshape(-1, ROW, side, side).swapaxes(1, 2).reshape(-1, ROW * side)
             Image.fromarray(mosaic).save(folder / f"{number:02d}.png", optimize=True)
-    (folder / NAMES).write_text(json.dumps({"side": side, "names": names}), encoding="utf-8")
+    (folder / NAMES).write_bytes(lzma.compress(json.dumps({"side": side, "names": names}).encode()))
     return len(names)
 
 
 def unpack(folder: Path, archive: Path) -> int:
     """Write the images of the mosaics as PNG files into a zip; return how many there are."""
-    facts = json.loads((folder / NAMES).read_text(encoding="utf-8"))
+    facts = json.loads(lzma.decompress((folder / NAMES).read_bytes()))
     side, names = facts["side"], facts["names"]
     with zipfile.ZipFile(archive, "w") as faces:
         for file in sorted(folder.glob("*.png")):

@@ -214,7 +214,8 @@ def main() -> None:
             ratio = alone["predicting"] / one["predicting"]
             rows.append((name, one["predicting"], one["merging"], count / one["predicting"], f"{ratio:.2f} x"))
     header = ("engine", "predicting, s", "merging, s", "pictures a second", "against alone")
-    publish(Table(f"Batch inference on Ray: {count:,} faces, simulated work", header, tuple(rows), NOTES), options)
+    title = f"Batch inference on Ray: {count:,} faces, {options.milliseconds:g} ms of simulated work each"
+    publish(Table(title, header, tuple(rows), NOTES), options)
     paper = tuple(on_paper(load, options.pictures, options.cores, rate, Prices()) for load in LOADS)
     columns = ("pictures", "read", "written", "hours of the cluster", "hours of merging", "cost", "a million pictures")
     facts = {"cores": options.cores, "actors": options.cores // 2, "rate": rate, "merged": merged}

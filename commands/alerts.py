@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from threading import Thread
 
 from commands.command_line import Command
+from configs.alert_settings import AlertSettings, EventName
 from configs.environment import without_login
 from configs.errors import DRIFTED, HELD, REJECTED, UserError
 from configs.loading import load_settings
-from configs.settings import AlertSettings, EventName, Settings
+from configs.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 
 import yaml
 
+from configs.environment import ENVIRONMENT_PREFIX
 from configs.errors import UserError
 from configs.loading import flatten, load_settings
 from configs.paths import expand_home
 from configs.pipelines import PIPELINES
-from configs.settings import ENVIRONMENT_PREFIX, Settings
+from configs.settings import Settings
 
 FORMATS = ("text", "markdown", "json", "html")
 EXPECTED = "settings are given as --section.field VALUE"
@@ -62,7 +63,7 @@ class Parser(argparse.ArgumentParser):
             [
                 super().format_help(),
                 f"pipelines: {', '.join(PIPELINES)}\n",
-                "settings, with the values of configs/*.yaml (bounds in configs/settings.py):",
+                "settings, with the values of configs/*.yaml (bounds in configs/*_settings.py):",
                 *(f"  --{name:<{width}}  {value}" for name, value in values.items()),
                 f"\nAlso as environment variables, for example {ENVIRONMENT_PREFIX}TRAINING__BATCH_SIZE=32.",
                 "Strongest first: command line, environment, --config files (the last first), configs/*.yaml.",

@@ -1,11 +1,26 @@
 """The data set of a command: found before anything runs, or the demo's drawn faces."""
 
+from dataclasses import dataclass
+
 from commands.command_line import Command
 from configs.loading import DEMO, load_settings, read_given
 from configs.settings import Settings
 
 
-def load_with_dataset(command: Command, falls_back_to_demo: bool) -> Settings:
+@dataclass(frozen=True)
+class Loaded:
+    """The settings of a command with the data set found; `notice` says whether that is the demo's, or is empty."""
+
+    settings: Settings
+    notice: str = ""
+
+    def announce(self) -> None:
+        """Print the notice, once nothing is left that could refuse the run."""
+        if self.notice:
+            print("=" * len(self.notice), self.notice, "=" * len(self.notice), sep="\n", flush=True)
+
+
+def load_with_dataset(command: Command, falls_back_to_demo: bool) -> Loaded:
     """Return the settings with the data set found.
 
     They are those of the demo where nobody names a data set and the folder for one is empty but for its README: the
@@ -18,9 +33,9 @@ def load_with_dataset(command: Command, falls_back_to_demo: bool) -> Settings:
     chosen = dataset.reader != "auto" or names_dataset(command)
     if falls_back_to_demo and not chosen and not find_dataset(dataset.local_path, dataset.splits):
         settings = load_settings([DEMO, *command.config], command.given)
-        line = f"DEMO: there is no data set in {dataset.path}, so faces are DRAWN. Name one with --dataset.path PATH"
-        print("=" * len(line), line, "=" * len(line), sep="\n", flush=True)
-    return find_files(settings)
+        notice = f"DEMO: {dataset.path} holds no data set, so faces are DRAWN. Name one with --dataset.path PATH"
+        return Loaded(find_files(settings), notice)
+    return Loaded(find_files(settings))
 
 
 def names_dataset(command: Command) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from commands.alerts import without_secret_settings
 from commands.command_line import Command
 from commands.console import print_lines, quiet
-from commands.dataset import load_with_dataset
+from commands.dataset import Loaded, load_with_dataset
 from configs.errors import UserError
 from configs.loading import PROJECT, load_settings
 from configs.paths import is_uri
@@ -23,11 +23,15 @@ Run = Callable[[Settings, dict[str, str]], Outcome]
 
 @dataclass(frozen=True)
 class Job:
-    """What runs on the stack; `load` imports it, once the environment is set that libraries read when imported."""
+    """What runs on the stack; `load` imports it, once the environment is set that libraries read when imported.
+
+    `announce` says what the user should know once nothing is left that could refuse the run.
+    """
 
     name: str
     load: Callable[[], Run]
     tags: Mapping[str, str] = field(default_factory=dict)
+    announce: Callable[[], None] = lambda: None
 
 
 def run(command: Command) -> Outcome:
@@ -38,13 +42,14 @@ def run(command: Command) -> Outcome:
         raise UserError(f"{asked}; choose one with --pipeline: {', '.join(PIPELINES)}")
     chosen = PIPELINES[name]
     if chosen.reads_dataset:
-        settings = load_with_dataset(command, chosen.falls_back_to_demo)
+        loaded = load_with_dataset(command, chosen.falls_back_to_demo)
     else:
-        settings = load_settings(command.config, command.given)
+        loaded = Loaded(load_settings(command.config, command.given))
+    settings = loaded.settings
     if chosen.reads_bundle:
         settings = with_released(settings)
     check_inputs(chosen, settings)
-    job = Job(name, lambda: _run_of(chosen.module))
+    job = Job(name, lambda: _run_of(chosen.module), announce=loaded.announce)
     return run_on_stack(job, without_secret_settings(settings), command.debug)
 
 
@@ -107,6 +112,7 @@ def run_on_stack(job: Job, settings: Settings, debug: bool) -> Outcome:
             keras.config.disable_interactive_logging()
             store = prepare_stack(settings.state_folder, settings.tracking.experiment_name, settings.stores.artifacts)
         check_registry(store.uri)  # again: of the user's own ZenML only now the store is known
+        job.announce()
         artifacts = f", and what they return to {store.artifacts}" if store.artifacts else ""
         print(f"runs and models go to {store.shown}, steps to the ZenML stack {store.stack}{artifacts}", flush=True)
         _show_own_messages(debug)

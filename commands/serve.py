@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from commands import alerts
 from commands.command_line import Command
+from configs.alert_settings import AlertSettings
 from configs.errors import UserError
 from configs.loading import load_settings
-from configs.settings import AlertSettings, Settings
+from configs.settings import Settings
 from pipelines.runner import Outcome
 
 if TYPE_CHECKING:  # what serves takes a second to import
@@ -80,12 +81,11 @@ def _first_model(models: "RegisteredModels", settings: Settings) -> "ServedModel
 def _tracking_uri(state: Path) -> str:
     """Return the store of the champion. Raises UserError where only a ZenML of the user's own knows it."""
     from stack.local_stack import tracking_uri
-    from stack.users_zenml import USERS_ZENML, wants_users_zenml
+    from stack.users_zenml import asking, wants_users_zenml
 
     if wants_users_zenml(state) and not os.environ.get("MLFLOW_TRACKING_URI"):
-        named = " and ".join(name for name in USERS_ZENML if os.environ.get(name))
         raise UserError(
-            f"{named} asks for a ZenML of yours, which --serve does not open; set MLFLOW_TRACKING_URI to the MLflow "
+            f"{asking()} asks for a ZenML of yours, which --serve does not open; set MLFLOW_TRACKING_URI to the MLflow "
             "store of its stack"
         )
     return tracking_uri(state)

@@ -1,9 +1,11 @@
-"""Environment variables set for a block, and logins removed from texts."""
+"""Environment variables: how those of the settings begin, some set for a block, and logins removed from texts."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+
+ENVIRONMENT_PREFIX = "FACE_EMOTION__"
 
 
 @contextmanager

@@ -10,10 +10,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
+from configs.environment import ENVIRONMENT_PREFIX
 from configs.errors import UserError
 from configs.paths import FILES_OR_NAMES, PATHS, PATHS_OR_ADDRESSES, resolve_paths
 from configs.pipelines import PIPELINES
-from configs.settings import ENVIRONMENT_PREFIX, Settings
+from configs.settings import Settings
 
 FOLDER = Path(__file__).resolve().parent
 PROJECT = FOLDER.parent

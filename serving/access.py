@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from configs.settings import ServingSettings
+from configs.serving_settings import ServingSettings
 from serving.metrics import Metrics
 from serving.problems import ProblemError
 

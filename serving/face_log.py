@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.settings import ServingSettings
+from configs.serving_settings import ServingSettings
 from serving.metrics import Metrics
 from serving.served_model import REGISTRY, ServedModel
 from vision.data.decoding import measure_levels

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from configs.settings import ServingSettings
+from configs.serving_settings import ServingSettings
 from serving.metrics import Metrics
 from serving.problems import GONE, ProblemError
 

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from configs.settings import ClassName, Settings
+from configs.data_settings import ClassName
+from configs.settings import Settings
 from serving.served_model import BUNDLE, REGISTRY, ModelFacts, ModelFile, ServedModel, UnusableModelError, load_model
 from stack.champion_lookup import ChampionLookup
 from vision.lifecycle.bundles import CARDS, DECISION, LABELS, METRICS, check_probe, read_bundle, read_json

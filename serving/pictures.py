@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from configs.settings import DetectionSettings, ServingSettings
+from configs.inference_settings import DetectionSettings
+from configs.serving_settings import ServingSettings
 from serving.problems import ProblemError
 from vision.data.decoding import decode_image
 from vision.data.image_formats import open_image

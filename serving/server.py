@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from configs.errors import UserError
-from configs.settings import ServingSettings
+from configs.serving_settings import ServingSettings
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 30

@@ -10,7 +10,8 @@ import mlflow
 from zenml.client import Client
 from zenml.io import fileio
 
-from configs.settings import PreprocessingSettings, Settings
+from configs.data_settings import PreprocessingSettings
+from configs.settings import Settings
 from stack.error_messages import SHOWN_CHARACTERS
 from stack.local_stack import find_tracking_uri
 from stack.step_places import BUNDLE, PREDICTIONS, REPORTS

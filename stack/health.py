@@ -25,7 +25,7 @@ from stack.local_stack import STACK, tracking_uri
 from stack.places import local_path
 from stack.relocation import check_place
 from stack.servers import NETWORK_SECONDS, why_silent
-from stack.users_zenml import OWN_ZENML, USERS_ZENML, wants_users_zenml
+from stack.users_zenml import OWN_ZENML, asking, wants_users_zenml, way_back
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -112,9 +112,8 @@ def _check_zenml_file(file: Path, folder: Path, users: bool) -> Finding:
     if not file.exists():
         if not users:
             return Finding(ZENML, f"{STACK}, which the first run makes in {folder}")
-        asking = " and ".join(name for name in USERS_ZENML if os.environ.get(name))
-        fix = f"register a stack with an MLflow tracker there, or unset {asking}: this project sets up its own"
-        return Finding.wrong(ZENML, f"{asking} asks for a ZenML store of yours, and {file} does not exist", fix)
+        fix = f"register a stack with an MLflow tracker there, or {way_back()}: this project sets up its own"
+        return Finding.wrong(ZENML, f"{asking()} asks for a ZenML store of yours, and {file} does not exist", fix)
     anew = f"mv {file} {file}.damaged; ZenML makes a new one (its cache starts anew, MLflow keeps runs and models)"
     return database_trouble(ZENML, file, anew) or Finding(
         ZENML, f"{'your active stack' if users else STACK}, in {file}"

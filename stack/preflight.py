@@ -14,7 +14,8 @@ from mlflow.exceptions import MlflowException
 from configs.environment import changed_environment
 from configs.errors import UserError
 from configs.paths import is_uri
-from configs.settings import ClassifierSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import ClassifierSettings
 from stack.elsewhere import runs_here
 from stack.error_messages import talking_to_mlflow
 from stack.health import nearest

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.fs as pa_fs
 
 from configs.errors import UserError
-from configs.settings import InferenceSettings, RaySettings
+from configs.inference_settings import InferenceSettings, RaySettings
 from stack.error_messages import RESUMES, says_no_room
 from vision.files.hashes import PROJECT
 from vision.inference.job import Job, Predicted

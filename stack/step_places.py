@@ -7,7 +7,8 @@ from pathlib import Path
 
 import mlflow
 
-from configs.settings import Section, Settings
+from configs.section import Section
+from configs.settings import Settings
 from stack.elsewhere import runs_here
 from stack.error_messages import talking_to_mlflow
 from stack.run_log import run_id

@@ -10,7 +10,8 @@ from stack.error_messages import SHOWN_CHARACTERS
 
 OWN_ZENML = "zenml"  # folder in the state folder
 STACK_ID, STACK_NAME = "ZENML_ACTIVE_STACK_ID", "ZENML_ACTIVE_STACK_NAME"  # ZenML itself knows no names here
-USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", STACK_ID, STACK_NAME)
+OPTION = "FACE_EMOTION_STACK"  # what --stack names, set by us
+USERS_ZENML = ("ZENML_CONFIG_PATH", "ZENML_STORE_URL", STACK_ID, STACK_NAME, OPTION)
 SHOWN_STACKS = 20
 
 
@@ -24,13 +25,29 @@ def wants_users_zenml(state: Path) -> bool:
 
 def choose_stack(name: str) -> None:
     """Have the run use the stack of that name, of the user's own ZenML."""
-    os.environ[STACK_NAME] = name
-    os.environ.pop(STACK_ID, None)
+    os.environ[OPTION] = name
+    for less in (STACK_ID, STACK_NAME):
+        os.environ.pop(less, None)
 
 
 def asking() -> str:
-    """Return the variables that ask for the user's own ZenML."""
-    return " and ".join(name for name in USERS_ZENML if os.environ.get(name))
+    """Return the option and the variables that ask for the user's own ZenML."""
+    return " and ".join([*_chosen(), *_variables()])
+
+
+def way_back() -> str:
+    """Return what to do for this project's own ZenML to be used."""
+    less = [f"leave out {option}" for option in _chosen()]
+    return " and ".join([*less, *([f"unset {' and '.join(_variables())}"] if _variables() else [])])
+
+
+def _chosen() -> list[str]:
+    return [f"--stack {name}"] if (name := os.environ.get(OPTION)) else []
+
+
+def _variables() -> list[str]:
+    ours = {OPTION, STACK_ID} if os.environ.get(OPTION) or os.environ.get(STACK_NAME) else {OPTION}  # see _activate
+    return [name for name in USERS_ZENML if name not in ours and os.environ.get(name)]
 
 
 def open_users_stack() -> Any:
@@ -41,7 +58,7 @@ def open_users_stack() -> Any:
 
     try:
         client = Client()
-        if name := os.environ.get(STACK_NAME):
+        if name := os.environ.get(OPTION) or os.environ.get(STACK_NAME):
             _activate(client, name)
         stack = client.active_stack
     except AuthorizationException as error:
@@ -52,7 +69,7 @@ def open_users_stack() -> Any:
     except (SQLAlchemyError, KeyError) as error:  # KeyError: of a stack that is not there
         raise UserError(
             f"the ZenML of yours that {asking()} asks for cannot be used ({_reason(error)}); it is never migrated from "
-            f"here: bring it to this version with ZenML's own commands, or unset {asking()}"
+            f"here: bring it to this version with ZenML's own commands, or {way_back()}"
         ) from error
     except ImportError as error:  # of a part of the stack; ZenML's message names the packages
         raise UserError(f"the stack that {asking()} asks for needs more packages: {_reason(error)}") from error
@@ -61,8 +78,8 @@ def open_users_stack() -> Any:
         kind = "without an experiment tracker" if tracker is None else f"with {tracker.flavor}"
         raise UserError(
             f"the ZenML of yours that {asking()} asks for has the active stack {stack.name}, which tracks {kind}; this "
-            f"pipeline needs MLflow: {_list_stacks(client)}; name one with --stack, or unset {asking()}, and this "
-            "project sets up its own"
+            f"pipeline needs MLflow: {_list_stacks(client)}; name one with --stack, or {way_back()}, and "
+            "this project sets up its own"
         )
     return stack
 

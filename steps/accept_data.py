@@ -7,9 +7,9 @@ import mlflow
 from mlflow.data.pandas_dataset import from_pandas
 from zenml import step
 
+from configs.data_settings import PreprocessingSettings
 from configs.errors import InvalidDataError
 from configs.loading import KEPT_SETTINGS, flatten
-from configs.settings import PreprocessingSettings
 from stack.run_log import log_report
 from stack.step_places import StepPlaces
 from vision.data.faces import FaceSet

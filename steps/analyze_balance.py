@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import step
 
-from configs.settings import BalanceSettings
+from configs.data_settings import BalanceSettings
 from materializers.report_materializer import ReportMaterializer
 from stack.run_log import measured
 from vision.data.balance import BalanceReport, analyze_classes

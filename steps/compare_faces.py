@@ -5,7 +5,7 @@ from typing import Annotated
 import mlflow
 from zenml import step
 
-from configs.settings import MonitoringSettings
+from configs.lifecycle_settings import MonitoringSettings
 from materializers.report_materializer import ReportMaterializer
 from stack import model_store, registry
 from stack.run_log import log_report

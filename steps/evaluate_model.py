@@ -9,7 +9,7 @@ import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 from zenml import step
 
-from configs.settings import EvaluationSettings
+from configs.training_settings import EvaluationSettings
 from materializers.report_materializer import ReportMaterializer
 from stack.model_store import load_model
 from stack.run_log import log_report, measured

@@ -8,7 +8,7 @@ from typing import Annotated
 import mlflow
 from zenml import step
 
-from configs.settings import OnnxSettings
+from configs.lifecycle_settings import OnnxSettings
 from materializers.report_materializer import ReportMaterializer
 from stack import model_store
 from stack.run_log import log_report, measured

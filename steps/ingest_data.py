@@ -4,7 +4,8 @@ from typing import Annotated
 
 from zenml import step
 
-from configs.settings import DatasetSettings, DetectionSettings
+from configs.data_settings import DatasetSettings
+from configs.inference_settings import DetectionSettings
 from materializers.face_set_materializer import FaceSetMaterializer
 from stack.run_log import measured
 from vision.data.faces import FaceSet

@@ -7,8 +7,8 @@ from typing import Annotated
 import mlflow
 from zenml import step
 
+from configs.inference_settings import InferenceSettings
 from configs.loading import PROJECT
-from configs.settings import InferenceSettings
 from materializers.report_materializer import ReportMaterializer
 from stack import model_store, registry
 from stack.ray_cluster import ray_engine

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from zenml import step
 
-from configs.settings import PreprocessingSettings
+from configs.data_settings import PreprocessingSettings
 from materializers.face_set_materializer import FaceSetMaterializer
 from materializers.report_materializer import ReportMaterializer
 from stack.client_files import receive_file

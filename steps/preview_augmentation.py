@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import step
 
-from configs.settings import AugmentationSettings
+from configs.training_settings import AugmentationSettings
 from materializers.report_materializer import ReportMaterializer
 from stack.run_log import measured
 from vision.data.faces import FaceSet

@@ -6,7 +6,7 @@ from typing import Annotated
 import mlflow
 from zenml import step
 
-from configs.settings import RollbackSettings
+from configs.lifecycle_settings import RollbackSettings
 from stack import model_store, registry
 from vision.lifecycle.rollback import check_target, choose_target
 

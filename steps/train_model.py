@@ -7,13 +7,8 @@ import mlflow
 import pandas as pd
 from zenml import step
 
-from configs.settings import (
-    AugmentationSettings,
-    ClassifierSettings,
-    EvaluationSettings,
-    OnnxSettings,
-    TrainingSettings,
-)
+from configs.lifecycle_settings import OnnxSettings
+from configs.training_settings import AugmentationSettings, ClassifierSettings, EvaluationSettings, TrainingSettings
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
 from stack.fingerprints import surroundings

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import step
 
-from configs.settings import ValidationSettings
+from configs.data_settings import ValidationSettings
 from materializers.report_materializer import ReportMaterializer
 from stack.run_log import measured
 from vision.data.faces import FaceSet

@@ -6,7 +6,7 @@ import mlflow
 from zenml import step
 from zenml.types import HTMLString, MarkdownString
 
-from configs.settings import CardSettings
+from configs.lifecycle_settings import CardSettings
 from stack.model_store import CARD, describe_by_card
 from stack.run_log import run_id
 from vision.data.balance import BalanceReport

@@ -36,11 +36,14 @@ from configs.loading import load_settings
 from configs.settings import Settings
 from stack.local_stack import library_defaults
 from stack.relocation import relocate
-from tests.preloaded import PreloadedProcess
+from tests.preloaded import Command, PreloadedProcess, leave_writing_to_the_system
+from tests.scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: F401
+from tests.toy_network import IN_A_PROCESS
 from vision.data.faces import FaceSet
 from vision.data.ingestion import ingest_faces
 from vision.data.preprocessing import preprocess_faces
 
+leave_writing_to_the_system()
 # what a child process keeps of this one's environment; by the last two its lines count in the coverage
 KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 # two short phases of a random VGG-19 with a sixteenth of its channels on small faces: learns little, takes seconds
@@ -75,52 +78,6 @@ TOY: dict[str, Any] = {
     "training": {**SMALL["training"], "cached_views": 1, "phases": SMALL["training"]["phases"][:1]},
     "evaluation": {**SMALL["evaluation"], "test_time_augmentation": "none"},
 }
-# the second worker begins with what needs no preloaded process, which the first is starting then
-LONG = (
-    "tests/pipelines",
-    "tests/vision/training/test_checkpoints.py",
-    "tests/test_workflows.py",
-    "tests/test_secrets.py",
-    "tests/test_docs_life.py",
-    "tests/steps/test_promotion_steps.py",
-    "tests/vision/training/test_loop.py",
-    "tests/vision/test_standalone.py",
-    "tests/vision/training/test_tuning.py",
-    "tests/vision/training/test_devices.py",
-    "tests/stack/test_local_stack.py",
-    "tests/vision/model/test_classifier.py",
-    "tests/test_loopback.py",
-    "tests/vision/lifecycle/test_onnx_export.py",
-    "tests/steps/test_onnx_steps.py",
-    "tests/hostile/test_archives.py",
-    "tests/steps/test_data_steps.py",
-)
-
-
-def unit(nodeid: str) -> str:
-    """Return what one worker does alone, because its fixtures are made once: a file, or all of tests/pipelines."""
-    return LONG[0] if nodeid.startswith(LONG[0]) else nodeid.partition("::")[0]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put first what takes longest: a worker that starts with it at the end works alone."""
-
-    def place(item: pytest.Item) -> int:
-        return LONG.index(unit(item.nodeid)) if unit(item.nodeid) in LONG else len(LONG)
-
-    items.sort(key=place)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Share the tests out by `unit`; the groups of pytest-xdist 3.8 have no effect under pytest 9.2."""
-    from xdist.scheduler.loadfile import LoadFileScheduling
-
-    class ByUnit(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return unit(nodeid)
-
-    return ByUnit(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -282,7 +239,8 @@ def run_commands(
     toy_yaml: Path, set_up: Callable[[Path], Path], preloaded: PreloadedProcess
 ) -> Callable[..., list[FinishedRun]]:
     """Return a function that gives run.py one list of words after the other in one process, with TOY's settings under
-    them, an empty HOME, its stores in a folder, and what else is said of its environment.
+    them, an empty HOME, its stores in a folder, and what else is said of its environment. A list of `-c` and a program
+    runs that.
     """
 
     def run(folder: Path, *commands: list[str], environment: dict[str, str] | None = None) -> list[FinishedRun]:
@@ -290,8 +248,21 @@ def run_commands(
         stores = ["--state_folder", str(state), "--tracking.reports_folder", str(reports)]
         log = Path(tempfile.mkdtemp(dir=folder), "output.txt")
         toy = ["--config", str(toy_yaml)]
-        words = [({}, [*stores, *([] if "--reproduce" in own else toy), *own]) for own in commands]
+        words: list[Command] = []
+        for own in commands:
+            under = [] if own[0] == "-c" else stores if "--reproduce" in own else [*stores, *toy]
+            words.append(({}, [*under, *own]))
         done = preloaded.run(PROJECT, {**known, **(environment or {})}, words, log)
         return [FinishedRun(code, said, state, reports, known) for code, said in done]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_toy(run_commands: Callable[..., list[FinishedRun]]) -> Callable[..., list[FinishedRun]]:
+    """Return `run_commands` for what trains the toy network, and draws no figures."""
+
+    def run(folder: Path, *commands: list[str], environment: dict[str, str] | None = None) -> list[FinishedRun]:
+        return run_commands(folder, ["-c", IN_A_PROCESS], *commands, environment=environment)[1:]
 
     return run

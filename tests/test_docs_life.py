@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import ENVIRONMENT_PREFIX
+from configs.environment import ENVIRONMENT_PREFIX
 from tests.conftest import KEPT, PROJECT, TOY
 from tests.pages import PAGES, blocks, clone_project, kind_of, of_run
-from tests.preloaded import PreloadedProcess
+from tests.preloaded import Command, PreloadedProcess
+from tests.toy_network import IN_A_PROCESS
 
 NOT_HERE = {"KERAS_BACKEND"}  # the lock has TensorFlow only
 MODEL = "face-emotion-classifier"
@@ -62,7 +63,9 @@ def run_life(clone: Path, life: list[tuple[str, set[int]]], preloaded: Preloaded
         )
         for text, _ in life
     ]
-    done = preloaded.run(clone, small_environment(clone.parent / "home"), lines, clone.parent / "output.txt")
+    commands: list[Command] = [({}, ["-c", IN_A_PROCESS]), *lines]
+    environment = small_environment(clone.parent / "home")
+    done = preloaded.run(clone, environment, commands, clone.parent / "output.txt")[1:]
     for (text, codes), (code, output) in zip(life, done, strict=True):
         assert code in codes, f"{text}: code {code}\n{output}"
     return [output for _, output in done]

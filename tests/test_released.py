@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from configs.data_settings import DrawnSettings
 from configs.loading import load_settings
-from configs.settings import DrawnSettings
 from tests.test_shared_data import ARCHIVE
 from vision.data.faces import TEST
 from vision.data.ingestion import ingest_faces

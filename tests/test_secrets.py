@@ -56,17 +56,9 @@ class Server:
     asked: list[str]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        behind = free.getsockname()[1]
-    line = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
-            "--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(behind),
-            "--workers", "1"]  # fmt: skip
+def door_to(behind: int, asked: list[str]) -> type[BaseHTTPRequestHandler]:
+    """Return a door to a server at a port, which notes down who asks and lets in who is known."""
     expected = {f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}", f"Bearer {TOKEN}"}
-    asked: list[str] = []
 
     class Door(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -92,6 +84,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         def log_message(self, *arguments: object) -> None:
             """Stay quiet."""
 
+    return Door
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        behind = free.getsockname()[1]
+    line = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
+            "--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(behind),
+            "--workers", "1"]  # fmt: skip
+    asked: list[str] = []
     with (folder / "log.txt").open("wb") as log:
         quick = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # else it starts ten more processes
         process = subprocess.Popen(line, stdout=log, stderr=log, env=quick)
@@ -101,7 +106,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 assert process.poll() is None, (folder / "log.txt").read_text()
                 assert time.monotonic() < deadline, "the MLflow server did not start"
                 time.sleep(0.5)
-            with ThreadingHTTPServer(("127.0.0.1", 0), Door) as door:
+            with ThreadingHTTPServer(("127.0.0.1", 0), door_to(behind, asked)) as door:
                 Thread(target=door.serve_forever, daemon=True).start()
                 yield Server(folder, door.server_port, asked)
                 door.shutdown()
@@ -120,11 +125,11 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def run_with(run_commands: Callable[..., list[FinishedRun]]) -> Callable[..., FinishedRun]:
+def run_with(run_toy: Callable[..., list[FinishedRun]]) -> Callable[..., FinishedRun]:
     """Return a function that runs a pipeline in an environment that holds the planted secrets."""
 
     def run(folder: Path, environment: dict[str, str], pipeline: str) -> FinishedRun:
-        return run_commands(folder, ["--pipeline", pipeline], environment={**PLANTED, **environment})[0]
+        return run_toy(folder, ["--pipeline", pipeline], environment={**PLANTED, **environment})[0]
 
     return run
 
@@ -141,6 +146,7 @@ def test_a_training_with_a_login_in_the_tracking_uri_leaves_no_secret_anywhere(
     trained: FinishedRun, server: Server
 ) -> None:
     assert trained.code == 3, trained.output
+    assert "the faces are drawn" in trained.last_lines()["held"]  # which are promoted only where the settings allow it
     assert any(who.startswith("Basic ") for who in server.asked)
     assert leaks(trained.state.parent, trained.output) == []
     assert leaks(server.folder) == []

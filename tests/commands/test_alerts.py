@@ -16,9 +16,9 @@ from pydantic import SecretStr
 
 import run
 from commands import alerts
+from configs.alert_settings import AlertSettings
 from configs.errors import UserError
 from configs.loading import load_settings
-from configs.settings import AlertSettings
 from pipelines.runner import Outcome
 
 HELD = alerts.Event("held", "training", 3, "held: no gain")

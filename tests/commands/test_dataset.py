@@ -4,44 +4,52 @@ from pathlib import Path
 import pytest
 
 from commands.command_line import parse_words
-from commands.dataset import load_with_dataset
+from commands.dataset import Loaded, load_with_dataset
 from configs import loading
 from configs.errors import UserError
 from configs.settings import Settings
 
 
 @pytest.fixture
-def settings_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Loaded]:
     """Return a function that loads the settings of a command where `tmp_path` is the project."""
     monkeypatch.setattr(loading, "PROJECT", tmp_path)
 
-    def load(*words: str, falls_back_to_demo: bool = True) -> Settings:
+    def loaded(*words: str, falls_back_to_demo: bool = True) -> Loaded:
         return load_with_dataset(parse_words([*words]), falls_back_to_demo)
 
-    return load
+    return loaded
+
+
+@pytest.fixture
+def settings_for(load: Callable[..., Loaded]) -> Callable[..., Settings]:
+    """Return a function that gives only the settings."""
+    return lambda *words, **demo: load(*words, **demo).settings
 
 
 def test_without_data_the_demo_is_drawn_and_says_so(
-    settings_for: Callable[..., Settings], capsys: pytest.CaptureFixture[str]
+    load: Callable[..., Loaded], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = settings_for()
+    loaded = load()
+    before = capsys.readouterr().out
+    loaded.announce()
 
-    assert (settings.dataset.reader, settings.classifier.weights) == ("drawn", "none")
+    assert (loaded.settings.dataset.reader, loaded.settings.classifier.weights) == ("drawn", "none")
+    assert before == ""
     assert "DEMO" in capsys.readouterr().out
 
 
 def test_data_in_the_data_folder_is_used(
-    settings_for: Callable[..., Settings],
+    load: Callable[..., Loaded],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     write_faces: Callable[..., Path],
 ) -> None:
     write_faces(tmp_path / "data" / "happy", 1)
 
-    settings = settings_for()
+    loaded = load()
 
-    assert (settings.dataset.reader, settings.classifier.weights) == ("folder", "imagenet")
-    assert capsys.readouterr().out == ""
+    assert (loaded.settings.dataset.reader, loaded.settings.classifier.weights) == ("folder", "imagenet")
+    assert loaded.notice == ""
 
 
 @pytest.mark.parametrize("path", ["nowhere", "data", "~/data"])

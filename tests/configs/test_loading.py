@@ -3,16 +3,11 @@ from typing import Any, get_args
 
 import pytest
 
+from configs.data_settings import DatasetSettings, PreprocessingSettings
 from configs.errors import UserError
+from configs.inference_settings import DetectionSettings
 from configs.loading import flatten, load_settings
-from configs.settings import (
-    AugmentationSettings,
-    ClassifierSettings,
-    DatasetSettings,
-    DetectionSettings,
-    PreprocessingSettings,
-    TrainingSettings,
-)
+from configs.training_settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from tests.conftest import SMALL
 from vision.data.balance import SCHEMES
 from vision.data.face_detection import DETECTORS
@@ -90,6 +85,10 @@ def test_the_later_overlay_wins(tmp_path: Path) -> None:
             r"warmup_epochs is 1, allowed with schedule plateau: 0",
         ),
         ({"training": {"minutes": 50, "phases": []}}, r"minutes is 50, allowed without phases: 0"),
+        (
+            {"training": {"distillation": {"teacher": "a.keras", "every_view": True}}},
+            r"cached_views is 4, allowed with distillation.every_view: 0",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(given: dict[str, object], said: str) -> None:

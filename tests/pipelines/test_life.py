@@ -21,7 +21,7 @@ def test_every_step_ends_with_its_code(life: Life) -> None:
     codes = {name: done.code for name, done in life.steps.items()}
 
     assert codes == {
-        "held": 3, "first": 0, "invalid": 5, "reproduced": 3, "better": 0, "rollback": 0, "forward": 0, "export": 0,
+        "first": 0, "invalid": 5, "better": 0, "reproduced": 3, "rollback": 0, "forward": 0, "export": 0,
         "import": 0, "import again": 0, "predict": 0, "predict again": 0, "monitor": 0, "monitor bright": 6,
         "retrain": 0,
     }, "\n".join(done.output for done in life.steps.values())  # fmt: skip
@@ -30,14 +30,14 @@ def test_every_step_ends_with_its_code(life: Life) -> None:
 
 def test_the_gate_says_what_it_decided_and_rollback_what_it_did(life: Life) -> None:
     assert life.steps["first"].last_lines()["promoted"] == "there is no champion, and every floor is kept"
+    assert "against champion version 1" in life.steps["better"].last_lines()["promoted"]
     assert "macro_f1 +0.0000 against champion version 2" in life.steps["reproduced"].last_lines()["held"]
-    assert "against champion version 2" in life.steps["better"].last_lines()["promoted"]
     back, forward = life.steps["rollback"].last_lines(), life.steps["forward"].last_lines()
-    assert (back["champion before"], back["champion now"]) == ("version 4", "version 2")
-    assert (forward["champion before"], forward["champion now"]) == ("version 2", "version 4")
+    assert (back["champion before"], back["champion now"]) == ("version 2", "version 1")
+    assert (forward["champion before"], forward["champion now"]) == ("version 1", "version 2")
     version = champion(life.steps["export"])
-    assert str(version.version) == "4"
-    assert version.tags["previous_champion"] == "2"
+    assert str(version.version) == "2"
+    assert version.tags["previous_champion"] == "1"
     assert len(version.tags["data_fingerprint"]) == 32
 
 
@@ -54,7 +54,7 @@ def test_an_imported_champion_is_the_exported_one(life: Life) -> None:
     before, after = champion(life.steps["export"]), champion(life.steps["import"])
 
     assert str(after.version) == "1"
-    assert after.tags["imported_from"] == f"{NAME} version 4"
+    assert after.tags["imported_from"] == f"{NAME} version 2"
     kept = ("data_fingerprint", "settings_fingerprint", "code_fingerprint", "dataset", "promoted_at", "decision")
     assert {name: after.tags[name] for name in kept} == {name: before.tags[name] for name in kept}
     old = mlflow.MlflowClient(life.steps["export"].tracking_uri).get_run(before.run_id).data.metrics

@@ -11,8 +11,8 @@ SEARCH = ["--pipeline", "tuning", "--tuning.trials", "2", "--tuning.epochs", "1"
 
 
 @pytest.fixture(scope="module")
-def searched(run_commands: Callable[..., list[FinishedRun]], tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    return run_commands(tmp_path_factory.mktemp("search"), SEARCH)[0]
+def searched(run_toy: Callable[..., list[FinishedRun]], tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    return run_toy(tmp_path_factory.mktemp("search"), SEARCH)[0]
 
 
 def test_a_search_ends_with_a_file_for_config_and_says_how_to_use_it(searched: FinishedRun) -> None:

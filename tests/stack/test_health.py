@@ -15,7 +15,7 @@ import pytest
 from stack import databases, servers
 from stack.findings import Finding, Status
 from stack.health import check_artifacts, check_folder, check_store, check_zenml, look_at_store
-from stack.users_zenml import OWN_ZENML, USERS_ZENML
+from stack.users_zenml import OPTION, OWN_ZENML, USERS_ZENML, choose_stack
 
 EXPERIMENT = "face-emotion"
 
@@ -322,6 +322,18 @@ def test_a_zenml_that_the_environment_asks_for_and_is_not_there_is_wrong(
     assert finding.status is Status.WRONG
     assert "unset ZENML_CONFIG_PATH" in finding.fix
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_zenml_that_only_the_option_asks_for_and_is_not_there_is_named_by_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(OPTION, "")  # is set from here on, so put it back
+    choose_stack("nobody")
+
+    finding = check_zenml(tmp_path / "state")
+
+    assert finding.found.startswith("--stack nobody asks for a ZenML store of yours, and ")
+    assert "or leave out --stack nobody: this project" in finding.fix
 
 
 def test_our_own_stack_is_found_in_the_state_folder(

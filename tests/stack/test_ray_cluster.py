@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
+from configs.inference_settings import RaySettings
 from configs.loading import load_settings
-from configs.settings import RaySettings
 from stack.ray_cluster import check_ray, count_actors, ray_engine
 from vision.inference.ray_job import check_storage
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from configs.settings import Settings, TrainingSettings
+from configs.settings import Settings
+from configs.training_settings import TrainingSettings
 from tests.conftest import PROJECT
 from vision.data.faces import FaceSet
 from vision.data.preprocessing import IN_TRAINING

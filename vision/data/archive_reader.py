@@ -3,8 +3,8 @@
 from itertools import chain
 from pathlib import Path
 
+from configs.data_settings import DatasetSettings
 from configs.errors import UserError
-from configs.settings import DatasetSettings
 from vision.data.csv_reader import faces_among, is_votes, read_header, read_tables, tables_of
 from vision.data.image_reader import limits_of, read_images
 from vision.data.layouts import Placed

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import entropy
 
+from configs.data_settings import BalanceSettings
 from configs.errors import InvalidDataError
-from configs.settings import BalanceSettings
 from vision.data import plots
 from vision.data.faces import SPLITS, TRAIN, UNASSIGNED, FaceSet
 from vision.reporting.reports import Report

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from configs.errors import UserError
-from configs.settings import DetectionSettings
+from configs.inference_settings import DetectionSettings
 from vision.data.boxes import overlap
 
 Array = np.ndarray[Any, Any]

@@ -9,8 +9,8 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import IO, TextIO
 
+from configs.data_settings import DatasetSettings
 from configs.errors import UserError
-from configs.settings import DatasetSettings
 from vision.data.faces import UNASSIGNED
 from vision.data.label_codes import Labels
 from vision.data.raw_faces import RawFace, Reading

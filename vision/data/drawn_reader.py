@@ -1,6 +1,6 @@
 """Drawn reader: drawn faces in place of a data set."""
 
-from configs.settings import DatasetSettings
+from configs.data_settings import DatasetSettings
 from vision.data.faces import UNASSIGNED
 from vision.data.raw_faces import RawFace, Reading
 from vision.data.synthetic import draw_faces

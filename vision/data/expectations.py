@@ -10,7 +10,7 @@ import pandas as pd
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import Expectation
 
-from configs.settings import ValidationSettings
+from configs.data_settings import ValidationSettings
 from vision.data.checks import CheckResult
 from vision.data.faces import FaceSet
 

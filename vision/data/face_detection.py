@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from configs.settings import DetectionSettings
+from configs.inference_settings import DetectionSettings
 from vision.data.blazeface_detector import search_windows
 from vision.data.haar_detector import search_cascades
 

@@ -1,6 +1,6 @@
 """Folder reader: class folders on the disk."""
 
-from configs.settings import DatasetSettings
+from configs.data_settings import DatasetSettings
 from vision.data.image_reader import limits_of, read_images
 from vision.data.layouts import Placed
 from vision.data.raw_faces import Reading

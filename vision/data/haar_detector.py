@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from cv2.data import haarcascades
 
-from configs.settings import DetectionSettings
+from configs.inference_settings import DetectionSettings
 
 Array = np.ndarray[Any, Any]
 

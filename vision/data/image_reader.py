@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from configs.data_settings import DatasetSettings
 from configs.errors import UserError
-from configs.settings import DatasetSettings
 from vision.data.faces import UNASSIGNED
 from vision.data.image_formats import NEEDS_HEIF, readable_formats
 from vision.data.label_codes import Labels

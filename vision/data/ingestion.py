@@ -13,8 +13,9 @@ from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from tqdm import tqdm
 
+from configs.data_settings import DatasetSettings
 from configs.errors import UserError
-from configs.settings import DatasetSettings, DetectionSettings
+from configs.inference_settings import DetectionSettings
 from vision.data.decoding import decode_image, measure_levels, resize_face
 from vision.data.face_detection import NO_FACE, check_detector, cut_largest_face
 from vision.data.face_table import TableFile

@@ -4,8 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
+from configs.data_settings import DatasetSettings
 from configs.errors import UserError
-from configs.settings import DatasetSettings
 
 
 def _numbered(names: str, start: int = 0) -> dict[str, str]:

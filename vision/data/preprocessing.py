@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from configs.data_settings import PreprocessingSettings
 from configs.errors import InvalidDataError
-from configs.settings import PreprocessingSettings
 from vision.data import plots
 from vision.data.decoding import resize_face
 from vision.data.duplicates import audit_copies, hash_texts

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from configs.data_settings import DatasetSettings
 from configs.errors import UserError
-from configs.settings import DatasetSettings
 from vision.data.archive_reader import read_archive
 from vision.data.csv_reader import read_csv
 from vision.data.drawn_reader import read_drawn

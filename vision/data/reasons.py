@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from configs.settings import CLASS_NAME, FramingCheck, ValidationSettings
+from configs.data_settings import CLASS_NAME, FramingCheck, ValidationSettings
 from vision.data.checks import CheckResult, Reason
 from vision.data.faces import FaceSet
 from vision.data.treatment import CUT_OUT

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from configs.data_settings import DatasetSettings
 from configs.errors import UserError
-from configs.settings import DatasetSettings
 from vision.data.faces import UNASSIGNED
 from vision.data.image_reader import limits_of
 from vision.data.label_codes import Labels, is_class

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from configs.settings import DrawnSettings
+from configs.data_settings import DrawnSettings
 
 # FER2013's training counts; a drawn set is as imbalanced
 FER2013_COUNTS = {

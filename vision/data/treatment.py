@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from configs.settings import DetectionSettings
+from configs.inference_settings import DetectionSettings
 from vision.data.face_detection import NO_FACE
 from vision.data.grey_levels import GUESSED, WhiteLevels
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from configs.settings import ValidationSettings
+from configs.data_settings import ValidationSettings
 from vision.data import plots
 from vision.data.checks import CheckResult
 from vision.data.duplicates import audit_copies

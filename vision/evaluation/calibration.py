@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from configs.settings import TrainingSettings
+from configs.training_settings import TrainingSettings
 from vision.data.faces import VALIDATION, FaceSet
 from vision.model.classifier import predict, with_temperature
 

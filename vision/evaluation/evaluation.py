@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from configs.settings import EvaluationSettings
+from configs.training_settings import EvaluationSettings
 from vision.data.faces import TEST, TRAIN, VALIDATION, FaceSet
 from vision.data.preprocessing import IN_TRAINING
 from vision.evaluation import plots

@@ -14,7 +14,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from configs.settings import EvaluationSettings
+from configs.training_settings import EvaluationSettings
 from vision.evaluation.calibration import expected_calibration_error
 
 Array = np.ndarray[Any, Any]

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from configs.settings import EvaluationSettings, PromotionSettings
+from configs.lifecycle_settings import PromotionSettings
+from configs.training_settings import EvaluationSettings
 from vision.evaluation.metrics import f1_of_matrices
 
 Array = np.ndarray[Any, Any]

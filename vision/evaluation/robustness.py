@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from sklearn.metrics import f1_score
 
-from configs.settings import EvaluationSettings
+from configs.training_settings import EvaluationSettings
 from vision.data.faces import FaceSet
 from vision.evaluation.paired_bootstrap import Gain, paired_bootstrap
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from configs.settings import InferenceSettings
+from configs.inference_settings import InferenceSettings
 from vision.data.decoding import decode_image
 from vision.data.face_detection import NO_FACE
 from vision.files.image_kinds import has_several_pictures

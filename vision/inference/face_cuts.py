@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from configs.settings import DetectionSettings
+from configs.inference_settings import DetectionSettings
 from vision.data.decoding import measure_levels, resize_face
 from vision.data.face_detection import crop_face, search_faces
 

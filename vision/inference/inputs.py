@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 import cv2
 
 from configs.errors import UserError
+from configs.inference_settings import InferenceSettings
 from configs.paths import is_uri
-from configs.settings import InferenceSettings
 from vision.files.archives import DAMAGED_ARCHIVE, image_members, open_zip, read_member
 from vision.files.file_sets import describe_files
 from vision.files.image_kinds import GIF, has_several_pictures, image_kind

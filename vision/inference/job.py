@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from configs.errors import UserError
-from configs.settings import InferenceSettings
+from configs.inference_settings import InferenceSettings
 from vision.data.face_detection import check_detector
 from vision.files.atomic import UNFINISHED, write_file
 from vision.files.hashes import hash_facts

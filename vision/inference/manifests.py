@@ -13,7 +13,7 @@ import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 
 from configs.errors import UserError
-from configs.settings import InferenceSettings
+from configs.inference_settings import InferenceSettings
 from vision.files.paths import printable, read_file, too_large
 from vision.inference.pictures import Payload, Pictures, Place, RawPicture
 

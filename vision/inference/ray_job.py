@@ -15,7 +15,7 @@ import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 
 from configs.errors import UserError
-from configs.settings import InferenceSettings
+from configs.inference_settings import InferenceSettings
 from vision.data.face_detection import check_detector
 from vision.inference.examine import examine_all
 from vision.inference.job import Job, Predicted

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.settings import InferenceSettings
+from configs.inference_settings import InferenceSettings
 from vision.files.atomic import write_file
 from vision.files.file_sets import describe_files
 from vision.inference import plots

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from configs.settings import InferenceSettings
+from configs.inference_settings import InferenceSettings
 from vision.data.face_detection import NO_FACE
 from vision.files.atomic import write_file
 from vision.inference import plots

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from configs.settings import FaceTrackingSettings
+from configs.inference_settings import FaceTrackingSettings
 from vision.data.boxes import overlap
 
 Array = np.ndarray[Any, Any]

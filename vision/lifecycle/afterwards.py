@@ -1,6 +1,7 @@
 """Afterwards: what follows a training and has to fit into `training.minutes` with it."""
 
-from configs.settings import EvaluationSettings, OnnxSettings
+from configs.lifecycle_settings import OnnxSettings
+from configs.training_settings import EvaluationSettings
 from vision.data.faces import TEST, TRAIN, VALIDATION, FaceSet
 from vision.evaluation import generalization
 from vision.evaluation.robustness import SLICES

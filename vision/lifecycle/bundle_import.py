@@ -5,8 +5,8 @@ from pathlib import Path
 
 import keras
 
+from configs.data_settings import ClassName
 from configs.errors import UserError
-from configs.settings import ClassName
 from vision.lifecycle.bundles import CARDS, LABELS, METRICS, MODEL, About, check_probe, read_json
 from vision.lifecycle.model_card import card_page
 from vision.lifecycle.versions import Version

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import chi2_contingency, ks_2samp
 
 from configs.errors import UserError
-from configs.settings import MonitoringSettings
+from configs.lifecycle_settings import MonitoringSettings
 from vision.data.decoding import measure_levels
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle import plots

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from configs.errors import UserError
-from configs.settings import EvaluationSettings, PromotionSettings, Section
+from configs.lifecycle_settings import PromotionSettings
+from configs.section import Section
+from configs.training_settings import EvaluationSettings
 from vision.data.faces import FaceSet
 from vision.evaluation.metrics import class_table, confusion, score_predictions
 from vision.evaluation.paired_bootstrap import Gain

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from configs.settings import CardSettings
+from configs.lifecycle_settings import CardSettings
 from vision.evaluation.evaluation import OFFICIAL, EvaluationReport
 from vision.lifecycle.training_facts import TrainingFacts
 from vision.reporting.markdown import render_markdown

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from configs.errors import UserError
-from configs.settings import OnnxSettings
+from configs.lifecycle_settings import OnnxSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle import plots
 from vision.lifecycle.onnx_files import write_float32, write_int8

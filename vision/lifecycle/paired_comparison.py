@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from configs.settings import PromotionSettings
+from configs.lifecycle_settings import PromotionSettings
 from vision.evaluation.paired_bootstrap import Gain, paired_bootstrap
 
 Array = np.ndarray[Any, Any]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from configs.settings import MonitoringSettings, RetrainingSettings, Section
+from configs.lifecycle_settings import MonitoringSettings, RetrainingSettings
+from configs.section import Section
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle.drift import DriftReport, face_properties, measure_drift
 from vision.lifecycle.versions import LoadedVersion, Version

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.loading import flatten
-from configs.settings import Section
+from configs.section import Section
 from vision.data.reading_notes import PASSED_OVER
 from vision.data.treatment import BLENDED, CUT_OUT, SCALED
 from vision.lifecycle.decision import Decision

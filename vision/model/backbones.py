@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from configs.errors import UserError
-from configs.settings import ClassifierSettings
+from configs.training_settings import ClassifierSettings
 from vision.model.weight_files import IMAGENET, RANDOM, WAY_OUT, check_hdf5, check_weights
 
 BN_MOMENTUM = 0.9  # Keras's 0.99 needs some 500 batches to follow; an epoch may have fewer than 50

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from configs.errors import UserError
-from configs.settings import ClassifierSettings
+from configs.training_settings import ClassifierSettings
 from vision.model.backbones import BACKBONES, BN_MOMENTUM
 from vision.model.weight_files import RANDOM, check_classifier_file, is_classifier_file
 

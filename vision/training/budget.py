@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from configs.errors import UserError
-from configs.settings import MOST_EPOCHS, PhaseSettings, TrainingSettings
+from configs.training_settings import MOST_EPOCHS, PhaseSettings, TrainingSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.classifier import predict
 from vision.training.duration import count_multiplications, count_work, say_seconds
@@ -152,7 +152,8 @@ def estimate(rehearsal: Rehearsal, data: TrainingData, recipe: Recipe, after: Af
         seconds * work.epoch / small.epoch + write
         for seconds, write, work, small in zip(rehearsal.epochs, rehearsal.writes, works, tried, strict=True)
     )
-    asked = VIEWS_OF_TEACHER * len(faces.rows(TRAIN)) * sum(map(count_multiplications, data.teachers))
+    once = () if settings.distillation.every_view else data.teachers
+    asked = VIEWS_OF_TEACHER * len(faces.rows(TRAIN)) * sum(map(count_multiplications, once))
     predicted = after.predictions * count_multiplications(network)
     forward = rehearsal.forward * (asked + predicted + sum(work.features for work in works))
     return Cost(rehearsal.seconds + forward + after.seconds, epochs)
@@ -173,7 +174,8 @@ def _rehearse_enough(data: TrainingData, recipe: Recipe, folder: Path, train: Tr
     batches = whole if resident else FEW
     while True:
         share = batches * settings.batch_size / len(faces.rows(TRAIN))
-        some = TrainingData(take_share(faces, share) if batches < whole else faces, data.class_weights)
+        asked = data.teachers if settings.distillation.every_view else ()
+        some = TrainingData(take_share(faces, share) if batches < whole else faces, data.class_weights, asked)
         with tempfile.TemporaryDirectory(prefix="measuring-", dir=folder) as temporary, _without_its_lines():
             found = _rehearse(some, recipe, Path(temporary), train)
         keras.utils.clear_session()  # the training itself has to find Keras as it would be without this one
@@ -184,7 +186,7 @@ def _rehearse_enough(data: TrainingData, recipe: Recipe, folder: Path, train: Tr
 
 
 def _rehearse(data: TrainingData, recipe: Recipe, folder: Path, train: Train) -> Rehearsal:
-    """Train two epochs of each phase, the first of which compiles, without teachers."""
+    """Train two epochs of each phase, the first of which compiles."""
     started, ends = time.monotonic(), []
 
     def hook(epoch: int, metrics: Mapping[str, float]) -> None:

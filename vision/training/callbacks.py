@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs.errors import UserError
-from configs.settings import PhaseSettings, TrainingSettings
+from configs.training_settings import PhaseSettings, TrainingSettings
 from vision.files.atomic import write_file
 from vision.training.batches import FaceBatches
 from vision.training.checkpoints import (

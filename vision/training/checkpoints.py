@@ -142,8 +142,8 @@ class StateFolder:
 
 
 def learner_variables(learner: keras.Model) -> list[Any]:
-    """Return what training changes in a compiled model: its weights, and its optimizer's variables."""
-    return [*learner.weights, *learner.optimizer.variables]
+    """Return what training changes in a compiled model: its classifier's weights, and its optimizer's variables."""
+    return [*learner.classifier.weights, *learner.optimizer.variables]
 
 
 def save_variables(file: Path, variables: Sequence[Any]) -> None:

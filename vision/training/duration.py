@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from configs.settings import PhaseSettings, TrainingSettings
+from configs.training_settings import PhaseSettings, TrainingSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.classifier import is_trainable
 from vision.training.recipe import Recipe

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs.errors import UserError
-from configs.settings import AugmentationSettings
+from configs.training_settings import AugmentationSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.files.atomic import write_folder
 from vision.files.hashes import HASH_CHARACTERS

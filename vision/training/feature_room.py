@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from configs.settings import PhaseSettings
+from configs.training_settings import PhaseSettings
 from vision.data.faces import TRAIN, VALIDATION
 from vision.model.classifier import set_trainable
 from vision.training.feature_cache import FLOAT16_BYTES, FeatureStore, check_room, split_classifier

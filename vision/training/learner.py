@@ -6,14 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from configs.settings import AugmentationSettings
+from configs.training_settings import AugmentationSettings
 from vision.data.faces import TRAIN, VALIDATION
 from vision.model.classifier import BFLOAT16, FLOAT32, build_classifier, given_classifier, settle_batch_norm
 from vision.model.fused_batch_norm import fuse_batch_norm
 from vision.model.weight_files import RANDOM, is_classifier_file
 from vision.training.augmentation import AUGMENTATIONS, Layers, apply, build_augmentation
 from vision.training.batches import Array, ClassBalance, Examples, FaceBatches, count_classes
-from vision.training.distillation import soften
+from vision.training.distillation import Teachers, check_classes, soften
 from vision.training.doubts import weigh_doubtful
 from vision.training.feature_cache import Features, FeatureStore, Views, cache_features, split_classifier
 from vision.training.hosts import find_share
@@ -28,12 +28,16 @@ SETTLING_FACES = 256  # from which the statistics of inserted batch normalisatio
 class AugmentedClassifier(keras.Model):  # type: ignore[misc]
     """Augments, then classifies; the targets go through augmentation too, since mixup changes them.
 
-    Takes the inputs of FaceBatches. `loss` gets targets by name and logits.
+    Takes the inputs of FaceBatches. `loss` gets targets by name and logits. Where there are `teachers`, they say of the
+    augmented faces what else they could be.
     """
 
-    def __init__(self, classifier: keras.Model, augmentation: Layers, loss: TargetLoss) -> None:
+    def __init__(
+        self, classifier: keras.Model, augmentation: Layers, loss: TargetLoss, teachers: Teachers | None = None
+    ) -> None:
         super().__init__()
         self.classifier, self.augmentation, self.target_loss = classifier, augmentation, loss
+        self.teachers = teachers
         self.resident: ResidentBatches | None = None
 
     def make_train_function(self, force: bool = False) -> None:
@@ -49,6 +53,8 @@ class AugmentedClassifier(keras.Model):  # type: ignore[misc]
     def call(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         if training:
             data = apply(self.augmentation, data)
+            if self.teachers is not None:
+                data["teacher"] = self.teachers(data["images"])
         targets = {name: values for name, values in data.items() if name != "images"}
         return {"logits": self.classifier(data["images"], training=training), **targets}
 
@@ -75,12 +81,17 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Learner:
-    """A network, its loss, and what it learns from; `softened` is what the teachers say, (training faces, classes)."""
+    """A network, its loss, and what it learns from.
+
+    Where it has `teachers`, they are asked in every batch; else `softened`, if any, is what teachers said once,
+    (training faces, classes).
+    """
 
     data: TrainingData
     recipe: Recipe
     network: keras.Model
     loss: TargetLoss
+    teachers: Teachers | None
     softened: Array | None
     shuffle: np.random.Generator
 
@@ -118,7 +129,7 @@ class Learner:
         taught = Examples(faces, TRAIN, of_training, self.softened, weighed)
         validated = Examples(faces, VALIDATION, of_validation)
         size, balanced = recipe.training.batch_size, balance.get(recipe.training.imbalance)
-        model = AugmentedClassifier(network, layers, self.loss)
+        model = AugmentedClassifier(network, layers, self.loss, self.teachers)
         if resident:
             model.resident = ResidentBatches(taught, size, self.shuffle, balanced)
         share = find_share(recipe.training.devices)
@@ -127,7 +138,7 @@ class Learner:
 
 
 def build_learner(data: TrainingData, recipe: Recipe) -> Learner:
-    """Build the network, with the weights that the settings name, and ask the teachers, if any, for all their answers.
+    """Build the network, with the weights that the settings name, and ask teachers for answers that are wanted once.
 
     Raises UserError where the weights cannot be loaded or a teacher knows other classes.
     """
@@ -142,9 +153,16 @@ def build_learner(data: TrainingData, recipe: Recipe) -> Learner:
     if weights != RANDOM and not is_classifier_file(weights):
         rows = np.random.default_rng(recipe.seed).permutation(faces.rows(TRAIN))[:SETTLING_FACES]
         settle_batch_norm(network, faces.images[np.sort(rows)])
-    softened = soften(data.teachers, faces, training.distillation.temperature) if data.teachers else None
+    teachers, softened = None, None
+    if data.teachers:
+        check_classes(data.teachers, classes)
+        temperature = training.distillation.temperature
+        if training.distillation.every_view:
+            teachers = Teachers(data.teachers, temperature, dtype)
+        else:
+            softened = soften(data.teachers, faces, temperature)
     loss = build_loss(training, count_classes(faces))
-    return Learner(data, recipe, network, loss, softened, np.random.default_rng(recipe.seed))
+    return Learner(data, recipe, network, loss, teachers, softened, np.random.default_rng(recipe.seed))
 
 
 def compile_model(model: AugmentedClassifier, optimizer: Any) -> None:

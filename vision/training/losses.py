@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from configs.settings import DistillationSettings, TrainingSettings
+from configs.training_settings import DistillationSettings, TrainingSettings
 
 
 class LogitAdjusted(keras.losses.Loss):  # type: ignore[misc]

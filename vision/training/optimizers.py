@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from configs.settings import PhaseSettings, TrainingSettings
+from configs.training_settings import PhaseSettings, TrainingSettings
 
 # The name that `training.optimizer` uses, and what builds it
 OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {

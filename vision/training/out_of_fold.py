@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from configs.settings import (
+from configs.section import Section
+from configs.training_settings import (
     AuditSettings,
     AugmentationSettings,
     ClassifierSettings,
     PhaseSettings,
-    Section,
     TrainingSettings,
 )
 from vision.data.faces import TRAIN, FaceSet

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from configs.settings import AugmentationSettings, ClassifierSettings, TrainingSettings
+from configs.training_settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from vision.data.faces import FaceSet
 from vision.model.weight_files import is_classifier_file
 from vision.training.devices import resolve_precision

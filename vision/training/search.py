@@ -13,7 +13,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from configs.errors import STOPPED_BY_USER, UserError
-from configs.settings import TuningSettings
+from configs.tuning_settings import TuningSettings
 from vision.training.trial_store import TrialStore, open_trials, without_notes
 
 logger = logging.getLogger(__name__)

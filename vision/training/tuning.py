@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from configs.errors import UserError
 from configs.loading import change_settings
-from configs.settings import ChoiceSpace, NumberSpace, Settings
+from configs.settings import Settings
+from configs.tuning_settings import ChoiceSpace, NumberSpace
 from vision.data.faces import FaceSet
 from vision.files.hashes import hash_facts
 from vision.reporting.reports import Report

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from configs.settings import InferenceSettings, Settings
+from configs.inference_settings import InferenceSettings
+from configs.settings import Settings
 from tests.conftest import PROJECT
 from vision.data import blazeface_detector
 from vision.data.blazeface_detector import (

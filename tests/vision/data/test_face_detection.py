@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from configs.settings import InferenceSettings, Settings
+from configs.inference_settings import InferenceSettings
+from configs.settings import Settings
 from vision.data.face_detection import crop_face, find_faces
 from vision.data.synthetic import EXPRESSIONS, draw_face
 

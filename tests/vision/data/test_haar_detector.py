@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from configs.settings import InferenceSettings, Settings
+from configs.inference_settings import InferenceSettings
+from configs.settings import Settings
 from vision.data import haar_detector
 from vision.data.face_detection import find_faces
 from vision.data.synthetic import EXPRESSIONS, draw_face

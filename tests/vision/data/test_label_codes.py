@@ -4,9 +4,9 @@ from typing import Any, get_args
 
 import pytest
 
+from configs.data_settings import CodeTable
 from configs.errors import UserError
 from configs.loading import load_settings
-from configs.settings import CodeTable
 from vision.data.label_codes import SYNONYMS, TABLES, TITLES, Labels, class_named
 
 

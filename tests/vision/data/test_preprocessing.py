@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from configs.data_settings import PreprocessingSettings
 from configs.errors import InvalidDataError
-from configs.settings import PreprocessingSettings, Settings
+from configs.settings import Settings
 from vision.data import plots
 from vision.data.faces import TABLE_COLUMNS, FaceSet
 from vision.data.preprocessing import IN_TRAINING, make_splits, preprocess_faces

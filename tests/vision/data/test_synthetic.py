@@ -1,6 +1,6 @@
 import numpy as np
 
-from configs.settings import DrawnSettings
+from configs.data_settings import DrawnSettings
 from vision.data.synthetic import EXPRESSIONS, class_counts, draw_face, draw_faces
 
 NAMES = tuple(EXPRESSIONS)

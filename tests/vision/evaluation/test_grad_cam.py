@@ -1,7 +1,8 @@
 import keras
 import numpy as np
 
-from configs.settings import ClassifierSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import ClassifierSettings
 from vision.data.faces import FaceSet
 from vision.evaluation.grad_cam import explained_layer, grad_cam
 from vision.model.classifier import build_classifier, predict, with_temperature

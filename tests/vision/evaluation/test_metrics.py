@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from configs.settings import EvaluationSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import EvaluationSettings
 from vision.evaluation.metrics import bootstrap_intervals, class_table, confusion, score_predictions
 
 

@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from configs.settings import EvaluationSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import EvaluationSettings
 from vision.data.faces import FaceSet
 from vision.evaluation import robustness
 from vision.evaluation.robustness import SLICES, Robustness, SliceScore, choose_evenly, score_slices

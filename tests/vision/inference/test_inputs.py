@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from configs.settings import InferenceSettings, Settings
+from configs.inference_settings import InferenceSettings
+from configs.settings import Settings
 from vision.files.remote import FETCHED
 from vision.inference.inputs import open_pictures, plain_name
 from vision.inference.pictures import Pictures

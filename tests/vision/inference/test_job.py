@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from configs.errors import UserError
-from configs.settings import InferenceSettings
+from configs.inference_settings import InferenceSettings
 from tests.vision.inference.toy_jobs import MODEL, SIDE, TOY, inference_settings, predict_toy, run_job, table_of
 from vision.data import blazeface_detector
 from vision.data.face_detection import FoundFaces

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from configs.settings import InferenceSettings
+from configs.inference_settings import InferenceSettings
 from tests.vision.inference.toy_jobs import NAMES, inference_settings, run_job
 from vision.data.face_detection import NO_FACE
 from vision.inference.pictures import Pictures

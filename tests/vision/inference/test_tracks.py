@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from configs.settings import FaceTrackingSettings
+from configs.inference_settings import FaceTrackingSettings
 from vision.data.boxes import overlap
 from vision.inference.tracks import FaceFollower
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from configs.inference_settings import InferenceSettings
 from configs.loading import load_settings
-from configs.settings import InferenceSettings
 from vision.inference import job
 from vision.inference.inputs import open_pictures
 from vision.inference.job import job_folder, predict_pictures

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from configs.errors import UserError
-from configs.settings import MonitoringSettings, Settings
+from configs.lifecycle_settings import MonitoringSettings
+from configs.settings import Settings
 from vision.data.faces import FaceSet
 from vision.lifecycle.drift import (
     PROPERTIES,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from configs.settings import PromotionSettings, Settings
+from configs.lifecycle_settings import PromotionSettings
+from configs.settings import Settings
 from vision.data.faces import FaceSet
 from vision.evaluation.robustness import SliceScore, choose_evenly
 from vision.lifecycle.decision import Decision

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from configs.settings import CardSettings, Settings
+from configs.lifecycle_settings import CardSettings
+from configs.settings import Settings
 from tests.vision.lifecycle.training_facts import invented_facts
 from tests.vision.reporting.tags import Tags
 from vision.data.relabelling import Relabelling

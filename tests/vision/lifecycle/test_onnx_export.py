@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from configs.settings import OnnxSettings, Settings
+from configs.lifecycle_settings import OnnxSettings
+from configs.settings import Settings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle import onnx_export
 from vision.lifecycle.onnx_export import (

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from configs.settings import PromotionSettings, Settings
+from configs.lifecycle_settings import PromotionSettings
+from configs.settings import Settings
 from vision.lifecycle.paired_comparison import PairedComparison, compare_answers, mcnemar
 
 

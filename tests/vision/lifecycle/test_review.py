@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from configs.settings import MonitoringSettings, RetrainingSettings
+from configs.lifecycle_settings import MonitoringSettings, RetrainingSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle.drift import reference_table
 from vision.lifecycle.review import (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from configs.settings import InferenceSettings
+from configs.inference_settings import InferenceSettings
 from vision.lifecycle.onnx_files import write_float32
 from vision.model.classifier import predict
 from vision.model.onnx_runtime import ONNX_FILES, onnx_predictor

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from configs.settings import ClassifierSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import ClassifierSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.backbones import BACKBONES
 

@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+from scipy.stats import beta, kstest
 
-from configs.settings import AugmentationSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import AugmentationSettings
 from vision.data.faces import FaceSet
 from vision.training.augmentation import AUGMENTATIONS, apply, augment, build_augmentation, preview_faces
 
@@ -74,6 +76,16 @@ def test_mixup_mixes_labels_as_it_mixes_images(off: AugmentationSettings) -> Non
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(levels, weights @ np.arange(8) * 100, rtol=1e-3)
     assert (weights.max(axis=1) < 0.99).any()
+
+
+def test_mixup_draws_how_much_from_the_beta_distribution(off: AugmentationSettings) -> None:
+    (layer,) = build_augmentation(off.model_copy(update={"mixup": 0.2}), 32, 24, seed=1)
+
+    drawn = layer.get_random_transformation({"images": np.zeros((20_000, 1, 1, 1), np.float32)})
+
+    weights = keras.ops.convert_to_numpy(drawn["mix_weight"])
+    assert kstest(weights, beta(0.2, 0.2).cdf).statistic < 0.03
+    assert sorted(keras.ops.convert_to_numpy(drawn["permutation_order"])) == list(range(20_000))
 
 
 @pytest.mark.parametrize("as_features", [False, True])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from configs.settings import MOST_EPOCHS, PhaseSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import MOST_EPOCHS, PhaseSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.classifier import build_classifier
 from vision.training import budget
@@ -124,11 +125,13 @@ class Trainer:
     def __init__(self, network: keras.Model, *seconds: float, stops: bool = False) -> None:
         self.network, self.seconds, self.stops = network, seconds, stops
         self.batches: list[int] = []
+        self.teachers: tuple[keras.Model, ...] = ()
 
     def __call__(self, data: TrainingData, short: Recipe, paths: TrainingPaths, hook: Any) -> Any:
         assert short.training.minutes == 0
         if self.stops:
             raise KeyboardInterrupt
+        self.teachers = data.teachers
         seconds = self.seconds[len(self.batches)]
         self.batches.append(len(data.faces.rows(TRAIN)) // short.training.batch_size)
         epochs = sum(phase.epochs for phase in short.training.phases)
@@ -174,6 +177,22 @@ def test_a_slower_machine_gets_fewer_epochs_and_the_log_says_how_many(
     assert said[1].startswith(f"training.minutes 10: {sum(fast)} epochs (")
     assert "where the recipe has 2; it ends after about 9 min, scoring included" in said[1]
     assert len(said) == 4
+
+
+@pytest.mark.usefixtures("with_toy_backbone", "eagerly")
+def test_teachers_of_every_view_are_asked_while_an_epoch_is_measured(
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path
+) -> None:
+    network = build_classifier(toy_settings.classifier, 32, 7)
+    distillation = toy_settings.training.distillation
+    trainer = Trainer(network, 3.0, 3.0)
+    for every_view, asked in ((False, ()), (True, (network,))):
+        changed = distillation.model_copy(update={"every_view": every_view})
+        tried = recipe(toy_settings, minutes=10.0, batch_size=8, distillation=changed)
+
+        plan_epochs(TrainingData(prepared, EVEN, (network,)), tried, tmp_path, trainer, Afterwards())
+
+        assert trainer.teachers == asked
 
 
 def test_too_few_minutes_are_refused_with_how_many_it_takes(plan: Any) -> None:

@@ -1,12 +1,13 @@
 import keras
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from configs.errors import UserError
 from configs.settings import Settings
 from vision.data.faces import TRAIN, FaceSet
 from vision.model.classifier import build_classifier
-from vision.training.distillation import soften
+from vision.training.distillation import Teachers, check_classes, soften
 
 pytestmark = pytest.mark.usefixtures("with_toy_backbone")
 
@@ -36,6 +37,26 @@ def test_several_teachers_teach_the_mean_of_their_probabilities(prepared: FaceSe
     np.testing.assert_allclose(softened[:, 5], (np.e / (np.e + 6) + 1 / 7) / 2, rtol=1e-5)
 
 
-def test_a_teacher_of_other_classes_is_refused(prepared: FaceSet, toy_settings: Settings) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_teachers_of_every_view_give_what_their_answers_once_would_be(
+    prepared: FaceSet, toy_settings: Settings, dtype: str
+) -> None:
+    teachers = [build_classifier(toy_settings.classifier, side=32, classes=7) for _ in range(2)]
+    faces = prepared.images[:5, ..., None].astype(np.float32)
+
+    answers = keras.ops.convert_to_numpy(Teachers(teachers, 2.0, dtype)(faces))
+
+    expected = np.mean([softmax(np.asarray(teacher.predict_on_batch(faces)) / 2.0, axis=1) for teacher in teachers], 0)
+    np.testing.assert_allclose(answers, expected, rtol=1e-4 if dtype == "float32" else 0.05)
+
+
+def test_nothing_of_a_teacher_is_trained(toy_settings: Settings) -> None:
+    teachers = Teachers([build_classifier(toy_settings.classifier, side=32, classes=7)], 2.0, "float32")
+
+    assert teachers.networks[0].weights
+    assert not teachers.networks[0].trainable_weights
+
+
+def test_a_teacher_of_other_classes_is_refused(toy_settings: Settings) -> None:
     with pytest.raises(UserError, match="teacher gives 5 classes, the faces have 7"):
-        soften([teacher_of(toy_settings, [0.0] * 5)], prepared, temperature=1.0)
+        check_classes([teacher_of(toy_settings, [0.0] * 5)], classes=7)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from configs.loading import load_settings
-from configs.settings import PhaseSettings, Settings
+from configs.settings import Settings
+from configs.training_settings import PhaseSettings
 from tests.conftest import PROJECT
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.classifier import build_classifier

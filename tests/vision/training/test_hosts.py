@@ -22,7 +22,9 @@ from vision.training.recipe import Recipe
 from vision.training.together import check_recipe
 
 TWO_TASKS = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
-# a bare training by JAX on the CPU in a folder, with a seed of its own data; an epoch may be its last
+# A bare training by JAX on the CPU in a folder, with a seed of its own data; an epoch may be its last. Hosts add up in
+# another order than one does. At a learning rate of 0.01 the seventh digit that differed in the fourth batch had become
+# 3% of the loss after twenty, in a network this small; at 0.001 it stays a rounding error.
 BARE = """
 import json, sys
 from pathlib import Path
@@ -33,12 +35,12 @@ folder, seed, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 given = {
     "seed": seed,
     "dataset": {"reader": "drawn", "drawn": {"faces": 210}},
-    "augmentation": dict.fromkeys(AUGMENTATIONS, 0),
-    "classifier": {"width": 0.06, "dropout": 0.0},
+    "augmentation": {**dict.fromkeys(AUGMENTATIONS, 0), "flip": True, "rotation_degrees": 10},
+    "classifier": {"width": 0.06, "dropout": 0.2},
     "evaluation": {"test_time_augmentation": "none", "bootstrap_samples": 20},
     "training": {
-        "batch_size": 16, "precision": "float32", "ema_momentum": 0.9, "cached_views": 0,
-        "phases": [{"name": "all", "trainable": ["all"], "epochs": 2, "learning_rate": 0.01, "schedule": "cosine",
+        "batch_size": 16, "precision": "float32", "ema_momentum": 0.9, "cached_views": 0, "monitor": "val_loss",
+        "phases": [{"name": "all", "trainable": ["all"], "epochs": 2, "learning_rate": 0.001, "schedule": "cosine",
                     "warmup_epochs": 1, "patience": 9}],
     },
 }
@@ -100,8 +102,8 @@ def test_two_hosts_learn_what_one_learns_with_the_same_batches(one: np.ndarray[A
     said = bare(tmp_path, (1, 1))
 
     assert (tmp_path / "scores.json").is_file(), said
-    np.testing.assert_allclose(learned(tmp_path), one, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(learned(tmp_path / "host-1"), learned(tmp_path))
+    np.testing.assert_allclose(learned(tmp_path), one, rtol=1e-4, atol=1e-5)
 
 
 def test_hosts_resume_from_the_state_of_the_first(one: np.ndarray[Any, Any], tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_hosts_resume_from_the_state_of_the_first(one: np.ndarray[Any, Any], tmp
     said = bare(tmp_path, (1, 1))
 
     assert (tmp_path / "scores.json").is_file(), said
-    np.testing.assert_allclose(learned(tmp_path), one, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(learned(tmp_path), one, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.usefixtures("one")

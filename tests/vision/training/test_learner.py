@@ -2,6 +2,7 @@ import keras
 import numpy as np
 
 from configs.settings import Settings
+from vision.training.distillation import Teachers
 from vision.training.learner import AugmentedClassifier
 from vision.training.losses import build_loss
 
@@ -36,3 +37,24 @@ def test_a_teachers_probabilities_reach_the_loss_in_training_only(small_settings
 
     assert right < 0.01
     assert wrong > 8
+
+
+class Mirrored(keras.layers.Layer):  # type: ignore[misc]
+    """An augmentation that always does something."""
+
+    def call(self, data: dict[str, object], training: bool = False) -> dict[str, object]:
+        return {**data, "images": keras.ops.flip(data["images"], axis=(1, 2))}
+
+
+def test_teachers_of_every_view_see_the_faces_after_augmentation_and_in_training_only(small_settings: Settings) -> None:
+    network = reader_of_classes()
+    named = keras.Model(network.input, keras.layers.Rescaling(1.0, name="head_logits")(network.output))
+    loss = build_loss(small_settings.training, np.ones(4))
+    model = AugmentedClassifier(reader_of_classes(), [Mirrored()], loss, Teachers([named], 1.0, "float32"))
+    labels = np.eye(4, dtype=np.float32)
+    inputs = {"images": 9 * labels.reshape(-1, 2, 2, 1), "labels": labels}
+
+    answers = keras.ops.convert_to_numpy(model(inputs, training=True)["teacher"])
+
+    np.testing.assert_array_equal(answers.argmax(axis=1), [3, 2, 1, 0])
+    assert "teacher" not in model(inputs)

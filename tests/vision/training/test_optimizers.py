@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from configs.settings import PhaseSettings
+from configs.training_settings import PhaseSettings
 from vision.training.optimizers import learning_rate
 
 

@@ -10,7 +10,8 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from configs.errors import UserError
-from configs.settings import Settings, TuningSettings
+from configs.settings import Settings
+from configs.tuning_settings import TuningSettings
 from tests.conftest import PROJECT
 from vision.training import search, trial_store
 from vision.training.search import open_search
@@ -21,7 +22,7 @@ WORKER = """
 import json, sys, time
 from datetime import timedelta
 from pathlib import Path
-from configs.settings import TuningSettings
+from configs.tuning_settings import TuningSettings
 from vision.training import search, trial_store
 search.WAIT_SECONDS, trial_store.STARTING = 0.1, timedelta(seconds=0.3)
 trial_store.HEARTBEAT_SECONDS, trial_store.DEAD_AFTER_SECONDS = 1, 3

@@ -8,7 +8,8 @@ import yaml
 
 from configs.errors import UserError
 from configs.loading import load_settings
-from configs.settings import ChoiceSpace, NumberSpace, Settings
+from configs.settings import Settings
+from configs.tuning_settings import ChoiceSpace, NumberSpace
 from vision.data.faces import FaceSet
 from vision.training.search import SearchStoppedError
 from vision.training.tuning import SearchData, SearchPlaces, TuningReport, search_settings
