@@ -280,9 +280,7 @@ def test_wrong_settings_are_alerted_by_the_webhook_of_the_environment(
 ) -> None:
     monkeypatch.setenv("FACE_EMOTION__ALERTS__WEBHOOK", receiver.url)
 
-    code = run.main(["--pipeline", "training", "--seed", "-1"])
-
-    assert code == 2
+    assert run.main(["--pipeline", "training", "--seed", "-1"]) == 2
     assert "seed = '-1'" in receiver.bodies[0]["message"]
 
 

@@ -17,12 +17,14 @@ import pytest
 
 from configs.settings import Settings
 from stack import model_store, registry
+from stack.step_places import StepPlaces
 from steps.promote_model import promote_model
 from steps.roll_back_model import roll_back_model
 from tests.conftest import PROJECT
-from tests.steps.test_promotion_steps import know
+from tests.steps.toy_models import know
 from vision.data.faces import VALIDATION, FaceSet
 from vision.lifecycle.drift import reference_table
+from vision.lifecycle.gate import GateRules
 from vision.model.classifier import predict
 
 pytestmark = pytest.mark.load
@@ -77,10 +79,25 @@ def readers(store: Path) -> Iterator[list[subprocess.Popen[str]]]:
         process.communicate()
 
 
+def start_readers(readers: list[subprocess.Popen[str]], stop: Path) -> None:
+    """Start processes that read until a file appears, and wait until each does."""
+    line = [sys.executable, "-c", READ, mlflow.get_tracking_uri(), NAME, str(stop)]
+    quiet = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "ignore"}
+    for _ in range(READERS):
+        readers.append(
+            subprocess.Popen(line, cwd=PROJECT, env=quiet, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    for process in readers:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+
+
 def test_at_every_instant_of_many_promotions_and_rollbacks_there_is_one_champion_that_loads(
     store: Path, prepared: FaceSet, small_settings: Settings, readers: list[subprocess.Popen[str]]
 ) -> None:
     promotion = small_settings.promotion.model_copy(update={"allow_drawn": True, "latency_samples": 20})
+    rules = GateRules(promotion=promotion, evaluation=small_settings.evaluation, seed=1)
+    places = StepPlaces(state_folder=str(store), reports_folder=str(store / "reports"))
 
     def register(share: float) -> str:
         with mlflow.start_run():
@@ -91,25 +108,15 @@ def test_at_every_instant_of_many_promotions_and_rollbacks_there_is_one_champion
 
     def promote(uri: str) -> Any:
         with mlflow.start_run():
-            return promote_model.entrypoint(
-                prepared, uri, promotion, small_settings.evaluation, 1, str(store), str(store / "reports")
-            )
+            return promote_model.entrypoint(prepared, uri, rules, places)
 
     def roll_back() -> None:
         with mlflow.start_run():
-            roll_back_model.entrypoint(NAME, small_settings.rollback, {}, str(store))
+            roll_back_model.entrypoint(NAME, small_settings.rollback, {})
 
     weak, strong = register(0.3), register(1.0)
     assert promote(weak).outcome == "promoted"
-    line = [sys.executable, "-c", READ, mlflow.get_tracking_uri(), NAME, str(store / "stop")]
-    quiet = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "ignore"}
-    for _ in range(READERS):
-        readers.append(
-            subprocess.Popen(line, cwd=PROJECT, env=quiet, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        )
-    for process in readers:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    start_readers(readers, store / "stop")
 
     began = time.monotonic()
     for _ in range(MOVES // 2):

@@ -12,22 +12,13 @@ from threading import Thread
 import mlflow
 import pytest
 
-from stack import databases, servers
+from stack import servers
 from stack.findings import Finding, Status
-from stack.health import check_artifacts, check_folder, check_store, check_zenml, look_at_store
-from stack.users_zenml import OPTION, OWN_ZENML, USERS_ZENML, choose_stack
+from stack.health import check_artifacts, check_folder, check_store, look_at_store
+from tests.stack.stores_at_rest import change, snapshot
 
+pytestmark = pytest.mark.usefixtures("nothing_of_the_users")
 EXPERIMENT = "face-emotion"
-
-
-@pytest.fixture(autouse=True)
-def _nothing_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*USERS_ZENML, "MLFLOW_TRACKING_URI", "XDG_CONFIG_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
-        monkeypatch.setenv(name, "2")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(databases, "DATABASE_SECONDS", 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +45,6 @@ def artifacts_of(path: Path) -> Finding:
 
 def uri_of(path: Path) -> str:
     return f"sqlite:///{path}"
-
-
-def change(path: Path, *commands: str) -> None:
-    database = sqlite3.connect(path, isolation_level=None)
-    for line in commands:
-        database.execute(line)
-    database.close()
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size, path.read_bytes()) for path in files}
 
 
 def test_a_good_store_is_described(store: Path) -> None:
@@ -269,111 +248,6 @@ def test_a_folder_is_judged_by_the_nearest_that_exists(tmp_path: Path) -> None:
     assert check_folder("it", tmp_path / "a" / "b", "fix it").is_ok
     assert check_folder("it", tmp_path / "file" / "b", "fix it").fix == "fix it"
     assert not (tmp_path / "a").exists()
-
-
-@pytest.fixture
-def zenml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the database of a ZenML of the user's, which the environment asks for; what it holds is never read."""
-    file = tmp_path / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"
-    file.parent.mkdir(parents=True)
-    change(file, "CREATE TABLE stack (name TEXT)")
-    monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "zenml"))
-    return file
-
-
-def test_before_the_first_run_the_stack_will_be_made(tmp_path: Path) -> None:
-    finding = check_zenml(tmp_path / "state")
-
-    assert finding.is_ok
-    assert f"which the first run makes in {tmp_path / 'state' / OWN_ZENML}" in finding.found
-    assert not (tmp_path / "state").exists()
-
-
-def test_a_zenml_that_the_environment_asks_for_is_found_and_not_changed(zenml: Path, tmp_path: Path) -> None:
-    before = snapshot(tmp_path)
-
-    finding = check_zenml(tmp_path / "state")
-
-    assert finding.is_ok
-    assert finding.found == f"your active stack, in {zenml}"
-    assert snapshot(tmp_path) == before
-
-
-def test_a_zenml_in_the_home_folder_that_nobody_asks_for_is_not_looked_at(
-    zenml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("ZENML_CONFIG_PATH")
-    shutil.copytree(tmp_path / "zenml", tmp_path / "home" / ".config" / "zenml")
-    (tmp_path / "home" / ".config" / "zenml" / "config.yaml").write_text("store: [")  # damaged
-
-    finding = check_zenml(tmp_path / "state")
-
-    assert finding.is_ok
-    assert "which the first run makes" in finding.found
-
-
-def test_a_zenml_that_the_environment_asks_for_and_is_not_there_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "nowhere"))
-
-    finding = check_zenml(tmp_path / "state")
-
-    assert finding.status is Status.WRONG
-    assert "unset ZENML_CONFIG_PATH" in finding.fix
-    assert not (tmp_path / "nowhere").exists()
-
-
-def test_a_zenml_that_only_the_option_asks_for_and_is_not_there_is_named_by_the_option(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(OPTION, "")  # is set from here on, so put it back
-    choose_stack("nobody")
-
-    finding = check_zenml(tmp_path / "state")
-
-    assert finding.found.startswith("--stack nobody asks for a ZenML store of yours, and ")
-    assert "or leave out --stack nobody: this project" in finding.fix
-
-
-def test_our_own_stack_is_found_in_the_state_folder(
-    zenml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = tmp_path / "state" / OWN_ZENML
-    own.parent.mkdir()
-    shutil.move(tmp_path / "zenml", own)
-    monkeypatch.setenv("ZENML_CONFIG_PATH", str(own))  # as a run sets it
-
-    finding = check_zenml(tmp_path / "state")
-
-    assert finding.found == f"face_emotion, in {own / 'local_stores' / 'default_zen_store' / 'zenml.db'}"
-
-
-def test_a_damaged_zenml_store_loses_no_runs(zenml: Path, tmp_path: Path) -> None:
-    zenml.write_text("this is no database" * 100)
-
-    finding = check_zenml(tmp_path / "state")
-
-    assert f"mv {zenml} {zenml}.damaged" in finding.fix
-    assert "MLflow keeps runs and models" in finding.fix
-
-
-def test_a_damaged_zenml_configuration_is_named(zenml: Path, tmp_path: Path) -> None:
-    config = tmp_path / "zenml" / "config.yaml"
-    config.write_text("store: [")
-
-    assert f"mv {config} {config}.damaged" in check_zenml(tmp_path / "state").fix
-
-
-def test_a_zenml_server_that_is_silent_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with HTTPServer(("127.0.0.1", 0), Server) as closed:
-        url = f"http://127.0.0.1:{closed.server_port}"
-    monkeypatch.setenv("ZENML_STORE_URL", url)
-
-    finding = check_zenml(tmp_path / "state")
-
-    assert finding.status is Status.WRONG
-    assert finding.found == f"no server answers at {url}"
 
 
 def test_looking_at_a_server_leaves_mlflows_patience_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

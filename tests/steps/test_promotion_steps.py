@@ -1,21 +1,14 @@
 """The registry's steps on a real SQLite MLflow store, with toy models instead of trained ones."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.entities.model_registry import ModelVersion
 
 from configs.errors import UserError
 from configs.settings import Settings
@@ -25,80 +18,11 @@ from stack.step_places import StepPlaces
 from steps.promote_model import promote_model
 from steps.review_champion import review_champion
 from steps.roll_back_model import roll_back_model
-from tests.conftest import PROJECT
-from vision.data.faces import TEST, TRAIN, VALIDATION, FaceSet
-from vision.lifecycle.drift import add_taught, reference_table
+from tests.steps.toy_models import champion, crown, number
+from vision.data.faces import TEST, TRAIN, FaceSet
+from vision.lifecycle.drift import add_taught
 from vision.lifecycle.gate import GateRules
 from vision.lifecycle.review import ReviewRules
-from vision.model.classifier import predict
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("store")
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    mlflow.create_experiment("life", artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_experiment("life")
-    yield folder
-    mlflow.set_tracking_uri(None)
-
-
-def know(faces: FaceSet, share: float) -> keras.Model:
-    """A linear classifier that has learned a share of the test faces by heart, and the rest wrongly."""
-    rows = faces.rows(TEST)
-    pixels = faces.images[rows].reshape(len(rows), -1) / 255
-    labels = faces.labels[rows].copy()
-    wrong = np.random.default_rng(0).permutation(len(rows)) >= share * len(rows)
-    labels[wrong] = (labels[wrong] + 1) % 7
-    side = faces.images.shape[1]
-    inputs = keras.Input((None, None, 1), name="faces")
-    x = keras.layers.Resizing(side, side, name="resize")(inputs)
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(x))
-    x = keras.layers.Dense(7, use_bias=False, name="logits")(x)
-    model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x))
-    weights = np.linalg.lstsq(pixels, np.eye(7)[labels] * 8)[0]  # exact: there are fewer faces than pixels
-    model.get_layer("logits").set_weights([weights])
-    return model
-
-
-@pytest.fixture(scope="module")
-def logged(store: Path, prepared: FaceSet) -> Callable[..., ModelVersion]:
-    """Return a function that logs a toy model with its reference once; each test registers it under its own name."""
-    kept: dict[tuple[float, str], ModelVersion] = {}
-
-    def run(share: float, teacher: pd.DataFrame | None) -> ModelVersion:
-        key = (share, "" if teacher is None else teacher.to_json())
-        if key not in kept:
-            with mlflow.start_run():
-                classifier = know(prepared, share)
-                validation = predict(classifier, prepared.images[prepared.rows(VALIDATION)], batch_size=32)
-                reference = reference_table(prepared, validation)
-                model_store.log_reference(reference if teacher is None else add_taught(reference, teacher))
-                uri = model_store.log_classifier(classifier, prepared.class_names, "logged")
-            kept[key] = mlflow.MlflowClient().get_model_version("logged", uri.rsplit("/", 1)[-1])
-        return kept[key]
-
-    return run
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """The registered model of this test alone."""
-    return str(request.node.name)
-
-
-@pytest.fixture
-def register(logged: Callable[..., ModelVersion], name: str) -> Callable[..., str]:
-    """Return a function that registers a toy model, with a teacher's reference or none, and gives the version's URI."""
-    client = mlflow.MlflowClient()
-    client.create_registered_model(name)
-
-    def run(share: float, teacher: pd.DataFrame | None = None) -> str:
-        found = logged(share, teacher)
-        made = client.create_model_version(name, found.source, found.run_id, model_id=found.model_id)
-        return f"models:/{name}/{made.version}"
-
-    return run
 
 
 @pytest.fixture
@@ -123,20 +47,6 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vision.lifecycle.gate._draw", lambda *_: {})
 
 
-def number(uri: str) -> str:
-    return uri.rsplit("/", 1)[-1]
-
-
-def champion(name: str) -> str | None:
-    found = registry.find_alias(name, registry.CHAMPION)
-    return found.number if found else None
-
-
-def crown(name: str, uri: str) -> None:
-    """Make a version the champion without a gate."""
-    mlflow.MlflowClient().set_registered_model_alias(name, registry.CHAMPION, number(uri))
-
-
 def test_bounds_for_the_worst_slice_and_for_the_gap_of_the_run_are_held(
     register: Callable[[float], str], gate: Callable[..., Any]
 ) -> None:
@@ -148,13 +58,19 @@ def test_bounds_for_the_worst_slice_and_for_the_gap_of_the_run_are_held(
     assert gap == "generalization gap 0.3, must be at most 0.2"
 
 
+@pytest.fixture
+def roll_back(small_settings: Settings, name: str) -> Callable[..., Any]:
+    """Return a function that rolls back in a run of its own."""
+
+    def run(**asked: Any) -> Any:
+        with mlflow.start_run():
+            return roll_back_model.entrypoint(name, small_settings.rollback.model_copy(update=asked), {})
+
+    return run
+
+
 def test_a_model_lives_through_promotion_holding_rejection_and_rollback(
-    undrawn: None,
-    register: Callable[[float], str],
-    gate: Callable[..., Any],
-    store: Path,
-    small_settings: Settings,
-    name: str,
+    undrawn: None, register: Callable[[float], str], gate: Callable[..., Any], roll_back: Callable[..., Any], name: str
 ) -> None:
     assert champion(name) is None
 
@@ -176,10 +92,6 @@ def test_a_model_lives_through_promotion_holding_rejection_and_rollback(
     assert version.tags["previous_champion"] == number(first)
     assert version.tags["decision"] == "promoted"
     assert version.tags["promoted_at"].endswith("+00:00")
-
-    def roll_back(**asked: Any) -> Any:
-        with mlflow.start_run():
-            return roll_back_model.entrypoint(name, small_settings.rollback.model_copy(update=asked), {})
 
     said = roll_back(reason="happy faces look sad")
     assert champion(name) == number(first)
@@ -362,71 +274,3 @@ def test_changed_data_is_not_enough_where_retraining_asks_for_drift(
     verdict, reason = review(brighter, drifted=True)
     assert verdict == "train"
     assert "brightness" in reason
-
-
-MOVE = """
-import itertools, sys, mlflow
-from stack import registry
-uri, name, *numbers = sys.argv[1:]
-mlflow.set_tracking_uri(uri)
-for count, number in enumerate(itertools.cycle(numbers)):
-    if count == 4:
-        print("ready", flush=True)
-    holder = registry.champion_of(name)
-    tags = {registry.PROMOTED_AT: registry.now(), registry.PREVIOUS: holder.number}
-    try:
-        registry.move_champion(name, number, holder.number, tags)
-    except registry.ChampionMovedError:
-        continue
-"""
-
-
-@pytest.fixture
-def rivals(register: Callable[[float], str], name: str) -> tuple[str, str]:
-    """Two versions, of which one is the champion."""
-    first, second = register(0.5), register(1.0)
-    crown(name, first)
-    return number(first), number(second)
-
-
-@pytest.fixture
-def movers(store: Path, rivals: tuple[str, str], name: str) -> Iterator[list[subprocess.Popen[str]]]:
-    """Two processes that take the alias from each other as fast as they can, both in full swing."""
-    line = [sys.executable, "-c", MOVE, mlflow.get_tracking_uri(), name, *rivals]
-    started = [
-        subprocess.Popen(
-            line, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    try:
-        for process in started:
-            assert process.stdout is not None
-            while (line_read := process.stdout.readline()) != "ready\n":
-                assert line_read, "it ended before it moved anything"
-        yield started
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
-
-
-def test_promotions_at_once_and_a_kill_at_any_moment_leave_exactly_one_champion(
-    movers: list[subprocess.Popen[str]], rivals: tuple[str, str], name: str
-) -> None:
-    random = np.random.default_rng(0)
-    for process in movers:
-        for _ in range(10):
-            time.sleep(random.uniform(0.02, 0.1))
-            found = registry.champion_of(name)  # a reader never sees none
-            assert found.number in rivals
-            assert registry.PREVIOUS in found.tags
-        assert process.poll() is None, "it gave up"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-        found = registry.champion_of(name)
-        assert found.number in rivals
-        assert {registry.PROMOTED_AT, registry.PREVIOUS} <= set(found.tags)
-    model_store.load_model(registry.champion_of(name).uri)

@@ -32,6 +32,9 @@ class Absent:  # can be looked for, as PyTorch does, but not imported
     def exec_module(self, module):
         raise ModuleNotFoundError(module.__name__)
 sys.meta_path.insert(0, Absent())
+from tests.toy_network import toy_backbone
+from vision.model.backbones import BACKBONES
+BACKBONES["vgg_compact"] = toy_backbone
 import run
 sys.exit(run.main(sys.argv[2:]))
 """
@@ -43,9 +46,9 @@ def train(backend: str, folder: Path, *arguments: str, without: str = "") -> sub
     return subprocess.run(line, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
 
 
-# the GPU's recipe with all that it switches on, made small
+# the GPU's recipe with all that it switches on, and the toy network
 SHORT = (
-    "--classifier.backbone", "vgg_compact", "--classifier.weights", "none", "--classifier.width", "0.25",
+    "--classifier.backbone", "vgg_compact", "--classifier.weights", "none",
     "--dataset.reader", "drawn", "--dataset.drawn.faces", "210", "--preprocessing.validation_share", "0.2",
     "--training.batch_size", "32", "--training.phases",
     "[{name: all, trainable: [all], epochs: 2, learning_rate: 0.02, schedule: cosine, "

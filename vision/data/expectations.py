@@ -37,9 +37,9 @@ def image_expectations(
     def holds(name: str, question: str, wanted: bool) -> Expectation:
         return expect.ExpectColumnValuesToBeInSet(column=name, value_set=[wanted], **described(name, question))
 
-    framing = settings.framing
+    framing, brightness = settings.framing, settings.brightness
     cut_out = f"at most {framing.max_side} pixels long and {framing.max_aspect:g} times as long as wide"
-
+    levels = f"{brightness.min_mean:g} to {brightness.max_mean:g}"
     return [
         expect.ExpectColumnValuesToBeNull(column="error", **described("decodable", "Can the image be read?")),
         expect.ExpectColumnValuesToBeInSet(
@@ -65,12 +65,9 @@ def image_expectations(
         holds("conflicting", "Does the same image have the same label everywhere?", False),
         expect.ExpectColumnValuesToBeBetween(
             column="mean",
-            min_value=settings.brightness.min_mean,
-            max_value=settings.brightness.max_mean,
-            **described(
-                "brightness",
-                f"Is the mean grey level within {settings.brightness.min_mean:g} to {settings.brightness.max_mean:g}?",
-            ),
+            min_value=brightness.min_mean,
+            max_value=brightness.max_mean,
+            **described("brightness", f"Is the mean grey level within {levels}?"),
         ),
     ]
 

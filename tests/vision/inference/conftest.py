@@ -1,12 +1,16 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from configs.inference_settings import InferenceSettings
+from configs.settings import Settings
 from vision.data.synthetic import EXPRESSIONS, draw_face
 from vision.inference import job
+from vision.inference.pictures import Pictures
 
 
 @pytest.fixture
@@ -37,3 +41,18 @@ def write_photos() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def named(small_settings: Settings, tmp_path: Path) -> Callable[..., InferenceSettings]:
+    """Return a function that makes settings with an input, and whatever else is changed."""
+
+    def change(given: Path | str, **changes: Any) -> InferenceSettings:
+        output = tmp_path / "predictions"
+        return small_settings.inference.model_copy(update={"input": str(given), "output": output, **changes})
+
+    return change
+
+
+def sources(pictures: Pictures) -> list[str]:
+    return [picture.source for picture in pictures.read(0, pictures.count)]

@@ -1,30 +1,15 @@
 """A toy network, for what does not depend on a network's size, and quicker ways to train it."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from configs.settings import Settings
-from configs.training_settings import ClassifierSettings
+from tests.toy_network import toy_backbone
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.backbones import BACKBONES
-
-
-def toy_backbone(settings: ClassifierSettings, side: int, weights: str, dtype: str) -> Callable[[Any], Any]:
-    """Return a backbone of two blocks and some hundred weights."""
-
-    def append(pixels: Any) -> Any:
-        x = keras.layers.Rescaling(1 / 255, name="scaled")(pixels)
-        for block in (1, 2):
-            convolution = keras.layers.Conv2D(4 * block, 3, strides=2, name=f"block{block}_conv1", dtype=dtype)
-            x = keras.layers.BatchNormalization(name=f"block{block}_conv1_bn", dtype=dtype)(convolution(x))
-        return keras.layers.ReLU(name="block2_relu", dtype=dtype)(x)
-
-    return append
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT
+from tests.preloaded import PreloadedProcess
 from vision.training.devices import resolve_precision
 
 # A toy without batch normalisation and dropout, whose statistics and masks are each device's own
@@ -58,25 +59,33 @@ for devices in ("one", "all"):
 """
 
 
-def losses(backend: str, small_yaml: Path, folder: Path) -> list[list[list[float]]]:
-    """Return each epoch's losses on one device, and on two."""
+def said_by(backend: str, words: list[str], folder: Path, preloaded: PreloadedProcess) -> str:
+    """Return what the script prints in a process of its own, which has not used its devices yet."""
     environment = {
         **os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "3",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }  # fmt: skip
-    line = [sys.executable, "-c", SCRIPT, str(small_yaml), str(folder)]
+    if backend == "tensorflow":
+        ((code, said),) = preloaded.run(PROJECT, environment, [({}, ["-c", SCRIPT, *words])], folder / "output.txt")
+        assert code == 0, said
+        return said
+    line = [sys.executable, "-c", SCRIPT, *words]
     done = subprocess.run(line, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    results = [text.removeprefix("RESULT ") for text in done.stdout.splitlines() if text.startswith("RESULT ")]
-    return [json.loads(result) for result in results]
+    return done.stdout
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_two_devices_give_the_losses_of_one(backend: str, small_yaml: Path, tmp_path: Path) -> None:
+def test_two_devices_give_the_losses_of_one(
+    backend: str, small_yaml: Path, tmp_path: Path, preloaded: PreloadedProcess
+) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
 
-    one, two = losses(backend, small_yaml, tmp_path)
+    said = said_by(backend, [str(small_yaml), str(tmp_path)], tmp_path, preloaded)
+
+    results = [text.removeprefix("RESULT ") for text in said.splitlines() if text.startswith("RESULT ")]
+    one, two = map(json.loads, results)
 
     assert two == [pytest.approx(epoch, rel=1e-4) for epoch in one]
     assert one[1] != pytest.approx(one[0], rel=2e-3)  # so that a wrong step would show

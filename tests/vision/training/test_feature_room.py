@@ -15,7 +15,7 @@ from vision.training.recipe import Recipe, TrainingData
 
 pytestmark = pytest.mark.usefixtures("with_toy_backbone")
 
-NEEDED = 2 * (2 * 64 + 32) * 15 * 15 * 4  # bytes: two views of training faces, one of validation faces, block 1's map
+NEEDED = 2 * (2 * 64 + 32) * 16 * 16 * 8  # bytes: two views of training faces, one of validation faces, block 1's map
 
 
 @pytest.fixture
