@@ -36,9 +36,15 @@ class Cluster:
         """Start a process in the namespace; both of its outputs come as text by `communicate`."""
         return subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, *command],
-            env={**self.environment, **changes}, cwd=PROJECT, start_new_session=True,
+            env={**self.environment, **changes}, cwd=PROJECT, start_new_session=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
+
+    def add_nodes(self, workers: Sequence[int]) -> None:
+        """Start a head without slots, and workers with so many each."""
+        self.add_node(0, head=True)
+        for slots in workers:
+            self.add_node(slots)
 
     def add_node(self, slots: int, head: bool = False) -> None:
         own = f"127.0.0.{len(self.nodes) + 1}"
@@ -61,9 +67,13 @@ class Cluster:
     def raylet_with(self, name: str) -> int:
         """Return the process id of the raylet on whose machine a worker of that name runs."""
         lines = self.processes()
-        parents = [int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-                   for pid, line in lines.items() if name in line and line.startswith("ray::")]  # fmt: skip
+        stats = [Path(f"/proc/{pid}/stat").read_text() for pid in self.workers_with(name)]
+        parents = [int(stat.rpartition(")")[2].split()[1]) for stat in stats]
         return next(pid for pid in parents if "/raylet/raylet " in lines[pid])
+
+    def workers_with(self, name: str) -> list[int]:
+        """Return the process ids of the workers of that name."""
+        return [pid for pid, line in self.processes().items() if name in line and line.startswith("ray::")]
 
     def processes(self) -> dict[int, str]:
         listed = subprocess.run(["ip", "netns", "pids", self.namespace], check=True, capture_output=True, text=True)
@@ -87,9 +97,9 @@ class Cluster:
 
 
 @contextmanager
-def cluster(workers: Sequence[int]) -> Iterator[Cluster]:
-    """Start a head and workers with so many slots each, with token authentication; stop them at the end."""
-    namespace = f"ray-{os.getpid()}-{secrets.token_hex(3)}"
+def namespace() -> Iterator[Cluster]:
+    """Make a network namespace with a loopback, for nodes with token authentication; what runs in it ends with it."""
+    name = f"ray-{os.getpid()}-{secrets.token_hex(3)}"
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:  # sockets' paths must be short
         token = Path(folder, "token")
         token.write_text(secrets.token_hex(32))
@@ -100,13 +110,18 @@ def cluster(workers: Sequence[int]) -> Iterator[Cluster]:
             "RAY_USAGE_STATS_ENABLED": "0",
             "PYTHONUNBUFFERED": "1",
         }
-        subprocess.run(["ip", "netns", "add", namespace], check=True)
-        made = Cluster(namespace, Path(folder), own)
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        made = Cluster(name, Path(folder), own)
         try:
-            subprocess.run(["ip", "netns", "exec", namespace, "ip", "link", "set", "lo", "up"], check=True)
-            made.add_node(0, head=True)
-            for slots in workers:
-                made.add_node(slots)
+            subprocess.run(["ip", "netns", "exec", name, "ip", "link", "set", "lo", "up"], check=True)
             yield made
         finally:
             made.stop()
+
+
+@contextmanager
+def cluster(workers: Sequence[int]) -> Iterator[Cluster]:
+    """Start a head and workers with so many slots each; stop them at the end."""
+    with namespace() as made:
+        made.add_nodes(workers)
+        yield made

@@ -23,6 +23,7 @@ from tests.ray.cluster import PROJECT, Cluster, cluster
 
 COUNT, FEW = 20_000, 4_000
 SECONDS = 240  # for a run; a quarter of it where nothing else works on the machine
+STALL = 90  # seconds; starting an actor counts, and takes up to 40 on a busy machine
 NEEDED = {
     "Linux and root, for a network namespace": sys.platform == "linux" and os.geteuid() == 0,
     "iproute2": shutil.which("ip"),
@@ -162,6 +163,29 @@ def test_a_machine_that_is_lost_costs_no_picture(
     assert begun < COUNT
     assert_same(run.table(), local)
     assert sum(run.committed().values()) == COUNT
+
+
+def test_a_standstill_ends_the_run_with_a_sentence_and_the_same_command_resumes(
+    start: Callable[..., Any], manifest: Path, local: pd.DataFrame, tmp_path: Path
+) -> None:
+    run = Run(manifest, tmp_path)
+    with cluster([2, 2]) as made:
+        command = run.command(made.address, stall_seconds=STALL)
+        started = start(made, command)
+        wait_for_parts(run, started, 2)
+        stopped = made.workers_with("MapWorker")
+        for worker in stopped:
+            os.kill(worker, signal.SIGSTOP)  # it neither answers nor ends, as on a machine that hangs
+        code, text = finish(started)
+        begun = sum(run.committed().values())
+        again, resumed = finish(start(made, command))
+
+    assert stopped
+    assert code == 2, text[-3000:]
+    assert f"told: nothing went forward on the cluster for inference.ray.stall_seconds {STALL}" in text
+    assert 0 < begun < COUNT
+    assert again == 0, resumed[-3000:]
+    assert_same(run.table(), local)
 
 
 @pytest.fixture
