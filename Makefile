@@ -65,7 +65,7 @@ test-servers: setup ## train on PostgreSQL, S3, MLflow and ZenML servers, and ki
 test-containers: setup ## train in containers, and check what a cluster would get (needs make setup-servers, Podman and an image; twenty minutes)
 	$(RUN) -m pytest -n 0 -m containers tests/containers $(ARGS)
 
-test-ray: setup ## batch inference on a Ray cluster whose parts are killed (Linux, root and make setup-servers; ten minutes)
+test-ray: setup ## batch inference on a Ray cluster whose parts are killed (Linux, root and make setup-servers; twenty minutes)
 	$(RUN) -m pytest -n 0 -m ray tests/ray $(ARGS)
 
 coverage: setup ## run the tests, and print which lines they miss
