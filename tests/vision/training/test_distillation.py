@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -6,8 +8,11 @@ from scipy.special import softmax
 from configs.errors import UserError
 from configs.settings import Settings
 from vision.data.faces import TRAIN, FaceSet
-from vision.model.classifier import build_classifier
+from vision.model.classifier import build_classifier, predict
+from vision.training.checkpoints import WEIGHTS
 from vision.training.distillation import Teachers, check_classes, soften
+from vision.training.loop import train_classifier
+from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 
 pytestmark = pytest.mark.usefixtures("with_toy_backbone")
 
@@ -60,3 +65,30 @@ def test_nothing_of_a_teacher_is_trained(toy_settings: Settings) -> None:
 def test_a_teacher_of_other_classes_is_refused(toy_settings: Settings) -> None:
     with pytest.raises(UserError, match="teacher gives 5 classes, the faces have 7"):
         check_classes([teacher_of(toy_settings, [0.0] * 5)], classes=7)
+
+
+@pytest.mark.usefixtures("eagerly", "without_curves")
+@pytest.mark.parametrize("every_view", [False, True])
+def test_a_student_learns_from_its_teacher(
+    prepared: FaceSet, toy_settings: Settings, tmp_path: Path, every_view: bool
+) -> None:
+    teacher = teacher_of(toy_settings, [0, 0, 0, 0, 0, 20, 0])  # whatever it sees, it says sad
+    taught = {"weight": 1.0, "temperature": 1.0, "every_view": every_view}
+    distillation = toy_settings.training.distillation.model_copy(update=taught)
+    changes = {"trainable": ("all",), "epochs": 1, "learning_rate": 0.1}
+    phase = toy_settings.training.phases[0].model_copy(update=changes)
+    training = toy_settings.training.model_copy(
+        update={"distillation": distillation, "phases": (phase,), "batch_size": 16}
+    )
+    recipe = Recipe(toy_settings.classifier, toy_settings.augmentation, training, 3)
+    paths = TrainingPaths(tmp_path / "b.keras", tmp_path / "features", tmp_path / "states")
+    rows = prepared.rows(TRAIN)
+    even = dict.fromkeys(prepared.class_names, 1.0)
+
+    student, _ = train_classifier(TrainingData(prepared, even, (teacher,)), recipe, paths)
+
+    answers = predict(student, prepared.images[rows], 32).argmax(axis=1)
+    assert (answers == 5).mean() > (prepared.labels[rows] == 5).mean() + 0.1
+    (state,) = (tmp_path / "states").rglob(WEIGHTS)
+    with np.load(state) as kept:  # nothing of a teacher
+        assert len(kept.files) < 3 * len(teacher.weights)

@@ -13,10 +13,9 @@ from tensorflow.python.framework import config as determinism
 
 from configs.errors import UserError
 from configs.settings import Settings
-from vision.data.faces import TRAIN, VALIDATION, FaceSet
+from vision.data.faces import VALIDATION, FaceSet
 from vision.evaluation.calibration import calibrate_classifier
 from vision.model.classifier import build_classifier, predict
-from vision.training.checkpoints import WEIGHTS
 from vision.training.history import TrainingHistory, TrainingStoppedError
 from vision.training.loop import train_classifier
 from vision.training.losses import build_loss
@@ -212,35 +211,6 @@ def test_without_phases_a_classifier_for_other_faces_is_refused(
 
     with pytest.raises(UserError, match=r"gives 3 classes; these faces have 32 pixels .* and 7 classes"):
         train(few_faces, toy_settings.model_copy(update={"classifier": weights}), tmp_path / "b.keras", phases=())
-
-
-@pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("every_view", [False, True])
-def test_a_student_learns_from_its_teacher(
-    prepared: FaceSet, toy_settings: Settings, tmp_path: Path, every_view: bool
-) -> None:
-    settings = all_at_once(toy_settings)
-    teacher = build_classifier(settings.classifier, side=32, classes=7)
-    head = teacher.get_layer("head_logits")
-    sad = np.zeros(7)
-    sad[5] = 20.0
-    head.set_weights([np.zeros_like(head.get_weights()[0]), sad])  # whatever it sees, it says sad
-    distillation = settings.training.distillation.model_copy(
-        update={"weight": 1.0, "temperature": 1.0, "every_view": every_view}
-    )
-    phase = settings.training.phases[0].model_copy(update={"learning_rate": 0.1})
-    changes = {"distillation": distillation, "phases": (phase,), "batch_size": 16}
-    recipe = Recipe(settings.classifier, settings.augmentation, settings.training.model_copy(update=changes), 3)
-    paths = TrainingPaths(tmp_path / "b.keras", tmp_path / "features", tmp_path / "states")
-    rows = prepared.rows(TRAIN)
-
-    student, _ = train_classifier(TrainingData(prepared, EVEN, (teacher,)), recipe, paths)
-
-    answers = predict(student, prepared.images[rows], 32).argmax(axis=1)
-    assert (answers == 5).mean() > (prepared.labels[rows] == 5).mean() + 0.1
-    (state,) = (tmp_path / "states").rglob(WEIGHTS)
-    with np.load(state) as kept:  # nothing of a teacher
-        assert len(kept.files) < 3 * len(teacher.weights)
 
 
 def test_a_later_phase_that_cannot_be_trained_is_refused_before_the_first_epoch(
