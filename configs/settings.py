@@ -97,6 +97,12 @@ class Settings(BaseSettings):
                 f"training.doubtful_weight is {self.training.doubtful_weight:g}, allowed with augmentation.mixup: 1; a "
                 "mixture of two faces would have the weight of one of them"
             )
+        distillation, views = self.training.distillation, self.training.cached_views
+        if distillation.teachers and distillation.every_view and views:
+            raise ValueError(
+                f"training.cached_views is {views}, allowed with training.distillation.every_view: 0, since teachers see "
+                "faces and not kept features"
+            )
         if self.training.doubtful_weight != 1.0 and self.preprocessing.relabel is None:
             raise ValueError(
                 f"training.doubtful_weight is {self.training.doubtful_weight:g}, but no face is marked as doubtful; "

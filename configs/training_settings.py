@@ -113,12 +113,6 @@ class TrainingSettings(Section):
             raise ValueError(f"minutes is {self.minutes:g}, allowed without phases: 0")
         return self
 
-    @model_validator(mode="after")
-    def teachers_see_pixels(self) -> Self:
-        if self.distillation.teachers and self.distillation.every_view and self.cached_views:
-            raise ValueError(f"cached_views is {self.cached_views}, allowed with distillation.every_view: 0")
-        return self
-
 
 class EvaluationSettings(Section):
     batch_size: Annotated[int, Field(ge=1, le=4096)]

@@ -87,7 +87,7 @@ def test_the_later_overlay_wins(tmp_path: Path) -> None:
         ({"training": {"minutes": 50, "phases": []}}, r"minutes is 50, allowed without phases: 0"),
         (
             {"training": {"distillation": {"teacher": "a.keras", "every_view": True}}},
-            r"cached_views is 4, allowed with distillation.every_view: 0",
+            r"training.cached_views is 4, allowed with training.distillation.every_view: 0",
         ),
     ],
 )
