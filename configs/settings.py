@@ -100,8 +100,8 @@ class Settings(BaseSettings):
         distillation, views = self.training.distillation, self.training.cached_views
         if distillation.teachers and distillation.every_view and views:
             raise ValueError(
-                f"training.cached_views is {views}, allowed with training.distillation.every_view: 0, since teachers see "
-                "faces and not kept features"
+                f"training.cached_views is {views}, allowed with training.distillation.every_view: 0, since teachers "
+                "see faces and not kept features"
             )
         if self.training.doubtful_weight != 1.0 and self.preprocessing.relabel is None:
             raise ValueError(
