@@ -32,15 +32,17 @@ teachers() { # FOLDERS..., as a setting
 	echo "[${found:-none}]"
 }
 
-train() { # NAME SECONDS EPOCHS RATE ARGUMENTS...: with 0 epochs, those that fit into the seconds
-	local name=$1 seconds=$2 epochs=$3 rate=$4 within=()
-	shift 4
+train() { # NAME SECONDS EPOCHS RATE TEACHERS WEIGHT ARGUMENTS...: with 0 epochs, those that fit into the seconds
+	local name=$1 seconds=$2 epochs=$3 rate=$4 teachers=$5 weight=$6 within=()
+	shift 6
 	rm -rf "${work:?}/$name"
 	if [ "$epochs" = 0 ]; then
 		epochs=100 within=(--training.minutes "$(awk "BEGIN {print $seconds / 60}")")
 	fi
 	timeout -s INT -k 15 $((seconds + 20)) "${run[@]}" --bare "$work/$name" --dataset.path "$work/fer2013.zip" \
 		--training.precision "${PRECISION:-bfloat16}" --training.batch_size "${BATCH:-256}" --training.ema_momentum 0.999 \
+		--training.distillation.teacher "$teachers" --training.distillation.weight "$weight" \
+		--training.distillation.every_view true --training.distillation.temperature 2 \
 		--training.phases "$(phase "$epochs" "$rate")" "${within[@]}" $strong "$@" 2>&1 |
 		sed -u "s/^/$name: /" >>"$out/log"
 	cp "$work/$name/scores.json" "$out/$name.json" 2>/dev/null || say "$name: no scores"
@@ -57,12 +59,10 @@ given=$(teachers "$work/teachers")
 say "teachers of the large networks: $given"
 
 half=$((minutes * 60 * 45 / 100 - SECONDS))
-train vgg19 $half "$vgg19" 0.03 --config configs/gpu.yaml --classifier.weights none --classifier.width "${VGG:-1}" \
-	--training.distillation.teacher "$given" --training.distillation.every_view true \
-	--training.distillation.weight 0.5 --training.distillation.temperature 2 &
-train wide $half "$wide" 0.1 --config configs/compact.yaml --classifier.width "${WIDE:-2}" --classifier.dropout 0.4 \
-	--training.distillation.teacher "$given" --training.distillation.every_view true \
-	--training.distillation.weight 0.5 --training.distillation.temperature 2 &
+train vgg19 $half "$vgg19" 0.03 "$given" 0.5 --config configs/gpu.yaml --classifier.weights none \
+	--classifier.width "${VGG:-1}" &
+train wide $half "$wide" 0.1 "$given" 0.5 --config configs/compact.yaml --classifier.width "${WIDE:-2}" \
+	--classifier.dropout 0.4 &
 wait
 
 all=$(teachers "$work/teachers" "$work/vgg19" "$work/wide")
@@ -70,9 +70,8 @@ say "teachers of the student: $all"
 for name in vgg19 wide; do
 	python3 -m benchmarks.round_weights "$work/$name/classifier.keras" "$out/$name.keras.xz" >>"$out/log" 2>&1 &
 done
-train student $((minutes * 60 - SECONDS - 20)) "$student" 0.1 --config configs/compact.yaml --classifier.width "${STUDENT:-1.25}" \
-	--training.distillation.teacher "$all" --training.distillation.every_view true \
-	--training.distillation.weight 0.9 --training.distillation.temperature 2
+train student $((minutes * 60 - SECONDS - 20)) "$student" 0.1 "$all" 0.9 --config configs/compact.yaml \
+	--classifier.width "${STUDENT:-1.25}"
 cp "$work/student/classifier.keras" "$out/student.keras"
 wait
 grep -E "(vgg19|wide|student): .*accuracy .*to" "$out/log"

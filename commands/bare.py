@@ -17,10 +17,7 @@ def run(command: Command, folder: Path) -> Outcome:
     from stack.error_messages import explained
 
     with explained({"bare": folder}):
-        from vision.data.relabelling import check_verdicts
-
         settings = without_secret_settings(load_with_dataset(command, falls_back_to_demo=False).settings)
-        check_verdicts(settings)
         return train(folder, settings, command.debug)
 
 

@@ -44,9 +44,14 @@ def names_dataset(command: Command) -> bool:
 
 
 def find_files(settings: Settings) -> Settings:
-    """Return the settings with the data set found. Raises UserError where it or the weights are missing."""
+    """Return the settings with the data set found.
+
+    Raises UserError where it or the weights are missing, or where the file of changed labels cannot be used.
+    """
     from vision.data.readers import locate_dataset
+    from vision.data.relabelling import check_verdicts
     from vision.model.weight_files import check_weights
 
     check_weights(settings.classifier.weights)
+    check_verdicts(settings)
     return settings.model_copy(update={"dataset": locate_dataset(settings.dataset)})

@@ -23,7 +23,6 @@ from stack.findings import one_line
 from stack.fingerprints import SAID_BY_THE_DATA, surroundings
 from stack.health import check_store
 from stack.local_stack import find_tracking_uri
-from vision.data.relabelling import check_verdicts
 from vision.model.weight_files import weights_hash
 
 logger = logging.getLogger(__name__)
@@ -115,9 +114,7 @@ def rebuild(former: Former, given: Mapping[str, Any]) -> Settings:
     named = given.get("dataset", {})
     if "path" in named and "reader" not in named:
         chosen["dataset"]["reader"] = "auto"
-    settings = load_settings([], chosen)
-    check_verdicts(settings)
-    return settings
+    return load_settings([], chosen)
 
 
 def find_differences(former: Former, settings: Mapping[str, Any], tags: Mapping[str, str]) -> list[Difference]:

@@ -69,10 +69,6 @@ def check_inputs(pipeline: Pipeline, settings: Settings) -> None:
     bundle = settings.bundle.path
     if pipeline.reads_bundle and not bundle.is_file():
         raise UserError(f"bundle.path {bundle} is not a file; name what --pipeline export wrote with --bundle.path")
-    if pipeline.reads_dataset and settings.preprocessing.relabel:
-        from vision.data.relabelling import check_verdicts
-
-        check_verdicts(settings)
     if pipeline.reads_pictures and is_uri(settings.inference.input.strip()):
         from vision.inference.inputs import check_address
 

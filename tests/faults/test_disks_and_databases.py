@@ -86,7 +86,7 @@ def test_a_damaged_database_ends_the_run_in_seconds_with_the_way_out(
     file: Path, start: Callable[..., WatchedRun], tmp_path: Path
 ) -> None:
     (tmp_path / file).parent.mkdir(parents=True)
-    (tmp_path / file).write_bytes(b"this is no database" * 1000)
+    (tmp_path / file).write_bytes(b"this is not a database" * 1000)
     began = time.monotonic()
     run = start(tmp_path)
 

@@ -79,7 +79,7 @@ def test_a_damaged_store_and_an_unwritable_folder_stop_no_other_check(
     monkeypatch.setattr(doctor, "check_device", lambda precision, project: Finding("device", "CPU"))
     state = tmp_path / "state"
     (state / "mlflow").mkdir(parents=True)
-    (state / "mlflow" / "mlflow.db").write_text("this is no database" * 100)
+    (state / "mlflow" / "mlflow.db").write_text("this is not a database" * 100)
     (state / "champion.lock").touch()
     (tmp_path / "reports").write_text("a file, where a folder should be")
     settings = load_settings([], {"tracking": {"reports_folder": str(tmp_path / "reports")}})

@@ -91,7 +91,7 @@ def damage_the_middle(path: Path) -> None:
     [
         pytest.param(damage_the_middle, id="pages overwritten"),
         pytest.param(lambda path: path.write_bytes(path.read_bytes()[:50_000]), id="cut off"),
-        pytest.param(lambda path: path.write_text("this is no database" * 100), id="no database"),
+        pytest.param(lambda path: path.write_text("this is not a database" * 100), id="no database"),
     ],
 )
 def test_a_damaged_store_has_a_way_out(damage: Callable[[Path], object], store: Path) -> None:

@@ -91,7 +91,7 @@ def test_our_own_stack_is_found_in_the_state_folder(
 
 
 def test_a_damaged_zenml_store_loses_no_runs(zenml: Path, tmp_path: Path) -> None:
-    zenml.write_text("this is no database" * 100)
+    zenml.write_text("this is not a database" * 100)
 
     finding = check_zenml(tmp_path / "state")
 

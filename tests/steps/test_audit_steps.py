@@ -5,9 +5,6 @@ import mlflow
 import numpy as np
 import pytest
 
-from commands.run_pipeline import check_inputs
-from configs.errors import UserError
-from configs.pipelines import PIPELINES
 from configs.settings import Settings
 from pipelines.audit import fold_requests
 from stack.step_places import StepPlaces
@@ -64,15 +61,3 @@ def test_an_audit_of_all_folds_leaves_a_table_and_a_page_in_reports_and_mlflow(
     logged = mlflow.MlflowClient().list_artifacts(mlflow_run.info.run_id, "audit")
     assert {"audit/doubtful_labels.csv", "audit/doubtful_labels.html", "audit/joint.png"} <= {f.path for f in logged}
     assert mlflow.get_run(mlflow_run.info.run_id).data.metrics["audit/doubtful"] == report.doubtful
-
-
-@pytest.mark.parametrize("name", ["training", "tuning", "retraining", "audit"])
-def test_a_wrong_table_of_labels_is_refused_before_anything_is_loaded(
-    name: str, small_settings: Settings, tmp_path: Path
-) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_text("file,action,label\na.png,remove,\n", encoding="utf-8")
-    preprocessing = small_settings.preprocessing.model_copy(update={"relabel": path})
-
-    with pytest.raises(UserError, match="line 2: the action 'remove' is not known"):
-        check_inputs(PIPELINES[name], small_settings.model_copy(update={"preprocessing": preprocessing}))

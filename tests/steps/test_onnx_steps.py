@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,6 @@ from vision.model.classifier import predict
 pytest.importorskip("onnxruntime")
 NAME = "faces"
 HERE = StepPlaces(state_folder="unused", reports_folder="unused")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("store")
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    mlflow.create_experiment("onnx", artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_experiment("onnx")
-    yield folder
-    mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(scope="module")
