@@ -50,3 +50,8 @@ def test_a_report_is_shown_as_a_page_with_its_figures(name: str, reports: dict[s
 
     page = Path(path).read_text()
     assert page.count("data:image/png;base64,") == len(reports[name].figures)
+
+
+def test_its_numbers_are_not_written_to_zenmls_store(reports: dict[str, Report], tmp_path: Path) -> None:
+    assert reports["history"].numbers()
+    assert ReportMaterializer(str(tmp_path)).extract_metadata(reports["history"]) == {}
