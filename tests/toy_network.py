@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from configs.training_settings import ClassifierSettings
 
 # what a process does before the commands of run.py that train the toy; each of their figures is one grey pixel
@@ -23,6 +21,7 @@ figures.to_png = lambda figure: pixel.getvalue()
 
 def toy_backbone(settings: ClassifierSettings, side: int, weights: str, dtype: str) -> Callable[[Any], Any]:
     """Return a backbone of two blocks and a thousand weights, whatever the settings say."""
+    import keras  # not above: the process that starts pytest's workers imports this file before it starts them
 
     def append(pixels: Any) -> Any:
         x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaled")(pixels)
