@@ -94,7 +94,11 @@ def check_verdicts(settings: Settings) -> None:
 def _read_rows(rows: Any, title: str, class_names: set[str]) -> dict[str, Verdict]:
     header: list[str] = next(rows, [])
     if missing := [name for name in NEEDED if name not in header]:
-        raise UserError(f"{title} has no column {' and '.join(missing)}; expected {', '.join(NEEDED)}")
+        found = ", ".join(header)
+        other = "; save it with commas between the columns" if len(header) == 1 and {";", "\t"} & set(found) else ""
+        raise UserError(
+            f"{title} has no column {' and '.join(missing)}; expected {', '.join(NEEDED)}, found {_shown(found)}{other}"
+        )
     if len(set(header)) != len(header):
         raise UserError(f"{title} has a column twice; each of its columns needs a name of its own")
     verdicts: dict[str, Verdict] = {}

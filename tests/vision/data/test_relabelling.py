@@ -42,6 +42,8 @@ def test_three_columns_are_enough(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "has no column file and action and label"),
+        ("file,action\na,keep\n", "has no column label; expected file, action, label, found 'file, action'"),
+        ("file;action;label\na;keep;happy\n", "found 'file;action;label'; save it with commas between the columns"),
         ("file,action,label\n", "has no row"),
         ("file,action,label,label\na,keep,,\n", "has a column twice"),
         (
