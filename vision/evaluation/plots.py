@@ -23,27 +23,30 @@ def confusion(matrix: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes
         [f"{share:.0%}\n{count:,}" if total else "no face" for share, count in zip(*row, strict=True)]
         for total, row in zip(totals, zip(shares, matrix, strict=True), strict=True)
     ]
-    figure, axis = new_figure(8, 6.6)
-    with matplotlib.rc_context(STYLE):
-        sns.heatmap(
-            shares, annot=np.array(texts), fmt="", cmap=SEQUENTIAL, vmin=0, vmax=1, ax=axis,
-            xticklabels=list(class_names), yticklabels=list(class_names), cbar_kws={"label": "share of the true class"},
-        )  # fmt: skip
-    axis.set(xlabel="predicted", ylabel="true", title="Confusion matrix (test split)")
-    axis.tick_params(axis="y", rotation=0)
-    return to_png(figure)
+    axes = {"xlabel": "predicted", "ylabel": "true", "title": "Confusion matrix (test split)"}
+    return _row_shares(shares, class_names, {"annot": np.array(texts), "fmt": ""}, "share of the true class", axes)
 
 
 def label_joint(joint: np.ndarray[Any, Any], class_names: Sequence[str]) -> bytes:
     """Draw the estimated (given, true) shares of all faces, each row as shares of its given label."""
     shares = joint / joint.sum(axis=1, keepdims=True)
+    title = "What the labels probably should be"
+    axes = {"xlabel": "true label, estimated", "ylabel": "given label", "title": title}
+    return _row_shares(shares, class_names, {"annot": True, "fmt": ".0%"}, "share of the label", axes)
+
+
+def _row_shares(
+    shares: np.ndarray[Any, Any], class_names: Sequence[str], texts: Mapping[str, Any], colours: str,
+    axes: Mapping[str, str],
+) -> bytes:  # fmt: skip
+    """Draw a (classes, classes) matrix of shares between 0 and 1; `colours` says what they are shares of."""
     figure, axis = new_figure(8, 6.6)
     with matplotlib.rc_context(STYLE):
         sns.heatmap(
-            shares, annot=True, fmt=".0%", cmap=SEQUENTIAL, vmin=0, vmax=1, ax=axis,
-            xticklabels=list(class_names), yticklabels=list(class_names), cbar_kws={"label": "share of the label"},
+            shares, cmap=SEQUENTIAL, vmin=0, vmax=1, ax=axis, xticklabels=list(class_names),
+            yticklabels=list(class_names), cbar_kws={"label": colours}, **texts,
         )  # fmt: skip
-    axis.set(xlabel="true label, estimated", ylabel="given label", title="What the labels probably should be")
+    axis.set(**axes)
     axis.tick_params(axis="y", rotation=0)
     return to_png(figure)
 
