@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vision.model.classifier import load_safely
+from stack.local_stack import quiet_libraries
+from vision.files.atomic import make_parent
 
 BITS = 11
 SENT_BITS = 6  # of a kernel that is sent, one of them the sign
@@ -44,9 +45,12 @@ def round_weights(source: Path, target: Path, bits: int = 0) -> None:
 
     Kernels get so many bits, or with 0 as many significant ones as the other weights.
     """
+    make_parent(target)
     if source.suffix == PACKED:
         target.write_bytes(lzma.decompress(source.read_bytes()))
         return
+    from vision.model.classifier import load_safely
+
     classifier = load_safely(source)
     bits = bits or (SENT_BITS if target.suffix == PACKED else 0)
     weights = classifier.get_weights()
@@ -60,4 +64,5 @@ def round_weights(source: Path, target: Path, bits: int = 0) -> None:
 
 
 if __name__ == "__main__":
+    quiet_libraries(debug=False)
     round_weights(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 from configs.errors import UserError
-from vision.files.atomic import write_file
+from stack.local_stack import quiet_libraries
+from vision.files.atomic import make_parent, write_file
 
 USAGE = 'give the file to write, and two or more to average: make average ARGS="MEAN.keras A.keras B.keras"'
 
@@ -18,6 +19,7 @@ def average(words: list[str]) -> str:
         raise UserError("a file is named twice; name each classifier once")
     if target.exists():
         raise UserError(f"{target} exists; name a new file")
+    make_parent(target)
     from vision.model.classifier import load_classifier
     from vision.model.ensemble import average_classifiers
 
@@ -27,6 +29,7 @@ def average(words: list[str]) -> str:
 
 
 if __name__ == "__main__":
+    quiet_libraries(debug=False)
     try:
         print(average(sys.argv[1:]))
     except UserError as error:

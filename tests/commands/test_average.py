@@ -21,10 +21,10 @@ def member(small_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -
 def test_files_are_averaged_into_a_new_one(member: Path, tmp_path: Path) -> None:
     other = shutil.copy(member, tmp_path / "b.keras")
 
-    line = average([str(tmp_path / "mean.keras"), str(member), str(other)])
+    line = average([str(tmp_path / "new" / "mean.keras"), str(member), str(other)])
 
     assert "the mean of 2 classifiers" in line
-    assert keras.saving.load_model(tmp_path / "mean.keras", safe_mode=True).output_shape == (None, 7)
+    assert keras.saving.load_model(tmp_path / "new" / "mean.keras", safe_mode=True).output_shape == (None, 7)
 
 
 @pytest.mark.parametrize("words", [[], ["mean.keras", "a.keras"], ["mean.keras", "a.keras", "b.h5"]])

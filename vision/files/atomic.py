@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from configs.errors import UserError
+
 UNFINISHED = "unfinished-"  # prefix of the name while it is being written
 
 
@@ -19,6 +21,14 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def make_parent(path: Path) -> None:
+    """Make the folder that a user's new file goes into. Raises UserError where it cannot be one."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {path.parent}: {error.strerror}; name another file") from error
 
 
 @contextmanager
