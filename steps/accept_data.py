@@ -39,9 +39,8 @@ def accept_data(
     for check in validation.checks:
         if check.failed:
             level = logging.INFO if check.passed else logging.WARNING
-            share, found = 100 * check.failed_share, "; ".join(check.found[:SHOWN_REASONS])
-            counts = (check.failed, check.checked, share, check.allowed)
-            logger.log(level, "data check %s: %d of %d failed (%.2f%%; allowed: %s): %s", check.check, *counts, found)
+            said = f"{check.failed:,} of {check.checked:,} failed ({check.failed_share:.2%}; allowed: {check.allowed})"
+            logger.log(level, "data check %s: %s: %s", check.check, said, "; ".join(check.found[:SHOWN_REASONS]))
     if validation.critical:
         page = places.write_report("validation.html", validation.page())
         raise InvalidDataError(

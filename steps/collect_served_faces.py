@@ -26,7 +26,7 @@ def collect_served_faces(
     champion = registry.champion_of(model_name)
     table, others = read_served(Path(served_folder), champion.number)
     if others:
-        logger.info("%d faces were answered by other versions than %s and are left out", others, champion.number)
+        logger.info("%s faces were answered by other versions than %s and are left out", f"{others:,}", champion.number)
     mlflow.set_tags({**tags, "model": champion.uri, "served_faces": str(len(table))})
     columns = {"face": pa.nulls(len(table), pa.int32()).fill_null(0), "most_likely": table["emotion"]}
     for name, column in columns.items():

@@ -171,7 +171,7 @@ def _apply_rules(
         rules.append(RuleCount(rule, _count_splits(splits[marked]), _count_splits(splits[left])))
     if not left.any():
         counts = ", ".join(f"{rule} {int(marked.sum())}" for rule, marked in unusable.items() if marked.any())
-        raise InvalidDataError(f"{faces.name}: none of the {len(faces)} faces can be used ({counts}); see the checks")
+        raise InvalidDataError(f"{faces.name}: none of the {len(faces):,} faces can be used ({counts}); see the checks")
     table = _kept(faces.table[DECIDING], left)
     came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
     table = make_splits(table, settings, seed)

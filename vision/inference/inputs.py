@@ -139,7 +139,7 @@ def _of_files(name: str, form: str, root: Path, names: list[str], settings: Infe
 def _check_count(count: int, settings: InferenceSettings) -> None:
     if count > settings.max_pictures:
         raise UserError(
-            f"inference.input {settings.input} holds {count} pictures, more than inference.max_pictures "
+            f"inference.input {settings.input} holds {count:,} pictures, more than inference.max_pictures "
             f"{settings.max_pictures}"
         )
 

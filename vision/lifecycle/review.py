@@ -95,7 +95,7 @@ def measure_new_faces(
 
 def review_drift(champion: Version, new: Array, drift: DriftReport | None, settings: MonitoringSettings) -> Review:
     """Decide by the drift of the new faces; None where they are too few to measure it."""
-    found = f"{len(new)} faces are new to champion version {champion.number}"
+    found = f"{len(new):,} faces are new to champion version {champion.number}"
     if drift is None:
         reason = f"{found}, fewer than monitoring.min_faces, which is {settings.min_faces}"
         return Review(NOTHING_TO_DO, reason)

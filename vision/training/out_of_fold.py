@@ -116,7 +116,8 @@ def predict_fold(faces: FaceSet, request: FoldRequest, paths: TrainingPaths) -> 
     if request.fold == 0:
         _tell_duration(data, recipe, paths, folds)
     learned = len(rows) - len(places)
-    logger.info("fold %d of %d: %d faces to learn from, %d to judge", request.fold + 1, folds, learned, len(places))
+    counts = f"{learned:,} faces to learn from, {len(places):,} to judge"
+    logger.info("fold %d of %d: %s", request.fold + 1, folds, counts)
     classifier, history = train_classifier(data, recipe, paths)
     logits = predict(classifier, faces.images[rows[places]], BATCH)
     return FoldAnswers(places, np.asarray(softmax(logits, axis=1), dtype=np.float32), history.state)
