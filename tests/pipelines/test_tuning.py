@@ -22,7 +22,7 @@ def test_a_search_ends_with_a_file_for_config_and_says_how_to_use_it(searched: F
     assert set(found) == {"training", "classifier"}
     assert lines["train with them"].endswith(f"--config {lines['settings']}")
     assert lines["trials"] == "2 complete, 0 pruned, 0 fail"
-    assert "2 of 2 done, about 0 min left" in searched.output
+    assert "2 of 2 done\n" in searched.output
 
 
 def test_each_trial_is_a_run_inside_the_searchs_own(searched: FinishedRun) -> None:

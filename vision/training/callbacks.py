@@ -25,6 +25,7 @@ from vision.training.checkpoints import (
     load_variables,
     restore_seeds,
 )
+from vision.training.duration import say_seconds
 from vision.training.history import EpochHook, FinishedEpochs
 
 logger = logging.getLogger(__name__)
@@ -152,9 +153,10 @@ class BestEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         )
         logger.info(
             "epoch %d/%d [%s] loss %.4f accuracy %.4f | val_loss %.4f val_accuracy %.4f val_macro_f1 %.4f | "
-            "%.0f s, about %.0f min left in this phase%s",
+            "%.0f s, %s%s",
             number, self.total, self.phase, metrics["loss"], metrics["accuracy"], metrics["val_loss"],
-            metrics["val_accuracy"], metrics["val_macro_f1"], metrics["seconds"], left / 60,
+            metrics["val_accuracy"], metrics["val_macro_f1"], metrics["seconds"],
+            f"{say_seconds(left)} left in this phase" if left else "the last of this phase",
             " (best so far)" if best else "",
         )  # fmt: skip
         self.hook(number, metrics)

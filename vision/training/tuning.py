@@ -24,6 +24,7 @@ from vision.data.faces import FaceSet
 from vision.files.hashes import hash_facts
 from vision.reporting.reports import Report
 from vision.training import plots
+from vision.training.duration import say_seconds
 from vision.training.history import TrainingStoppedError
 from vision.training.loop import train_classifier
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
@@ -153,8 +154,9 @@ class _ProgressReport:
         if _finished(study):
             best = f", best {_sign(monitor) * study.best_value:.4f} (trial {study.best_trial.number})"
         logger.info(
-            "trial %d %s: %s %s%s | %d of %d done, about %.0f min left",
-            trial.number, trial.state.name.lower(), monitor, value, best, done, trials, left / 60,
+            "trial %d %s: %s %s%s | %d of %d done%s",
+            trial.number, trial.state.name.lower(), monitor, value, best, done, trials,
+            f", {say_seconds(left)} left" if left else "",
         )  # fmt: skip
 
 

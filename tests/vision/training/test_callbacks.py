@@ -1,11 +1,13 @@
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
-from vision.training.callbacks import EarlyStopping, MovingAverage, ReduceOnPlateau
+from vision.training.callbacks import BestEpoch, EarlyStopping, MovingAverage, ReduceOnPlateau
 
 
 def model_of_one_weight() -> keras.Model:
@@ -58,3 +60,19 @@ def test_a_moving_average_given_a_state_puts_the_weights_back_for_the_next_epoch
     new.on_epoch_begin(1)
 
     assert new.model.get_weights()[0] == [[2.0]]
+
+
+@pytest.mark.parametrize(
+    ("left", "said"), [(10.0, "about 10 s left in this phase"), (600.0, "about 10 min left"), (0.0, "the last of this")]
+)
+def test_an_epochs_line_says_what_is_left_in_a_unit_that_fits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, left: float, said: str
+) -> None:
+    model = model_of_one_weight()
+    best = BestEpoch(model, model, "val_accuracy", [2], tmp_path / "best.keras", lambda number, metrics: None)
+    scores = dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy", "val_macro_f1"), 0.5)
+
+    with caplog.at_level(logging.INFO, "vision"):
+        best.record({**scores, "seconds": 10.0}, left)
+
+    assert said in caplog.text
