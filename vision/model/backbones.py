@@ -14,6 +14,7 @@ from vision.model.weight_files import IMAGENET, RANDOM, WAY_OUT, check_hdf5, che
 BN_MOMENTUM = 0.9  # Keras's 0.99 needs some 500 batches to follow; an epoch may have fewer than 50
 VGG19_BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # (channels, convolutions)
 COMPACT_BLOCKS = ((32, 2), (64, 2), (128, 3), (256, 3))
+LANES = 16  # float32 numbers in a register of AVX-512
 
 Append = Callable[[Any], Any]
 
@@ -21,10 +22,10 @@ Append = Callable[[Any], Any]
 def vgg19(settings: ClassifierSettings, side: int, weights: str, dtype: str) -> Append:
     """Return a function that appends VGG-19's convolutions to (n, side, side, 1) float32 grey levels of 0-255.
 
-    Architecture: Simonyan & Zisserman 2014, each convolution with `settings.width` times its channels (Howard et al.
-    2017 call it alpha). Blocks in `settings.batch_norm_blocks` normalise between each convolution and its ReLU, with
-    the given kernels kept. Layers are named block1_conv1, block1_conv1_bn, ... Raises UserError where the weights
-    cannot be loaded.
+    Architecture: Simonyan & Zisserman 2014, each convolution with `settings.width` times its channels (`widened`;
+    Howard et al. 2017 call it alpha). Blocks in `settings.batch_norm_blocks` normalise between each convolution and its
+    ReLU, with the given kernels kept. Layers are named block1_conv1, block1_conv1_bn, ... Raises UserError where the
+    weights cannot be loaded.
     """
     source = _load_vgg19(side, weights)
 
@@ -60,6 +61,16 @@ def vgg_compact(settings: ClassifierSettings, side: int, weights: str, dtype: st
     return append
 
 
+def widened(channels: int, width: float) -> int:
+    """Return so many times the channels, in whole groups of LANES where there are as many.
+
+    A processor computes LANES float32 channels at a time (AVX-512; AVX2 half of them). 0.7 times the compact network,
+    with 45, 90 and 179 channels, trained more slowly than the whole one.
+    """
+    exact = channels * width
+    return max(1, round(exact)) if exact < LANES else LANES * round(exact / LANES)
+
+
 def _append_blocks(
     x: Any,
     blocks: tuple[tuple[int, int], ...],
@@ -74,7 +85,7 @@ def _append_blocks(
         for number in range(1, count + 1):
             name = f"block{block}_conv{number}"
             convolution = keras.layers.Conv2D(
-                max(1, round(channels * width)),
+                widened(channels, width),
                 3,
                 padding="same",
                 kernel_initializer=initializer,

@@ -7,6 +7,7 @@ import pytest
 from configs.errors import UserError
 from configs.loading import load_settings
 from configs.settings import Settings
+from vision.model.backbones import widened
 from vision.model.classifier import build_classifier
 
 
@@ -118,6 +119,14 @@ def test_width_multiplies_the_channels_of_every_convolution(small_settings: Sett
 
     assert channels(whole) == [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8
     assert channels(quarter) == [16] * 2 + [32] * 2 + [64] * 4 + [128] * 8
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "found"),
+    [(64, 0.7, 48), (128, 0.7, 96), (256, 0.7, 176), (32, 0.51, 16), (64, 0.05, 3), (64, 0.001, 1), (512, 1.4, 720)],
+)
+def test_channels_come_in_groups_that_a_processor_computes_at_once(channels: int, width: float, found: int) -> None:
+    assert widened(channels, width) == found
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "vgg19.weights.h5"])
