@@ -19,7 +19,7 @@ MEASURED = 3  # batches or blocks of faces, after the first, which compiles
 LONG_SECONDS = 3600.0
 BACKWARD = 2  # times the work of forward, in a layer that learns: the gradients of its inputs and of its weights
 QUICK = "--config configs/quick.yaml (about ten minutes on two cores with AVX-512)"
-QUICK_EPOCHS = 7  # of the compact network
+QUICK_EPOCHS = 12  # of the compact network
 COMPACT = "--config configs/compact.yaml (about an hour there)"
 
 
