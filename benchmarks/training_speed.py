@@ -61,7 +61,7 @@ def multiplications(classifier: Any) -> int:
     return total
 
 
-def measure(backbone: str, way: Way) -> dict[str, float]:
+def measure(backbone: str, width: float, way: Way) -> dict[str, float]:
     """Return faces_per_second and multiplications of one way, in this process."""
     import keras
     import numpy as np
@@ -72,7 +72,7 @@ def measure(backbone: str, way: Way) -> dict[str, float]:
     from vision.training.devices import make_deterministic
 
     make_deterministic(0)
-    given = {"backbone": backbone, "weights": "none", "crop_size": CROP}
+    given = {"backbone": backbone, "weights": "none", "width": width, "crop_size": CROP}
     settings = load_settings([], {"classifier": given}).classifier
     dtype = BFLOAT16 if way.precision == "bfloat16" else FLOAT32
     classifier = fuse_batch_norm(build_classifier(settings, 48, CLASSES, dtype))
@@ -91,15 +91,15 @@ def measure(backbone: str, way: Way) -> dict[str, float]:
     return {"faces_per_second": speed, "multiplications": multiplications(classifier)}
 
 
-def measure_apart(backbone: str, way: Way, isa: str) -> dict[str, float] | None:
+def measure_apart(backbone: str, way: Way, options: Namespace) -> dict[str, float] | None:
     """Measure in a process of its own, since TensorFlow reads its switches when it is imported.
 
     None where oneDNN has no convolution for the processor in that precision.
     """
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": str(int(way.onednn))}
-    if isa:
-        environment["ONEDNN_MAX_CPU_ISA"] = isa
-    child = [backbone, str(int(way.onednn)), way.precision, str(way.batch)]
+    if options.isa:
+        environment["ONEDNN_MAX_CPU_ISA"] = options.isa
+    child = [backbone, str(options.width), str(int(way.onednn)), way.precision, str(way.batch)]
     line = [sys.executable, "-m", "benchmarks.training_speed", "--child", *child]
     done = subprocess.run(line, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     if NO_KERNEL in done.stderr:
@@ -133,13 +133,14 @@ def ways(quick: bool) -> list[Way]:
 def main() -> None:
     """Measure every way of both networks, and print a table."""
     options_parser = parser(__doc__ or "", rounds=1)
-    options_parser.add_argument("--child", nargs=4, help="measure one way, in this process")
+    options_parser.add_argument("--child", nargs=5, help="measure one way, in this process")
     options_parser.add_argument("--isa", default="", help="let oneDNN use no more than this, such as AVX2")
+    options_parser.add_argument("--width", type=float, default=1.0, help="classifier.width of both networks")
     options = options_parser.parse_args()
     if options.child:
-        backbone, onednn, precision, batch = options.child
+        backbone, width, onednn, precision, batch = options.child
         way = Way(onednn == "1", precision, int(batch))
-        print(json.dumps(measure(backbone, way)))
+        print(json.dumps(measure(backbone, float(width), way)))
         return
     publish(measure_all(options), options)
 
@@ -150,7 +151,7 @@ def measure_all(options: Namespace) -> Table:
     rows: list[tuple[str | float, ...]] = []
     for backbone in BACKBONES:
         for way in ways(options.quick):
-            found = measure_apart(backbone, way, options.isa)
+            found = measure_apart(backbone, way, options)
             if found is None:
                 rows.append((f"{backbone}: {way.name}", "not there", ""))
                 continue
@@ -160,7 +161,7 @@ def measure_all(options: Namespace) -> Table:
     isa = f"oneDNN held to {options.isa}. " if options.isa else ""
     title = "Training speed by way of computing"
     header = ("way", "faces per second", "share of the FMA units")
-    return Table(title, header, tuple(rows), (*NOTES, f"{isa}FMA units here: {reckoned}."))
+    return Table(title, header, tuple(rows), (*NOTES, f"Width {options.width:g}. {isa}FMA units here: {reckoned}."))
 
 
 if __name__ == "__main__":
