@@ -20,7 +20,7 @@ LONG_SECONDS = 3600.0
 BACKWARD = 2  # times the work of forward, in a layer that learns: the gradients of its inputs and of its weights
 QUICK = "--config configs/quick.yaml (about ten minutes on two cores with AVX-512)"
 QUICK_EPOCHS = 12  # of the compact network
-COMPACT = "--config configs/compact.yaml (about an hour there)"
+COMPACT = "--config configs/compact.yaml (about 90 minutes there)"
 
 
 @dataclass(frozen=True)
