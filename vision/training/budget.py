@@ -19,6 +19,7 @@ from configs.errors import UserError
 from configs.training_settings import MOST_EPOCHS, PhaseSettings, TrainingSettings
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.model.classifier import predict
+from vision.training.devices import clear_session
 from vision.training.duration import count_multiplications, count_work, say_seconds
 from vision.training.history import EpochHook, TrainingHistory, TrainingStoppedError
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
@@ -178,7 +179,7 @@ def _rehearse_enough(data: TrainingData, recipe: Recipe, folder: Path, train: Tr
         some = TrainingData(take_share(faces, share) if batches < whole else faces, data.class_weights, asked)
         with tempfile.TemporaryDirectory(prefix="measuring-", dir=folder) as temporary, _without_its_lines():
             found = _rehearse(some, recipe, Path(temporary), train)
-        keras.utils.clear_session()  # the training itself has to find Keras as it would be without this one
+        clear_session()  # the training itself has to find Keras as it would be without this one
         enough = batches >= whole or min(found.epochs) >= ENOUGH_SECONDS
         if enough or time.monotonic() - started > MEASURING_SHARE * settings.minutes * 60:
             return found

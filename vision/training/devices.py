@@ -56,6 +56,14 @@ def make_deterministic(seed: int, operations: bool = True) -> None:
         config.disable_op_determinism()
 
 
+def clear_session() -> None:
+    """Have Keras forget the networks that it was used for, but not whether it shows progress bars of its own."""
+    shown = keras.config.is_interactive_logging_enabled()
+    keras.utils.clear_session()
+    if not shown:
+        keras.config.disable_interactive_logging()
+
+
 def missing_kernels() -> tuple[type[Exception], ...]:
     """Return what the backend raises where an operation has no kernel whose results are repeatable."""
     if keras.backend.backend() != "tensorflow":

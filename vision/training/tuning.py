@@ -24,6 +24,7 @@ from vision.data.faces import FaceSet
 from vision.files.hashes import hash_facts
 from vision.reporting.reports import Report
 from vision.training import plots
+from vision.training.devices import clear_session
 from vision.training.duration import say_seconds
 from vision.training.history import TrainingStoppedError
 from vision.training.loop import train_classifier
@@ -115,7 +116,7 @@ def _train_trial(
     tried = change_settings(settings, values)
     training = tried.training.model_copy(update={"phases": (_shortened(tried),), "minutes": 0.0})
     sign, found = _sign(training.monitor), [-float("inf")]
-    keras.utils.clear_session()  # or the networks of all trials stay in memory
+    clear_session()  # or the networks of all trials stay in memory
     with log_trial(trial.number, values) as log_epoch:
 
         def hook(epoch: int, metrics: Mapping[str, float]) -> None:

@@ -5,11 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 from tests.conftest import PROJECT
 from tests.preloaded import PreloadedProcess
-from vision.training.devices import resolve_precision
+from vision.training.devices import clear_session, resolve_precision
 
 # A toy without batch normalisation and dropout, whose statistics and masks are each device's own
 SCRIPT = """
@@ -94,3 +95,19 @@ def test_two_devices_give_the_losses_of_one(
 def test_a_named_precision_is_taken_as_it_is() -> None:
     assert [resolve_precision(name) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
     assert resolve_precision("auto") in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_what_keras_forgets_is_not_whether_it_shows_progress_bars(shown: bool) -> None:
+    before = keras.config.is_interactive_logging_enabled()
+    switches = {True: keras.config.enable_interactive_logging, False: keras.config.disable_interactive_logging}
+    switches[shown]()
+    keras.layers.Dense(1)
+
+    try:
+        clear_session()
+
+        assert keras.config.is_interactive_logging_enabled() is shown
+        assert keras.layers.Dense(1).name == "dense"
+    finally:
+        switches[before]()
