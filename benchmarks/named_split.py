@@ -8,7 +8,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+from benchmarks.measuring import start
 from configs.errors import UserError
+from vision.data.faces import TEST, TRAIN, VALIDATION
 from vision.files.atomic import make_parent, write_file
 
 USAGE = "give three files: python -m benchmarks.named_split FER2013.zip NAMES.txt OUT.zip"
@@ -19,25 +21,24 @@ def name_split(archive: Path, names: frozenset[str], target: Path) -> dict[str, 
     if not zipfile.is_zipfile(archive):
         raise UserError(f"{archive} is not a zip file; give FER2013 in the folders of Kaggle's data set, as a zip")
     make_parent(target)
-    counts = {"train": 0, "validation": 0, "test": 0}
     with zipfile.ZipFile(archive) as faces:
         files = sorted(file for file in faces.namelist() if file.endswith(".png"))
         if missing := names - {Path(file).name for file in files if "/train/" in file}:
             raise UserError(f"{archive} lacks {len(missing):,} training images of the list, such as {min(missing)}")
+        splits = [
+            TEST if "/validation/" in file else VALIDATION if Path(file).name in names else TRAIN for file in files
+        ]
 
         def write(part: Path) -> None:
             with zipfile.ZipFile(part, "w") as named:
-                for file in files:
-                    path = Path(file)
-                    split = "test" if "/validation/" in file else "validation" if path.name in names else "train"
-                    counts[split] += 1
-                    named.writestr(f"images/{split}/{path.parent.name}/{path.name}", faces.read(file))
+                for file, split in zip(files, splits, strict=True):
+                    named.writestr("/".join(("images", split, *Path(file).parts[-2:])), faces.read(file))
 
         write_file(target, write)
-    return counts
+    return {split: splits.count(split) for split in (TRAIN, VALIDATION, TEST)}
 
 
-def main(words: list[str]) -> str:
+def make_split(words: list[str]) -> str:
     """Write the zip that the last of three words names; return what is in it. Raises UserError."""
     if len(words) != 3:
         raise UserError(USAGE)
@@ -48,9 +49,10 @@ def main(words: list[str]) -> str:
     return f"{target}: " + ", ".join(f"{count:,} {split}" for split, count in counts.items())
 
 
+def main() -> None:
+    """Do what the words of the command line say."""
+    print(make_split(sys.argv[1:]))
+
+
 if __name__ == "__main__":
-    try:
-        print(main(sys.argv[1:]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    start(main)

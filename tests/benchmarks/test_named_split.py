@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.named_split import main
+from benchmarks.named_split import make_split
 from configs.errors import UserError
 
 FILES = ["images/train/happy/a.png", "images/train/sad/b.png", "images/validation/happy/c.png", "images/readme.txt"]
@@ -25,7 +25,7 @@ def names(folder: Path, text: str) -> Path:
 def test_named_training_images_become_validation_in_a_folder_that_was_not_there(archive: Path, tmp_path: Path) -> None:
     target = tmp_path / "new" / "faces.zip"
 
-    line = main([str(archive), str(names(tmp_path, "b.png\n")), str(target)])
+    line = make_split([str(archive), str(names(tmp_path, "b.png\n")), str(target)])
 
     assert line.endswith("1 train, 1 validation, 1 test")
     with zipfile.ZipFile(target) as named:
@@ -41,7 +41,7 @@ def test_a_name_that_the_archive_lacks_is_named_and_nothing_is_written(archive: 
     target = tmp_path / "out.zip"
 
     with pytest.raises(UserError, match=r"faces\.zip lacks 1 training images of the list, such as c\.png"):
-        main([str(archive), str(names(tmp_path, "a.png c.png")), str(target)])
+        make_split([str(archive), str(names(tmp_path, "a.png c.png")), str(target)])
 
     assert not target.exists()
 
@@ -59,4 +59,4 @@ def test_a_mistake_gets_one_sentence(archive: Path, tmp_path: Path, words: list[
     names(tmp_path, "a.png")
 
     with pytest.raises(UserError, match=sentence):
-        main([str(archive.parent / word) for word in words])
+        make_split([str(archive.parent / word) for word in words])
