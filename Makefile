@@ -98,7 +98,7 @@ audit: ## look the locked packages up in a database of known vulnerabilities (ne
 ui: setup ## open the MLflow UI on this project's runs (PORT=5000)
 	@case "$(STORE)" in \
 		http*) echo "Runs are tracked by the server that MLFLOW_TRACKING_URI names; open it there";; \
-		*) $(RUN) -m commands.port $(PORT) && mkdir -p .state/mlflow && $(VENV)/bin/mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(PORT);; \
+		*) $(RUN) -m commands.port "$(PORT)" && mkdir -p .state/mlflow && $(VENV)/bin/mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(PORT);; \
 	esac
 
 tidy: setup ## show what of .state can be deleted without loss (ARGS=--yes: delete it)

@@ -20,7 +20,7 @@ import psutil
 from tabulate import tabulate
 from tqdm import tqdm
 
-from configs.errors import UserError
+from configs.errors import UserError, told_in_a_sentence
 from configs.loading import load_settings
 from configs.settings import Settings
 from stack.fingerprints import processor_name
@@ -177,8 +177,5 @@ def require(path: Path | None, option: str) -> Path:
 def start(main: Callable[[], None]) -> None:
     """Run a benchmark; a UserError becomes one line and its exit code."""
     os.environ.update(QUIET)
-    try:
+    with told_in_a_sentence():
         main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.errors import UserError, told_in_a_sentence
 from stack.local_stack import quiet_libraries
 from vision.files.atomic import make_parent
 
@@ -43,8 +44,10 @@ def coarse(values: Array, bits: int) -> Array:
 def round_weights(source: Path, target: Path, bits: int = 0) -> None:
     """Write the classifier of a .keras file with rounded weights, packed or unpacked where a name ends in .xz.
 
-    Kernels get so many bits, or with 0 as many significant ones as the other weights.
+    Kernels get so many bits, or with 0 as many significant ones as the other weights. Raises UserError.
     """
+    if not source.is_file():
+        raise UserError(f"there is no file {source}; name the .keras file of a training")
     make_parent(target)
     if source.suffix == PACKED:
         target.write_bytes(lzma.decompress(source.read_bytes()))
@@ -65,4 +68,7 @@ def round_weights(source: Path, target: Path, bits: int = 0) -> None:
 
 if __name__ == "__main__":
     quiet_libraries(debug=False)
-    round_weights(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    with told_in_a_sentence():
+        if len(sys.argv) not in (3, 4):
+            raise UserError("give the file to read, the file to write, and the bits of a kernel if you like")
+        round_weights(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from configs.errors import UserError
+from configs.errors import UserError, told_in_a_sentence
 from stack.local_stack import quiet_libraries
 from vision.files.atomic import make_parent, write_file
 
@@ -30,8 +30,5 @@ def average(words: list[str]) -> str:
 
 if __name__ == "__main__":
     quiet_libraries(debug=False)
-    try:
+    with told_in_a_sentence():
         print(average(sys.argv[1:]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)

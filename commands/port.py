@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 
-from configs.errors import UserError
+from configs.errors import UserError, told_in_a_sentence
 
 LAST = 65_535
 
@@ -25,7 +25,5 @@ def check_port(text: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with told_in_a_sentence():
         check_port(sys.argv[1])
-    except UserError as error:
-        sys.exit(f"error: {error}")

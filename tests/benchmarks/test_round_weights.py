@@ -3,8 +3,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
 from benchmarks.round_weights import BITS, SENT_BITS, coarse, round_weights, rounded
+from configs.errors import UserError
 from vision.model.classifier import load_safely
 
 
@@ -39,3 +41,10 @@ def test_a_packed_classifier_is_smaller_and_unpacks_to_one_that_loads(tmp_path: 
     before, after = (load_safely(tmp_path / name).get_weights()[0] for name in ("a.keras", "b.keras"))
     np.testing.assert_array_equal(after, coarse(before, SENT_BITS))
     assert (tmp_path / "a.keras.xz").stat().st_size < len(lzma.compress((tmp_path / "a.keras").read_bytes()))
+
+
+def test_a_missing_classifier_is_told_before_a_folder_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no file .*missing\.keras"):
+        round_weights(tmp_path / "missing.keras", tmp_path / "new" / "a.keras")
+
+    assert not list(tmp_path.iterdir())
