@@ -35,10 +35,11 @@ NOTES = (
     "Seconds from the start of the process, imports included, to the end of the epoch whose validation accuracy first "
     "passed. Each side is a process of its own; they take turns. Both score the same validation faces: those that "
     "vision.data.preprocessing takes from training, stratified.",
-    "Ours: `train_classifier` with configs/training.yaml, ingestion and preprocessing of the data set included. Plain "
-    "script: `ImageDataGenerator.flow_from_directory` with flips and rotation as ours (which crops too), VGG-19 with "
-    "the same ImageNet weights, frozen but for the block named below, average pooling and a dense head of the same "
-    "size, Adam, one phase; its folders were written before, from the same prepared faces, which is not counted.",
+    "Ours: `train_classifier` with the configuration named below, ingestion and preprocessing of the data set "
+    "included. Plain script: `ImageDataGenerator.flow_from_directory` with the flips and rotation of "
+    "configs/training.yaml (which crops too), VGG-19 with ImageNet weights, frozen but for the block named below, "
+    "average pooling and a dense head of the same size, Adam, one phase; its folders were written before, from the "
+    "same prepared faces, which is not counted.",
 )
 
 
@@ -57,6 +58,8 @@ def run_ours(options: Namespace) -> None:
     from vision.standalone import prepare_faces, train_faces
 
     settings = settings_of(options)
+    if options.dataset and options.config:
+        settings = load_settings([options.config], {"dataset": {"path": str(options.dataset)}})
     faces = prepare_faces(settings)
     train_faces(faces, settings, options.folders, lambda epoch, metrics: report_epoch(epoch, metrics["val_accuracy"]))
 
@@ -174,6 +177,8 @@ def main() -> None:
     options_parser.add_argument("--limit-minutes", type=float, default=60.0, help="of each side (default: 60)")
     trained = "layers that the plain script trains beside its head, by the start of their names; `head`: none"
     options_parser.add_argument("--plain-trains", default="block5", metavar="NAME", help=f"{trained} (default: block5)")
+    config = "what ours trains with, such as configs/quick.yaml (default: configs/training.yaml)"
+    options_parser.add_argument("--config", type=Path, metavar="FILE", help=config)
     options_parser.add_argument("--side", choices=("ours", "plain", "folders"), help="what this process does")
     options_parser.add_argument("--folders", type=Path, help="where the sides keep files")
     options = options_parser.parse_args()
@@ -187,6 +192,7 @@ def main() -> None:
         options.dataset = None
     with work_folder() as folder:
         given = [*passed_on(options), "--folders", str(folder), "--plain-trains", options.plain_trains]
+        given += ["--config", str(options.config.resolve())] if options.config else []
         run_module("benchmarks.time_to_accuracy", "--side", "folders", *given)
         ours, plain = (partial(time_side, ["--side", side, *given], thresholds, limit) for side in ("ours", "plain"))
         runs: dict[str, list[dict[str, float]]] = {OURS: [], PLAIN: []}
@@ -198,8 +204,9 @@ def main() -> None:
     header = ("seconds to validation accuracy", *names, "best accuracy seen", "epochs")
     notes = (
         *NOTES,
-        f"The plain script trains its head and: {options.plain_trains}. A side was stopped when it had passed both, "
-        f"when its epochs were over, or after {limit / 60:g} minutes; nothing is extrapolated.",
+        f"Ours trains {options.config or 'configs/training.yaml'}; the plain script its head and: "
+        f"{options.plain_trains}. A side was stopped when it had passed both, when its epochs were over, or after "
+        f"{limit / 60:g} minutes; nothing is extrapolated.",
     )
     title = f"Time to accuracy, {len(runs[OURS])} round(s)"
     publish(Table(title, header, tuple(rows_of(runs, names, limit)), notes), options)
