@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, get_args
 
@@ -60,8 +60,7 @@ def load_settings(overlays: Sequence[Path], given: Mapping[str, Any]) -> Setting
     command line as a nested dictionary. Relative paths start at the working directory; in the project's own YAML
     files, at the project. Raises UserError that names each wrong key, its value and what is allowed.
     """
-    own = [_read_yaml(FOLDER / f"{name}.yaml") for name in (*PIPELINES, "serving")]
-    values = merge(*own, read_given(overlays, given))
+    values = merge(_read_own(), read_given(overlays, given))
     for name in values:
         if name.startswith("_"):  # pydantic-settings would take it for an option of its own
             raise UserError(f"{name} = {_shown(values[name])}: unknown setting; {_allowed()}")
@@ -75,6 +74,30 @@ def load_settings(overlays: Sequence[Path], given: Mapping[str, Any]) -> Setting
         return Settings(**resolved)
     except ValidationError as error:
         raise _wrong_settings(error) from error
+
+
+def find_changed(settings: Settings, without: Set[str] = frozenset()) -> dict[str, Any]:
+    """Return as nested sections the settings that are not those of the project's own files, but for some sections.
+
+    A list is there whole. As a file for --config it gives the same settings again.
+    """
+    own = Settings(**_read_own())
+    return _differences(settings.model_dump(mode="json", exclude=set(without)), own.model_dump(mode="json"))
+
+
+def _differences(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        other = usual.get(name)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            value, other = _differences(value, other), {}
+        if value != other:
+            found[name] = value
+    return found
+
+
+def _read_own() -> dict[str, Any]:
+    return merge(*(_read_yaml(FOLDER / f"{name}.yaml") for name in (*PIPELINES, "serving")))
 
 
 def read_given(overlays: Sequence[Path], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class DistillationSettings(Section):
         named = (self.teacher,) if isinstance(self.teacher, str) else self.teacher
         return () if named == ("none",) else named
 
+    @property
+    def teacher_files(self) -> tuple[str, ...]:
+        """Those of the teachers that are files, not versions in the registry."""
+        return tuple(teacher for teacher in self.teachers if not teacher.startswith("models:/"))
+
 
 class TrainingSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"]
@@ -106,6 +111,11 @@ class TrainingSettings(Section):
     def calibrates_by_class(self) -> bool:
         """Whether confidence is fitted for each class; offsets would take back what a rebalanced training gives."""
         return self.calibration == "by_class" or (self.calibration == "auto" and self.imbalance == "none")
+
+    @property
+    def weighs_classes(self) -> bool:
+        """Whether a face of a rare class counts more, or is drawn more often."""
+        return self.imbalance in ("class_weight", "oversample")
 
     @model_validator(mode="after")
     def minutes_have_a_phase(self) -> Self:

@@ -7,6 +7,7 @@ from configs.settings import Settings
 from pipelines import training
 from pipelines.runner import Outcome, execute, output
 from stack.client_files import send_verdicts
+from stack.preflight import check_teachers
 from stack.step_places import StepPlaces
 from steps.accept_data import accept_data
 from steps.answer_fold import answer_fold
@@ -15,6 +16,7 @@ from steps.preprocess_data import preprocess_data
 from steps.rank_labels import rank_labels
 from steps.validate_data import validate_data
 from vision.data.readers import source_fingerprint
+from vision.training.hosts import refuse_hosts
 from vision.training.out_of_fold import FoldRequest
 
 SECTIONS = {*training.SECTIONS, "audit"} - {"balance", "evaluation", "promotion", "onnx"}
@@ -50,6 +52,8 @@ def fold_requests(settings: Settings) -> list[FoldRequest]:
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:
     """Run the pipeline on the active stack; the last lines say what was found, and how to use it."""
+    refuse_hosts()
+    check_teachers(settings)  # their hash is part of the tags
     tags = {**tags, **training.describe(settings), "pipeline": "audit"}
     finished = execute(audit, settings, settings, tags, source_fingerprint(settings.dataset))
     report, files = (output(finished, "rank_labels", name) for name in ("label_audit", "files"))
@@ -61,6 +65,7 @@ def run(settings: Settings, tags: dict[str, str]) -> Outcome:
             "accuracy out of fold": f"{report.accuracy:.2%}",
             "page to go through": files["doubtful_labels.html"],
             "table": table,
-            "train with it": f"python run.py --pipeline training --preprocessing.relabel {table}",
+            "train with it": f"your training's command with --preprocessing.relabel {table}, after changing actions in "
+            "the table, or with --training.doubtful_weight below 1",
         }
     )

@@ -10,7 +10,7 @@ from configs.errors import HELD, REJECTED
 from configs.settings import Settings
 from pipelines.runner import Outcome, execute, output
 from stack.client_files import send_verdicts
-from stack.fingerprints import code_fingerprint, hash_verdicts, settings_fingerprint
+from stack.fingerprints import code_fingerprint, hash_teachers, hash_verdicts, settings_fingerprint
 from stack.preflight import check_training
 from stack.state_store import forget_training
 from stack.step_places import StepPlaces
@@ -53,11 +53,12 @@ def training(settings: Settings, tags: dict[str, str], fingerprint: str) -> None
     augmentation = preview_augmentation(prepared, settings.augmentation, settings.classifier.crop_size, seed)
     classifier, history, reference = train_model(
         prepared,
-        balance,
+        settings.balance,
         settings.classifier,
         settings.augmentation,
         settings.training,
         settings.evaluation,
+        settings.promotion,
         settings.onnx,
         seed,
         places,
@@ -105,6 +106,7 @@ def describe(settings: Settings) -> dict[str, str]:
         "dataset": names.get(dataset.reader, Path(dataset.path).resolve().name),
         "weights": Path(settings.classifier.weights).name,
         "relabel_sha256": hash_verdicts(settings),
+        "teacher_sha256": hash_teachers(settings),
         "settings_fingerprint": settings_fingerprint(settings),
         "code_fingerprint": code_fingerprint(),
     }

@@ -7,6 +7,7 @@ from configs.settings import Settings
 from pipelines import training
 from pipelines.runner import Outcome, execute, output
 from stack.client_files import send_verdicts
+from stack.preflight import check_teachers
 from stack.step_places import StepPlaces
 from steps.accept_data import accept_data
 from steps.analyze_balance import analyze_balance
@@ -17,7 +18,7 @@ from steps.validate_data import validate_data
 from vision.data.readers import source_fingerprint
 from vision.training.hosts import refuse_hosts
 from vision.training.trial_store import open_trials
-from vision.training.tuning import STATES
+from vision.training.tuning import STATES, check_space
 
 SECTIONS = {*training.SECTIONS, "tuning"} - {"promotion"}
 
@@ -30,15 +31,17 @@ def tuning(settings: Settings, tags: dict[str, str], fingerprint: str) -> None:
     validation = validate_data(faces, settings.validation, settings.preprocessing.blank_standard_deviation)
     shown = settings.model_dump(mode="json", include=SECTIONS)
     accept_data(faces, validation, shown, tags, StepPlaces.of(settings))
-    balance = analyze_balance(faces, settings.balance, seed, after="accept_data")
+    analyze_balance(faces, settings.balance, seed, after="accept_data")
     verdicts = send_verdicts(settings.preprocessing)
     prepared, _ = preprocess_data(faces, settings.preprocessing, seed, verdicts, after="accept_data")
-    search_settings(prepared, balance, settings.model_dump(mode="json"), StepPlaces.of(settings))
+    search_settings(prepared, settings.model_dump(mode="json"), StepPlaces.of(settings))
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:
     """Run the pipeline on the active stack; the last lines say what was best, and how to train with it."""
     refuse_hosts()
+    check_space(settings)
+    check_teachers(settings)
     open_trials(settings.tuning.storage, settings.state_folder / "tuning")  # refuses one that cannot be used
     described = {**tags, **training.describe(settings), "pipeline": "tuning"}
     finished = execute(tuning, settings, settings, described, source_fingerprint(settings.dataset))

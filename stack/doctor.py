@@ -34,7 +34,15 @@ from stack.users_zenml import wants_users_zenml
 from vision.data.readers import describe_remote, locate_dataset, open_dataset
 from vision.data.sources import find_dataset
 from vision.files.paths import walk
-from vision.model.weight_files import IMAGENET, RANDOM, WAY_OUT, check_weights, weights_hash
+from vision.model.weight_files import (
+    IMAGENET,
+    RANDOM,
+    WAY_OUT,
+    check_classifier,
+    check_weights,
+    is_classifier_file,
+    weights_hash,
+)
 
 PACKAGES = ("zenml", "mlflow", "tensorflow", "keras", "great-expectations", "numpy", "pandas", "opencv-python")
 # A run on FER2013 leaves 0.5 GB: three copies of an 80 MB model (checkpoint, ZenML, MLflow), two of the faces of 84 MB
@@ -199,10 +207,12 @@ def check_weights_file(weights: str) -> Finding:
     """Say which file the backbone would start from; for ImageNet's, whether it is here or can be downloaded."""
     try:
         check_weights(weights)
+        if is_classifier_file(weights):
+            check_classifier(Path(weights), "classifier.weights")
         if weights == RANDOM:
             return Finding("weights", "none: the network starts from random weights")
         digest = weights_hash(weights)
-        if weights != IMAGENET:
+        if weights != IMAGENET and not is_classifier_file(weights):
             with Path(weights).open("rb") as file:
                 if file.read(4) != b"\x89HDF":
                     return Finding.wrong("weights", f"{weights} is not an HDF5 file", WAY_OUT)

@@ -29,7 +29,7 @@ COMPUTED_WITH = (
 
 
 def settings_fingerprint(settings: Settings) -> str:
-    """Hash the settings that decide what a model learns; of weights in a file, their content."""
+    """Hash the settings that decide what a model learns; of weights and teachers in files, their content."""
     chosen = settings.model_dump(mode="json", include=LEARNED_FROM)
     for name in SAID_BY_THE_DATA:
         del chosen["dataset"][name]
@@ -38,12 +38,21 @@ def settings_fingerprint(settings: Settings) -> str:
     chosen["preprocessing"]["relabel"] = hash_verdicts(settings)
     weights = settings.classifier.weights
     chosen["classifier"]["weights"] = weights if weights == IMAGENET else weights_hash(weights)
+    if settings.training.distillation.teacher_files:
+        chosen["training"]["distillation"]["teacher"] = hash_teachers(settings)
     return hash_facts(chosen)
 
 
 def hash_verdicts(settings: Settings) -> str:
     """Return the hash of the file that changes labels, or "none"."""
     return hash_file(settings.preprocessing.relabel) if settings.preprocessing.relabel else "none"
+
+
+def hash_teachers(settings: Settings) -> str:
+    """Return the hashes of teachers that are files and the names of registered ones, or "none"."""
+    distillation = settings.training.distillation
+    files = distillation.teacher_files
+    return " ".join(weights_hash(one) if one in files else one for one in distillation.teachers) or "none"
 
 
 def code_fingerprint(project: Path = PROJECT) -> str:

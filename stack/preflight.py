@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from stack.model_store import REFERENCE
 from stack.registry import CHAMPION, PREVIOUS, REGISTERED, ModelError, RegisteredVersion, find_alias, find_version
 from vision.data.reasons import class_option
 from vision.lifecycle.onnx_export import reason_to_skip
+from vision.model.weight_files import check_classifier
 from vision.training.hosts import refuse_hosts
 
 logger = logging.getLogger(__name__)
@@ -41,9 +41,8 @@ def check_training(settings: Settings) -> None:
     check_room(settings.classifier, settings.state_folder)
     if not runs_here():
         warn_of_local_files(settings)
+    check_teachers(settings)
     with _tracking_to(find_tracking_uri(settings.state_folder)):
-        for teacher in settings.training.distillation.teachers:
-            check_teacher(teacher, settings.dataset.class_names)
         check_champion(settings.tracking.model_name, settings.dataset.class_names)
     if settings.onnx.enabled and (reason := reason_to_skip(settings.onnx)):
         logger.warning("this training will write no ONNX files: %s", reason)
@@ -73,13 +72,20 @@ def check_room(classifier: ClassifierSettings, state: Path) -> None:
         )
 
 
+def check_teachers(settings: Settings) -> None:
+    """Raise UserError where a classifier that is to teach cannot teach these classes."""
+    with _tracking_to(find_tracking_uri(settings.state_folder)):
+        for teacher in settings.training.distillation.teachers:
+            check_teacher(teacher, settings.dataset.class_names)
+
+
 def check_teacher(teacher: str, class_names: Sequence[str]) -> None:
     """Raise UserError where training.distillation.teacher cannot teach these classes."""
     setting = f"training.distillation.teacher {teacher}"
     if not teacher.startswith(REGISTERED):
-        if not zipfile.is_zipfile(teacher):
-            state = "is not a .keras file" if os.path.exists(teacher) else "does not exist"
-            raise UserError(f"{setting} {state}; name a .keras file, models:/NAME/VERSION, or none")
+        if not os.path.exists(teacher):
+            raise UserError(f"{setting} does not exist; name a .keras file, models:/NAME/VERSION, or none")
+        check_classifier(Path(teacher), "training.distillation.teacher")
         return
     known = read_class_names(find_version(teacher))
     if known != tuple(class_names):  # in this order: its probabilities have no names

@@ -13,6 +13,6 @@ from vision.data.faces import FaceSet
 
 @step(output_materializers=ReportMaterializer)
 def analyze_balance(faces: FaceSet, balance: BalanceSettings, seed: int) -> Annotated[BalanceReport, "balance"]:
-    """Count the classes and derive the class weights that training may use."""
+    """Count the classes as they came, and derive the class weights that follow from these counts."""
     with measured():
         return analyze_classes(faces, balance, seed)

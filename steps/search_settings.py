@@ -15,7 +15,6 @@ from materializers.report_materializer import ReportMaterializer
 from stack.model_store import find_teachers
 from stack.run_log import log_report, measured
 from stack.step_places import StepPlaces
-from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet
 from vision.training.tuning import SearchData, SearchPlaces, TuningReport
 from vision.training.tuning import search_settings as search
@@ -23,13 +22,13 @@ from vision.training.tuning import search_settings as search
 
 @step(experiment_tracker=True, enable_cache=False, output_materializers={"tuning_report": ReportMaterializer})
 def search_settings(
-    prepared: FaceSet, balance: BalanceReport, settings: dict[str, Any], places: StepPlaces
+    prepared: FaceSet, settings: dict[str, Any], places: StepPlaces
 ) -> tuple[Annotated[TuningReport, "tuning_report"], Annotated[str, "best_file"]]:
     """Search on the prepared faces, each trial a nested MLflow run; write the best one's settings as YAML."""
     whole = Settings(**settings)
     with measured():
         teachers, _ = find_teachers(whole.training.distillation.teachers)
-        data = SearchData(prepared, balance.weights, teachers)
+        data = SearchData(prepared, teachers)
         report = search(data, whole, SearchPlaces(places.work / "tuning", places.work / "features"), nested_run)
     log_report(report, "tuning")
     mlflow.log_text(report.yaml(), "tuning/best.yaml")

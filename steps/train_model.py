@@ -7,7 +7,8 @@ import mlflow
 import pandas as pd
 from zenml import step
 
-from configs.lifecycle_settings import OnnxSettings
+from configs.data_settings import BalanceSettings
+from configs.lifecycle_settings import OnnxSettings, PromotionSettings
 from configs.training_settings import AugmentationSettings, ClassifierSettings, EvaluationSettings, TrainingSettings
 from materializers.keras_model_materializer import KerasModelMaterializer
 from materializers.report_materializer import ReportMaterializer
@@ -16,12 +17,12 @@ from stack.model_store import find_teachers
 from stack.run_log import EpochLog, keep_planned, log_report, measured
 from stack.state_store import UNFINISHED, ArtifactStates
 from stack.step_places import StepPlaces
-from vision.data.balance import BalanceReport
 from vision.data.faces import FaceSet
 from vision.evaluation.calibration import calibrate_classifier
 from vision.lifecycle.afterwards import after_training
 from vision.lifecycle.drift import add_taught, reference_table
 from vision.model.weight_files import weights_hash
+from vision.training.class_weights import weigh_classes
 from vision.training.history import TrainingHistory
 from vision.training.loop import train_classifier
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
@@ -34,11 +35,12 @@ from vision.training.recipe import Recipe, TrainingData, TrainingPaths
 )
 def train_model(
     prepared: FaceSet,
-    balance: BalanceReport,
+    balance: BalanceSettings,
     classifier: ClassifierSettings,
     augmentation: AugmentationSettings,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
+    promotion: PromotionSettings,
     onnx: OnnxSettings,
     seed: int,
     places: StepPlaces,
@@ -53,17 +55,20 @@ def train_model(
     The reference says what the model learned from, for the comparison with later faces.
     """
     teachers, learnt_before = find_teachers(training.distillation.teachers)
-    data = TrainingData(prepared, balance.weights[training.class_weights], teachers)
+    data = TrainingData(prepared, weigh_classes(prepared, training, balance), teachers)
     recipe = Recipe(classifier, augmentation, training, seed)
     mlflow.set_tags(surroundings())
     work, store = places.work, ArtifactStates.of_active_stack() if places.elsewhere else None
     paths = TrainingPaths(places.run_checkpoint(), work / "features", work / UNFINISHED, store)
     epochs = EpochLog()
+    after = after_training(prepared, evaluation, promotion, onnx)
     with measured():
-        best, history = train_classifier(data, recipe, paths, epochs, after_training(prepared, evaluation, onnx))
+        best, history = train_classifier(data, recipe, paths, epochs, after)
         calibrated, calibration, probabilities = calibrate_classifier(best, prepared, training)
     epochs.finish()
     log_report(history, "training")
+    if training.weighs_classes:
+        mlflow.log_dict(dict(data.class_weights), "training/class_weights.json")
     if training.minutes:
         keep_planned(history.planned)
     mlflow.log_dict(calibration.of(prepared.class_names), "training/calibration.json")

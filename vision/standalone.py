@@ -11,7 +11,6 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.settings import Settings
-from vision.data.balance import SCHEMES
 from vision.data.faces import TEST, FaceSet
 from vision.data.ingestion import ingest_faces
 from vision.data.preprocessing import IN_TRAINING, NO_CLEAN_FACE, preprocess_faces
@@ -20,8 +19,9 @@ from vision.evaluation.metrics import score_predictions
 from vision.evaluation.test_time_augmentation import predict_views
 from vision.lifecycle.afterwards import after_bare_training
 from vision.model.classifier import load_classifier, load_teacher, predict
-from vision.training.batches import count_classes
+from vision.model.weight_files import check_classifier
 from vision.training.checkpoints import forget_state
+from vision.training.class_weights import weigh_classes
 from vision.training.history import EpochHook, TrainingHistory
 from vision.training.hosts import count_hosts, join_hosts
 from vision.training.loop import train_classifier
@@ -49,6 +49,8 @@ def train_recipe(settings: Settings, folder: Path) -> dict[str, str]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--bare {folder} is not a folder that can be made: {error.strerror}; name another") from error
+    for teacher in settings.training.distillation.teachers:
+        check_classifier(Path(teacher), "training.distillation.teacher")
     faces = prepare_faces(settings)
     classifier, history = train_faces(faces, settings, folder, states=folder / UNFINISHED)
     if count_hosts() > 1:  # its weights are on all hosts; from here on each computes for itself
@@ -81,8 +83,7 @@ def train_faces(
 
     With `states`, a folder, a training that was stopped resumes from its last epoch.
     """
-    weights = SCHEMES[settings.training.class_weights](count_classes(faces), settings.balance)
-    class_weights = dict(zip(faces.class_names, weights.tolist(), strict=True))
+    class_weights = weigh_classes(faces, settings.training, settings.balance)
     return train_classifier(
         TrainingData(faces, class_weights, tuple(map(load_teacher, settings.training.distillation.teachers))),
         Recipe(settings.classifier, settings.augmentation, settings.training, settings.seed),

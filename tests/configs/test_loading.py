@@ -2,11 +2,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import yaml
 
 from configs.data_settings import DatasetSettings, PreprocessingSettings
 from configs.errors import UserError
 from configs.inference_settings import DetectionSettings
-from configs.loading import flatten, load_settings
+from configs.loading import FOLDER, find_changed, flatten, load_settings
 from configs.training_settings import AugmentationSettings, ClassifierSettings, TrainingSettings
 from tests.conftest import SMALL
 from vision.data.balance import SCHEMES
@@ -32,6 +33,23 @@ def test_an_overlay_changes_what_it_names_and_nothing_else(tmp_path: Path) -> No
 
     assert changed.training.batch_size == 7
     assert changed.training.model_copy(update={"batch_size": plain.training.batch_size}) == plain.training
+
+
+def test_what_was_changed_gives_the_same_settings_again_as_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACE_EMOTION__TRAINING__BATCH_SIZE", "7")
+    settings = load_settings([FOLDER / "compact.yaml"], {"seed": 5, "dataset": {"path": "faces.zip"}})
+
+    found = find_changed(settings, without={"tracking"})
+    monkeypatch.delenv("FACE_EMOTION__TRAINING__BATCH_SIZE")
+    again = load_settings([overlay(tmp_path, yaml.safe_dump(found))], {})
+
+    assert again == settings
+    assert found["seed"] == 5
+    assert found["training"]["batch_size"] == 7
+    assert "tracking" not in found
+    assert find_changed(load_settings([], {})) == {}
 
 
 def test_the_environment_wins_over_yaml_and_the_command_line_over_both(

@@ -33,7 +33,8 @@ class Opened:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     faces = keras.Input((8, 8, 1), name="faces")
-    logits = keras.layers.Dense(7)(keras.layers.Flatten()(faces))
+    resized = keras.layers.Resizing(8, 8, name="resize")(faces)
+    logits = keras.layers.Dense(7, name="head_logits")(keras.layers.Flatten()(resized))
     path = tmp_path_factory.mktemp("model") / "model.keras"
     keras.Model(faces, logits).save(path)
     return path
@@ -71,6 +72,12 @@ def refused(path: Path) -> str:
 
 def test_what_keras_saved_is_loaded(saved: Path) -> None:
     assert load_classifier(saved, "classifier.weights").output_shape == (None, 7)
+
+
+def test_a_network_of_another_project_is_named_by_what_it_lacks(tmp_path: Path) -> None:
+    keras.Sequential([keras.Input((8,)), keras.layers.Dense(7, name="head_logits")]).save(tmp_path / "other.keras")
+
+    assert "it has no layer resize, as this project's classifiers have" in refused(tmp_path / "other.keras")
 
 
 def test_a_lambda_is_refused_and_not_run(tmp_path: Path) -> None:

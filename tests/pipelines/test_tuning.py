@@ -19,7 +19,8 @@ def test_a_search_ends_with_a_file_for_config_and_says_how_to_use_it(searched: F
     assert searched.code == 0, searched.output
     lines = searched.last_lines()
     found = yaml.safe_load(Path(lines["settings"]).read_text(encoding="utf-8"))
-    assert set(found) == {"training", "classifier"}
+    assert {"dataset", "training", "classifier"} <= set(found)  # the data set of the search, too
+    assert "tuning" not in found
     assert lines["train with them"].endswith(f"--config {lines['settings']}")
     assert lines["trials"] == "2 complete, 0 pruned, 0 fail"
     assert "2 of 2 done\n" in searched.output

@@ -25,6 +25,7 @@ from stack.doctor import (
 from stack.findings import Finding
 from stack.users_zenml import USERS_ZENML
 from tests.conftest import PROJECT
+from vision.model.classifier import build_classifier
 from vision.model.weight_files import VGG19_FILE
 
 
@@ -204,6 +205,15 @@ def test_imagenet_weights_are_good_once_they_are_here(home: Path, monkeypatch: p
     assert here.found.startswith(f"imagenet, SHA-256 {hashlib.sha256(b'weights').hexdigest()[:12]}")
 
 
+def test_a_whole_classifier_is_good_to_start_from(tmp_path: Path, small_settings: Settings) -> None:
+    build_classifier(small_settings.classifier, side=32, classes=7).save(tmp_path / "whole.keras")
+
+    found = check_weights_file(str(tmp_path / "whole.keras"))
+
+    assert found.is_ok
+    assert found.found.startswith(f"{tmp_path / 'whole.keras'}, SHA-256 ")
+
+
 def test_a_weights_file_is_named_by_its_hash_or_refused(tmp_path: Path) -> None:
     good, text = tmp_path / "good.weights.h5", tmp_path / "pointer.weights.h5"
     good.write_bytes(b"\x89HDF\r\n\x1a\n")
@@ -212,6 +222,8 @@ def test_a_weights_file_is_named_by_its_hash_or_refused(tmp_path: Path) -> None:
     assert check_weights_file("none").is_ok
     assert check_weights_file(str(good)).found.startswith(f"{good}, SHA-256 ")
     assert check_weights_file(str(text)).found == f"{text} is not an HDF5 file"
+    (tmp_path / "text.keras").write_text("no model")
+    assert "text.keras is not a classifier that can be loaded" in check_weights_file(str(tmp_path / "text.keras")).found
     assert check_weights_file("nowhere.h5").found == "classifier.weights nowhere.h5 is not a file"
 
 

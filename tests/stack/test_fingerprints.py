@@ -85,6 +85,18 @@ def test_the_surroundings_say_what_computes_convolutions(
     assert surroundings()["convolutions"] == said
 
 
+def test_the_content_of_a_teachers_file_counts_and_its_place_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fingerprint(teacher: object) -> str:
+        return fingerprint_with(training={"distillation": {"teacher": teacher}})
+
+    monkeypatch.setattr("stack.fingerprints.weights_hash", lambda weights: f"hash of {Path(weights).name}")
+    one = fingerprint("here/a.keras")
+
+    assert fingerprint("there/a.keras") == one
+    assert fingerprint("here/b.keras") != one
+    assert fingerprint(["models:/faces/1", "here/a.keras"]) != fingerprint(["models:/faces/2", "here/a.keras"])
+
+
 def test_the_content_of_the_table_of_labels_counts_and_its_place_does_not(tmp_path: Path) -> None:
     def fingerprint(name: str, content: str) -> str:
         (tmp_path / name).write_text(content)

@@ -151,7 +151,15 @@ def test_a_file_that_is_not_a_model_is_not_a_teacher(settings: Settings, tmp_pat
 
     said = refused(changed(settings, f"--training.distillation.teacher {tmp_path / 'notes.keras'}"))
 
-    assert "is not a .keras file" in said
+    assert "is not a classifier that can be loaded" in said
+
+
+def test_a_network_of_another_project_is_not_a_teacher(settings: Settings, tmp_path: Path) -> None:
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
+
+    said = refused(changed(settings, f"--training.distillation.teacher {tmp_path / 'other.keras'}"))
+
+    assert "other.keras is not a classifier that can be loaded (it has no layer resize and head_logits" in said
 
 
 def test_a_full_disk_is_seen_before_the_training(
@@ -178,6 +186,7 @@ def test_missing_onnx_packages_are_said_before_the_training(
 
 def test_a_server_that_does_not_answer_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # MLflow's own number takes four minutes
     sentence = refused(settings)
     assert "http://127.0.0.1:9" in sentence
     assert "does not answer" in sentence

@@ -1,6 +1,7 @@
 """Relabelling: what a person or an audit says of labels, read from a CSV file and applied to training faces."""
 
 import csv
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from configs.errors import UserError
 from configs.settings import Settings
 from vision.data.faces import TRAIN
 from vision.reporting.cells import text_of_cell
+
+logger = logging.getLogger(__name__)
 
 SETTING = "preprocessing.relabel"
 FILE, ACTION, LABEL, DOUBTFUL, GIVEN = "file", "action", "label", "doubtful", "given"
@@ -86,9 +89,18 @@ def read_verdicts(path: Path, class_names: Sequence[str]) -> dict[str, Verdict]:
 
 
 def check_verdicts(settings: Settings) -> None:
-    """Raise UserError where `preprocessing.relabel` names a file that cannot be used for these classes."""
-    if settings.preprocessing.relabel:
-        read_verdicts(settings.preprocessing.relabel, settings.dataset.class_names)
+    """Raise UserError where `preprocessing.relabel` names a file that cannot be used for these classes.
+
+    Warns where it would change nothing.
+    """
+    path = settings.preprocessing.relabel
+    if not path:
+        return
+    verdicts = read_verdicts(path, settings.dataset.class_names).values()
+    if settings.training.doubtful_weight == 1.0 and all(verdict.action == KEEP for verdict in verdicts):
+        logger.warning(
+            "%s %s changes nothing: its actions all say keep, and training.doubtful_weight is 1", SETTING, path
+        )
 
 
 def _read_rows(rows: Any, title: str, class_names: set[str]) -> dict[str, Verdict]:

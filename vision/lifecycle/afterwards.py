@@ -1,6 +1,6 @@
 """Afterwards: what follows a training and has to fit into `training.minutes` with it."""
 
-from configs.lifecycle_settings import OnnxSettings
+from configs.lifecycle_settings import OnnxSettings, PromotionSettings
 from configs.training_settings import EvaluationSettings
 from vision.data.faces import TEST, TRAIN, VALIDATION, FaceSet
 from vision.evaluation import generalization
@@ -19,10 +19,14 @@ def after_bare_training(faces: FaceSet, evaluation: EvaluationSettings) -> After
     return Afterwards(validation + test * (1 + count_views(evaluation.test_time_augmentation)), BARE_SECONDS)
 
 
-def after_training(faces: FaceSet, evaluation: EvaluationSettings, onnx: OnnxSettings) -> Afterwards:
+def after_training(
+    faces: FaceSet, evaluation: EvaluationSettings, promotion: PromotionSettings, onnx: OnnxSettings
+) -> Afterwards:
     """Return what follows a training in its pipeline: also slices, the generalisation gap, the gate and ONNX."""
     test, validation, taught = (len(faces.rows(split)) for split in (TEST, VALIDATION, TRAIN))
-    evaluated = len(SLICES) * min(evaluation.slice_faces, test) + min(generalization.MOST_FACES, taught) + validation
+    slicings = 1 + (CONTENDERS if promotion.min_worst_slice_accuracy else 0)  # by the evaluation, and by the gate
+    sliced = slicings * len(SLICES) * min(evaluation.slice_faces, test)
+    evaluated = sliced + min(generalization.MOST_FACES, taught) + validation
     scored = after_bare_training(faces, evaluation).predictions + evaluated + CONTENDERS * test
     if not onnx.enabled:
         return Afterwards(scored, PIPELINE_SECONDS)

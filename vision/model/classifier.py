@@ -10,7 +10,13 @@ import numpy as np
 from configs.errors import UserError
 from configs.training_settings import ClassifierSettings
 from vision.model.backbones import BACKBONES, BN_MOMENTUM
-from vision.model.weight_files import RANDOM, check_classifier_file, is_classifier_file
+from vision.model.weight_files import (
+    RANDOM,
+    check_classifier_file,
+    check_layers,
+    is_classifier_file,
+    not_a_classifier,
+)
 
 FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"
 POOLINGS = {
@@ -110,13 +116,11 @@ def load_safely(file: Path) -> keras.Model:
 def load_classifier(file: Path, setting: str) -> keras.Model:
     """Load a saved classifier in Keras's safe mode. Raises UserError, which names `setting`, where that fails."""
     try:
-        return load_safely(file)
+        found = load_safely(file)
+        check_layers({layer.name for layer in found.layers})
     except Exception as error:  # Keras, h5py and zipfile each raise their own
-        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0][:300]
-        raise UserError(
-            f"{setting} {file} is not a classifier that can be loaded ({reason}); "
-            "give a training's .keras file, or none"
-        ) from error
+        raise not_a_classifier(file, setting, error) from error
+    return found
 
 
 def load_teacher(teacher: str) -> keras.Model:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ from vision.files.hashes import hash_file
 IMAGENET, RANDOM = "imagenet", "none"
 VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"  # Keras's name for its download
 KERAS_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")  # as Keras writes them: stored, not packed
+NEEDED_LAYERS = ("resize", "head_logits")  # by which a classifier of this project is asked for its input and its logits
 MAX_EXPANSION = 10  # of an HDF5 file; weights hardly shrink when packed
 WAY_OUT = (
     "set classifier.weights to the path of a VGG-19 .weights.h5 file without top, of a whole classifier's .keras file, "
@@ -60,6 +62,29 @@ def check_classifier_file(file: Path) -> tuple[dict[str, Any], int]:
     if not isinstance(config, dict):
         raise ValueError(f"its {KERAS_MEMBERS[0]} does not describe a model")
     return config, numbers
+
+
+def check_classifier(file: Path, setting: str) -> None:
+    """Raise UserError, which names `setting`, unless a .keras file describes a classifier of this project."""
+    try:
+        config, _ = check_classifier_file(file)
+        check_layers({layer["config"]["name"] for layer in config["config"]["layers"]})
+    except Exception as error:  # of zipfile and h5py, and whatever a configuration of another form makes of these lines
+        raise not_a_classifier(file, setting, error) from error
+
+
+def check_layers(names: Collection[str]) -> None:
+    """Raise ValueError where a network has not the layers that are asked for by name."""
+    if missing := [name for name in NEEDED_LAYERS if name not in names]:
+        raise ValueError(f"it has no layer {' and '.join(missing)}, as this project's classifiers have")
+
+
+def not_a_classifier(file: Path, setting: str, error: Exception) -> UserError:
+    """Return what to say of a .keras file that cannot be used."""
+    reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0][:300]
+    return UserError(
+        f"{setting} {file} is not a classifier that can be loaded ({reason}); give a training's .keras file, or none"
+    )
 
 
 def check_hdf5(file: Path | IO[bytes], size: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from vision.data.faces import TRAIN, FaceSet
+from vision.data.faces import FaceSet
 
 Array = np.ndarray[Any, Any]
 THREADS = 2  # with one, Keras has tf.data read, whose tuning thread then holds up the end of every epoch for up to 60 s
@@ -169,8 +169,3 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc]
         for later in range(first, position + BATCHES_AHEAD + 1):
             faces = self._chosen(later)
             self.ahead.fetch(self.rows[faces] if self.features is None else self.views[faces] * len(self.rows) + faces)
-
-
-def count_classes(faces: FaceSet) -> Array:
-    """Return the (classes,) counts of training faces."""
-    return np.bincount(faces.labels[faces.rows(TRAIN)], minlength=len(faces.class_names))

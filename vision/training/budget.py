@@ -171,7 +171,7 @@ def _rehearse_enough(data: TrainingData, recipe: Recipe, folder: Path, train: Tr
     started, settings, faces = time.monotonic(), recipe.training, data.faces
     whole = max(1, len(faces.rows(TRAIN)) // settings.batch_size)
     # on an accelerator many batches are one call, which counts as it is
-    resident = not settings.cached_views and can_reside(faces.images, settings.batch_size, settings.devices)
+    resident = not settings.cached_views and can_reside(faces, settings.batch_size, settings.devices)
     batches = whole if resident else FEW
     while True:
         share = batches * settings.batch_size / len(faces.rows(TRAIN))

@@ -7,6 +7,7 @@ from importlib.metadata import version
 import keras
 
 from vision.data.face_table import table_blocks
+from vision.data.faces import FaceSet
 from vision.files.hashes import HASH_CHARACTERS, hash_code, hash_facts
 from vision.model.weight_files import IMAGENET, weights_hash
 from vision.training.doubts import find_doubtful
@@ -21,18 +22,23 @@ def fingerprint_training(data: TrainingData, recipe: Recipe) -> dict[str, str]:
     if recipe.classifier.weights != IMAGENET:
         classifier["weights"] = weights_hash(recipe.classifier.weights)
     training = recipe.training.model_dump(mode="json", exclude=WITHOUT_EFFECT)
-    order = hashlib.sha256()
-    for block in table_blocks(data.faces.table[["exact_hash", "split"]]):
-        order.update("\n".join([*(block["exact_hash"] + " " + block["split"]), ""]).encode())
-    if recipe.training.doubtful_weight != 1.0:
-        order.update(find_doubtful(data.faces).tobytes())
     settings = [classifier, augmentation, training, dict(data.class_weights), recipe.seed, recipe.precision]
     return {
-        "data": hash_facts([data.faces.fingerprint, order.hexdigest()]),
+        "data": hash_faces(data.faces, with_doubts=recipe.training.doubtful_weight != 1.0),
         "settings": hash_facts(settings),
-        "teacher": " ".join(map(_hash_weights, data.teachers)) or "none",
+        "teacher": " ".join(map(hash_weights, data.teachers)) or "none",
         "code": hash_computation(),
     }
+
+
+def hash_faces(faces: FaceSet, with_doubts: bool) -> str:
+    """Hash prepared faces, their labels, splits and order, and which are doubtful."""
+    order = hashlib.sha256()
+    for block in table_blocks(faces.table[["exact_hash", "split"]]):
+        order.update("\n".join([*(block["exact_hash"] + " " + block["split"]), ""]).encode())
+    if with_doubts:
+        order.update(find_doubtful(faces).tobytes())
+    return hash_facts([faces.fingerprint, order.hexdigest()])
 
 
 def hash_computation() -> str:
@@ -46,7 +52,8 @@ def state_key(fingerprint: Mapping[str, str]) -> str:
     return hash_facts(dict(fingerprint))
 
 
-def _hash_weights(model: keras.Model) -> str:
+def hash_weights(model: keras.Model) -> str:
+    """Hash the values of a network's weights."""
     digest = hashlib.sha256()
     for weight in model.get_weights():
         digest.update(weight.tobytes())

@@ -12,7 +12,8 @@ from vision.model.classifier import BFLOAT16, FLOAT32, build_classifier, given_c
 from vision.model.fused_batch_norm import fuse_batch_norm
 from vision.model.weight_files import RANDOM, is_classifier_file
 from vision.training.augmentation import AUGMENTATIONS, Layers, apply, build_augmentation
-from vision.training.batches import Array, ClassBalance, Examples, FaceBatches, count_classes
+from vision.training.batches import Array, ClassBalance, Examples, FaceBatches
+from vision.training.class_weights import count_classes
 from vision.training.distillation import Teachers, check_classes, soften
 from vision.training.doubts import weigh_doubtful
 from vision.training.feature_cache import Features, FeatureStore, Views, cache_features, split_classifier
@@ -105,7 +106,7 @@ class Learner:
         cut = split_classifier(self.network) if views else None
         if not cut:
             training = self.recipe.training
-            resident = can_reside(self.data.faces.images, training.batch_size, training.devices)
+            resident = can_reside(self.data.faces, training.batch_size, training.devices)
             return self._fitting(self.network, augmentation, None, resident)
         beginning, rest = cut
         seen = Views(augmentation, self.recipe.classifier.crop_size, self.recipe.seed, views)
@@ -161,7 +162,7 @@ def build_learner(data: TrainingData, recipe: Recipe) -> Learner:
             teachers = Teachers(data.teachers, temperature, dtype)
         else:
             softened = soften(data.teachers, faces, temperature)
-    loss = build_loss(training, count_classes(faces))
+    loss = build_loss(training, count_classes(faces, training.doubtful_weight))
     return Learner(data, recipe, network, loss, teachers, softened, np.random.default_rng(recipe.seed))
 
 

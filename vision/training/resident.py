@@ -1,12 +1,14 @@
 """Resident training: the faces stay on the accelerator, and many steps run in one compiled call (JAX only)."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
+from vision.data.faces import TRAIN, FaceSet
 from vision.training.batches import Array, FaceBatches
 from vision.training.hosts import count_hosts
 
@@ -52,16 +54,18 @@ class ResidentBatches(FaceBatches):
         return found if self.teacher is None else {**found, "teacher": self.teacher.astype(np.float32)}
 
 
-def can_reside(images: Array, batch_size: int, devices: str) -> bool:
-    """Return whether (n, side, side) training faces can be kept on the one device that computes."""
-    if keras.backend.backend() != "jax" or devices != "one" or count_hosts() > 1 or len(images) < batch_size:
+def can_reside(faces: FaceSet, batch_size: int, devices: str) -> bool:
+    """Return whether the training faces can be kept on the one device that computes: a batch of them or more."""
+    taught = len(faces.rows(TRAIN))
+    if keras.backend.backend() != "jax" or devices != "one" or count_hosts() > 1 or taught < batch_size:
         return False
     import jax
 
     if jax.default_backend() not in PLATFORMS:
         return False
-    if images.nbytes > RESIDENT_BYTES:
-        logger.info("the faces take %.0f GB, so they are sent to the device batch by batch", images.nbytes / 1e9)
+    size = taught * math.prod(faces.images.shape[1:]) * faces.images.itemsize
+    if size > RESIDENT_BYTES:
+        logger.info("the faces take %.0f GB, so they are sent to the device batch by batch", size / 1e9)
         return False
     return True
 

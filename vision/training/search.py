@@ -76,9 +76,9 @@ class Search:
                     logger.info("other processes train the last of %d trials; waiting for them", wanted)
                 told = True
                 time.sleep(WAIT_SECONDS)
-            tried = len(self.study.trials)
-            if tried >= 2 * wanted and not count(self.study, (TrialState.COMPLETE,)):
-                raise UserError(f"{tried} trials of {self.study.study_name} failed; see tuning.space")
+            failed = sum(trial.state == TrialState.FAIL for trial in tried_trials(self.study))
+            if failed >= 2 * wanted and not count(self.study, (TrialState.COMPLETE,)):
+                raise UserError(f"{failed} trials of {self.study.study_name} failed; see tuning.space")
 
     def _train_one(self, train: Train, report: AfterTrial) -> None:
         with ExitStack() as held:  # until the storage has the result
@@ -101,7 +101,7 @@ class Search:
         which that is, since one that lost its process is queued again under an old number, and neither do clocks of
         several machines. Where all see each other all give way, for different times.
         """
-        others = [trial for trial in self.study.get_trials(deepcopy=False, states=TAKEN) if trial.number != number]
+        others = [other for other in self.study.get_trials(deepcopy=False, states=TAKEN) if other.number != number]
         if len(others) >= self.tuning.trials:
             time.sleep(WAIT_SECONDS * (1 + number % 7) / 7)
             raise SurplusTrialError(f"trial {number} is one more than tuning.trials {self.tuning.trials}")
@@ -135,3 +135,8 @@ def open_search(name: str, tuning: TuningSettings, seed: int, folder: Path) -> S
 def count(study: optuna.Study, states: tuple[TrialState, ...] = DONE) -> int:
     """Return how many trials are in one of the states."""
     return len(study.get_trials(deepcopy=False, states=states))
+
+
+def tried_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that drew their values; the others gave way to another process's, or ended before."""
+    return [trial for trial in study.trials if trial.params]

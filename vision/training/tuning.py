@@ -17,19 +17,22 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from configs.errors import UserError
-from configs.loading import change_settings
+from configs.loading import change_settings, find_changed, merge
 from configs.settings import Settings
 from configs.tuning_settings import ChoiceSpace, NumberSpace
 from vision.data.faces import FaceSet
 from vision.files.hashes import hash_facts
+from vision.model.weight_files import IMAGENET, weights_hash
 from vision.reporting.reports import Report
 from vision.training import plots
+from vision.training.class_weights import weigh_classes
 from vision.training.devices import clear_session
 from vision.training.duration import say_seconds
+from vision.training.fingerprint import hash_computation, hash_faces, hash_weights
 from vision.training.history import TrainingStoppedError
 from vision.training.loop import train_classifier
 from vision.training.recipe import Recipe, TrainingData, TrainingPaths
-from vision.training.search import count, open_search
+from vision.training.search import count, open_search, tried_trials
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +41,23 @@ WITHOUT_EFFECT = {  # on a trial, or on which of them is better
     "training.monitor", "training.cache_gigabytes", "training.distillation.teacher", f"{FIRST_PHASE}epochs",
     "training.minutes", "training.calibration",
 }  # fmt: skip
+CHANGES_LOSS = {  # and with it val_loss, whatever a trial answers
+    "training.imbalance", "training.focal_gamma", "training.logit_adjustment", "training.label_smoothing",
+    "classifier.l2", "classifier.dense_units",
+}  # fmt: skip
+INSIDE = 0.3183  # of a range: where it is tried beside its ends, by no whole number
 NOT_SEARCHED = ("trials", "storage")  # how many trials and where they are kept: another value is the same search
+OF_OTHERS = {"tuning", "audit", "monitoring", "retraining", "rollback", "bundle", "serving", "alerts"}  # sections
 STATES = ("complete", "pruned", "fail", "running")
 TrialLog = Callable[[int, dict[str, Any]], AbstractContextManager[Callable[[int, Mapping[str, float]], object]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningReport(Report):
-    """Every trial: its number, state, best value of the monitored metric, seconds and values; and the best of all."""
+    """Every trial: its number, state, best value of the monitored metric, seconds and values; and the best of all.
+
+    `overlay` are the settings of the search that are not the usual ones, with the best trial's values.
+    """
 
     study: str
     monitor: str
@@ -74,10 +86,9 @@ class SearchPlaces:
 
 @dataclass(frozen=True)
 class SearchData:
-    """What each trial learns from: prepared faces, the class weights of each scheme, and perhaps teachers."""
+    """What each trial learns from: prepared faces, and perhaps teachers."""
 
     faces: FaceSet
-    class_weights: Mapping[str, Mapping[str, float]]
     teachers: tuple[keras.Model, ...] = ()
 
 
@@ -87,25 +98,42 @@ def search_settings(data: SearchData, settings: Settings, places: SearchPlaces, 
     Trials are kept under a name that follows from faces, settings and space: a search that was stopped, in whatever
     way, resumes, and several processes share its trials. `log_trial` is called with a trial's number and values, and
     gives a context around its training with a hook for the metrics of every epoch.
-    Raises UserError for a path in the space that is unknown or changes no trial and for a storage that cannot be used,
-    and SearchStoppedError on Ctrl-C.
+    Raises UserError for a storage that cannot be used, and SearchStoppedError on Ctrl-C.
     """
-    _check_space(settings)
-    search = open_search(_study_name(data.faces, settings), settings.tuning, settings.seed, places.folder)
+    search = open_search(study_name(data, settings), settings.tuning, settings.seed, places.folder)
     report = _ProgressReport(settings, time.monotonic(), search.done)
     search.run(partial(_train_trial, data, settings, places, log_trial), report)
     with search.store.answering():
         return _report(search.study, settings)
 
 
-def _check_space(settings: Settings) -> None:
+def check_space(settings: Settings) -> None:
+    """Raise UserError for a path in the space that is unknown, changes no trial or has values that none can have, and
+    where the monitored metric cannot tell which of two trials is better.
+    """
     for path, space in settings.tuning.space.items():
-        change_settings(settings, {path: space.choices[0] if isinstance(space, ChoiceSpace) else space.low})
+        for value in _some_values(space):
+            try:
+                change_settings(settings, {path: value})
+            except UserError as error:
+                whole = "; for whole numbers give choices" if isinstance(space, NumberSpace) else ""
+                raise UserError(f"tuning.space.{path} has values that no trial can have: {error}{whole}") from error
         if not _changes_a_trial(path):
             raise UserError(
                 f"tuning.space.{path} would change no trial: each trains the first phase for tuning.epochs, on faces "
                 "that are prepared already; give settings of classifier, augmentation, training or training.phases.0"
             )
+        if settings.training.monitor == "val_loss" and path in CHANGES_LOSS:
+            raise UserError(
+                f"training.monitor val_loss cannot compare trials of tuning.space.{path}, which changes the loss "
+                "itself; monitor val_accuracy or val_macro_f1, or leave it out of the space"
+            )
+
+
+def _some_values(space: NumberSpace | ChoiceSpace) -> tuple[Any, ...]:
+    if isinstance(space, ChoiceSpace):
+        return space.choices
+    return space.low, space.high, space.low + INSIDE * (space.high - space.low)
 
 
 def _train_trial(
@@ -129,7 +157,7 @@ def _train_trial(
         with TemporaryDirectory() as folder:
             try:
                 train_classifier(
-                    TrainingData(data.faces, data.class_weights[training.class_weights], data.teachers),
+                    TrainingData(data.faces, weigh_classes(data.faces, training, settings.balance), data.teachers),
                     Recipe(tried.classifier, tried.augmentation, training, tried.seed),
                     TrainingPaths(Path(folder, "best.keras"), places.features),
                     hook,
@@ -171,10 +199,16 @@ def _changes_a_trial(path: str) -> bool:
     return path.startswith(TRIED) and not other_phase and path not in WITHOUT_EFFECT
 
 
-def _study_name(faces: FaceSet, settings: Settings) -> str:
-    relevant = settings.model_dump(mode="json", include={"seed", "augmentation", "classifier", "training", "tuning"})
+def study_name(data: SearchData, settings: Settings) -> str:
+    """Return the name of a search, by what decides how its trials go."""
+    sections = {"seed", "balance", "augmentation", "classifier", "training", "tuning"}
+    relevant = settings.model_dump(mode="json", include=sections)
     relevant["tuning"] = {name: value for name, value in relevant["tuning"].items() if name not in NOT_SEARCHED}
-    return f"{settings.tracking.model_name}-{hash_facts([faces.fingerprint, relevant])[:10]}"
+    if settings.classifier.weights != IMAGENET:
+        relevant["classifier"]["weights"] = weights_hash(settings.classifier.weights)
+    teachers = [hash_weights(teacher) for teacher in data.teachers]
+    facts = [hash_faces(data.faces, with_doubts=True), relevant, teachers, hash_computation()]
+    return f"{settings.tracking.model_name}-{hash_facts(facts)[:10]}"
 
 
 def _suggest(trial: optuna.Trial, space: Mapping[str, NumberSpace | ChoiceSpace]) -> Iterator[tuple[str, Any]]:
@@ -212,7 +246,7 @@ def _report(study: optuna.Study, settings: Settings) -> TuningReport:
             "seconds": trial.duration.total_seconds() if trial.duration else 0.0,
             "values": _values(trial),
         }
-        for trial in study.trials
+        for trial in tried_trials(study)
     ]
     if not _finished(study):
         raise UserError(f"all {len(trials)} trials of {study.study_name} were pruned; raise tuning.startup_trials")
@@ -224,7 +258,7 @@ def _report(study: optuna.Study, settings: Settings) -> TuningReport:
         monitor=settings.training.monitor,
         trials=trials,
         best={"number": study.best_trial.number, "value": sign * study.best_value, "values": values},
-        overlay=_overlay(change_settings(settings, values), values),
+        overlay=merge(find_changed(settings, OF_OTHERS), _overlay(change_settings(settings, values), values)),
         figures={"trials.png": plots.trials(trials, settings.training.monitor, logarithmic)},
     )
 

@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from configs.errors import UserError
+from configs.settings import Settings
 from vision.data.faces import TEST, TRAIN, VALIDATION
-from vision.data.relabelling import DOUBTFUL, MAX_BYTES, Verdict, read_verdicts, relabel_faces
+from vision.data.relabelling import DOUBTFUL, MAX_BYTES, Verdict, check_verdicts, read_verdicts, relabel_faces
 
 NAMES = ("happy", "sad")
 HEADER = "file,given,likely,confidence,margin,doubtful,action,label\n"
@@ -69,6 +70,21 @@ def test_a_wrong_table_is_one_sentence_that_names_the_line_and_the_value(tmp_pat
     assert raised.value.exit_code == 2
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("action", "weight", "warns"), [("keep", 1.0, True), ("keep", 0.5, False), ("drop", 1.0, False)]
+)
+def test_a_table_that_would_change_nothing_is_told(
+    tmp_path: Path, small_settings: Settings, caplog: pytest.LogCaptureFixture, action: str, weight: float, warns: bool
+) -> None:
+    path = write(tmp_path, f"file,action,label,doubtful\na,{action},,yes\nb,keep,,yes\n")
+    preprocessing = small_settings.preprocessing.model_copy(update={"relabel": path})
+    training = small_settings.training.model_copy(update={"doubtful_weight": weight})
+
+    check_verdicts(small_settings.model_copy(update={"preprocessing": preprocessing, "training": training}))
+
+    assert ("changes nothing: its actions all say keep" in caplog.text) == warns
 
 
 def test_a_file_that_is_too_large_or_missing_is_not_read(tmp_path: Path) -> None:

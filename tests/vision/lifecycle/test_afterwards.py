@@ -28,14 +28,19 @@ def test_a_pipeline_also_scores_slices_judges_two_models_and_measures_three_runt
     evaluation, test = small_settings.evaluation, len(prepared.rows(TEST))
     onnx = small_settings.onnx.model_copy(update={"enabled": True, "latency_batches": (1, 16), "latency_samples": 10})
 
-    without = after_training(prepared, evaluation, onnx.model_copy(update={"enabled": False}))
-    whole = after_training(prepared, evaluation, onnx)
+    promotion = small_settings.promotion.model_copy(update={"min_worst_slice_accuracy": 0.0})
+    with_floor = promotion.model_copy(update={"min_worst_slice_accuracy": 0.3})
+
+    without = after_training(prepared, evaluation, promotion, onnx.model_copy(update={"enabled": False}))
+    whole = after_training(prepared, evaluation, promotion, onnx)
+    floored = after_training(prepared, evaluation, with_floor, onnx)
 
     slices, compared = 11 * test, len(prepared.rows(TRAIN)) + len(prepared.rows(VALIDATION))
     assert evaluation.slice_faces > test
     bare = after_bare_training(prepared, evaluation).predictions
     assert without.predictions == bare + slices + compared + 2 * test
     assert whole.predictions - without.predictions == 3 * (len(prepared.rows(VALIDATION)) + 170)
+    assert floored.predictions - whole.predictions == 2 * slices  # of the challenger and of the champion
     assert whole.seconds > without.seconds
 
 
@@ -44,11 +49,12 @@ def test_no_more_faces_are_counted_than_slices_and_generalisation_gap_take(
 ) -> None:
     onnx = small_settings.onnx.model_copy(update={"enabled": False})
     fewer = small_settings.evaluation.model_copy(update={"slice_faces": 10})
-    whole = after_training(prepared, small_settings.evaluation, onnx).predictions
+    promotion = small_settings.promotion
+    whole = after_training(prepared, small_settings.evaluation, promotion, onnx).predictions
 
-    sliced = after_training(prepared, fewer, onnx).predictions
+    sliced = after_training(prepared, fewer, promotion, onnx).predictions
     monkeypatch.setattr(generalization, "MOST_FACES", 7)
-    few = after_training(prepared, fewer, onnx).predictions
+    few = after_training(prepared, fewer, promotion, onnx).predictions
 
     assert whole - sliced == 11 * (len(prepared.rows(TEST)) - 10)
     assert sliced - few == len(prepared.rows(TRAIN)) - 7

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
-from vision.training.batches import ClassBalance, Examples, FaceBatches, count_classes
+from vision.training.batches import ClassBalance, Examples, FaceBatches
 
 
 def test_oversampling_shows_rare_classes_as_often_as_others(prepared: FaceSet) -> None:
@@ -74,12 +74,6 @@ def test_a_teachers_probabilities_have_a_key_of_their_own_in_the_inputs(prepared
     np.testing.assert_array_equal(inputs["teacher"], soft[:8])
     np.testing.assert_array_equal(inputs["labels"], labels)
     assert "teacher" not in FaceBatches(Examples(prepared, TRAIN), 8)[0][0]
-
-
-def test_classes_are_counted_in_training_only(prepared: FaceSet) -> None:
-    counts = count_classes(prepared)
-
-    assert counts.sum() == len(prepared.rows(TRAIN)) < len(prepared)
 
 
 @pytest.mark.parametrize("shuffled", [True, False])

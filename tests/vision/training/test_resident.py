@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
@@ -84,7 +86,19 @@ def test_the_teachers_answers_are_held_beside_the_faces(prepared: FaceSet) -> No
 
 
 def test_faces_stay_with_the_batches_under_tensorflow(prepared: FaceSet) -> None:
-    assert not can_reside(prepared.images, SIZE, "one")
+    assert not can_reside(prepared, SIZE, "one")
+
+
+def test_fewer_training_faces_than_a_batch_do_not_stay_on_the_device(
+    prepared: FaceSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(default_backend=lambda: "gpu", process_count=lambda: 1))
+    taught = len(prepared.rows(TRAIN))
+
+    assert taught < len(prepared)
+    assert can_reside(prepared, taught, "one")
+    assert not can_reside(prepared, taught + 1, "one")
 
 
 def test_under_jax_many_compiled_steps_in_one_call_learn_what_single_steps_learn(tmp_path: Path) -> None:

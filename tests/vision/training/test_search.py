@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import FrozenTrial
+from optuna import Trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from configs.errors import UserError
 from configs.settings import Settings
 from configs.tuning_settings import TuningSettings
 from tests.conftest import PROJECT
 from vision.training import search, trial_store
-from vision.training.search import open_search
+from vision.training.search import open_search, tried_trials
 from vision.training.trial_store import open_trials
 
 # searches with a toy objective in a process of its own; says when a trial begins, and at the end what it drew
@@ -103,6 +104,37 @@ def test_a_trial_that_another_process_trains_is_not_taken_for_dead(
         search.store.fail_dead(search.study)
 
         assert [trial.state.name for trial in search.study.trials] == ["RUNNING"]
+
+
+def test_trials_that_gave_way_to_others_are_not_counted_as_failed(toy_settings: Settings, tmp_path: Path) -> None:
+    given = toy_settings.tuning.model_copy(update={"storage": str(tmp_path / "journal.log"), "trials": 2})
+    search = open_search("toy", given, 0, tmp_path)
+    for _ in range(4):
+        search.study.add_trial(create_trial(state=TrialState.FAIL))
+    drawn: list[float] = []
+
+    def train(trial: Trial) -> float:
+        drawn.append(trial.suggest_float("x", 0.0, 1.0))
+        if len(drawn) == 1:
+            raise UserError("the first fails")
+        return drawn[-1]
+
+    search.run(train, lambda *_: None)
+
+    assert len(drawn) == 3
+    assert [trial.params["x"] for trial in tried_trials(search.study)] == drawn
+
+
+def test_a_search_whose_trials_all_fail_ends(toy_settings: Settings, tmp_path: Path) -> None:
+    given = toy_settings.tuning.model_copy(update={"storage": str(tmp_path / "journal.log"), "trials": 2})
+    search = open_search("toy", given, 0, tmp_path)
+
+    def train(trial: Trial) -> float:
+        trial.suggest_float("x", 0.0, 1.0)
+        raise UserError("no")
+
+    with pytest.raises(UserError, match=r"4 trials of toy failed; see tuning\.space"):
+        search.run(train, lambda *_: None)
 
 
 def test_a_file_that_is_not_a_journal_is_refused(tmp_path: Path) -> None:
