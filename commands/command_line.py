@@ -18,6 +18,7 @@ from configs.pipelines import PIPELINES
 from configs.settings import Settings
 
 FORMATS = ("text", "markdown", "json", "html")
+ACTIONS = ("pipeline", "bare", "reproduce", "doctor", "compare", "tidy", "relocate", "serve")  # one for each command
 EXPECTED = "settings are given as --section.field VALUE"
 
 
@@ -88,6 +89,11 @@ def parse_words(words: list[str]) -> Command:
         raise UserError("--stack names what pipelines run on; --bare, --serve, --tidy and --relocate use no stack")
     if command.yes and not command.tidy:
         raise UserError("--yes goes with --tidy; nothing else asks")
+    if command.format != FORMATS[0] and not command.compare:
+        raise UserError("--format goes with --compare; nothing else is printed in other forms")
+    asked = [f"--{name}" for name in ACTIONS if getattr(command, name)]
+    if len(asked) > 1:
+        raise UserError(f"{' and '.join(asked)} are commands of their own; give one of them")
     return command
 
 

@@ -17,7 +17,7 @@ from configs.settings import Settings
 from stack.databases import sqlite_path
 from stack.findings import one_line
 from stack.health import check_store
-from stack.registry import CHALLENGER, CHAMPION, find_alias
+from stack.registry import CHALLENGER, CHAMPION, TEST_FINGERPRINT, find_alias
 
 ROLES = (CHAMPION, CHALLENGER)
 LOCAL_UI = "http://127.0.0.1:5000"  # where `make ui` opens it
@@ -68,6 +68,15 @@ class Row:
     tags: Mapping[str, str]
 
     @property
+    def tested_on(self) -> tuple[str, str]:
+        """What tells test faces apart; only runs on the same ones can be better or worse.
+
+        A run from before this fingerprint was kept has the name of its data set alone.
+        """
+        known = self.tags.get(TEST_FINGERPRINT, "")
+        return known, "" if known else self.tags.get("dataset", "")
+
+    @property
     def identity(self) -> dict[str, str]:
         """The row's first cells by their column."""
         run = self.run
@@ -86,12 +95,12 @@ class Comparison:
 
     @property
     def dataset(self) -> str:
-        """The data set on which the first run was tested; only runs on the same one can be better or worse."""
+        """The data set on which the first run was tested."""
         return self.rows[0].tags.get("dataset", "")
 
     def is_best(self, row: Row, metric: Metric) -> bool:
-        """Say whether the row's value is the best of the runs on that data set, where they differ."""
-        rivals = [other for other in self.rows if other.tags.get("dataset", "") == self.dataset]
+        """Say whether the row's value is the best of the runs on the first run's test faces, where they differ."""
+        rivals = [other for other in self.rows if other.tested_on == self.rows[0].tested_on]
         values = [other.run.metrics[metric.name] for other in rivals if metric.name in other.run.metrics]
         value = row.run.metrics.get(metric.name)
         return row in rivals and len(set(values)) > 1 and value == metric.best(values)
@@ -109,7 +118,7 @@ class Comparison:
 
     @property
     def legend(self) -> str:
-        return f"best of the runs on {one_line(self.dataset) or 'the same data set'}"
+        return f"best of the runs on the same test faces ({one_line(self.dataset) or 'data set unknown'})"
 
     def _number(self, row: Row, metric: Metric, mark: Callable[[str], str]) -> str:
         if metric.name not in row.run.metrics:

@@ -63,8 +63,9 @@ def main(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         if debug or not is_package(error.name):
             raise
-        print(f"error: {missing_package(error.name)}", file=sys.stderr)
-        code, event = UserError.exit_code, None
+        message = missing_package(error.name)
+        print(f"error: {message}", file=sys.stderr)
+        code, event = UserError.exit_code, alerts.failure(command, UserError.exit_code, message)
     except Exception as error:
         alerts.announce(command, alerts.failure(command, UNEXPECTED, f"{type(error).__name__}: {error}"))
         raise

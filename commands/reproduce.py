@@ -14,8 +14,8 @@ from pipelines.runner import Outcome
 
 def run(command: Command, run_id: str) -> Outcome:
     """Train by the settings of a former run; only the command line is stronger than they are."""
-    if command.config or command.pipeline:
-        raise UserError("--reproduce takes pipeline and settings from the run; change single ones by --section.field")
+    if command.config:
+        raise UserError("--reproduce takes the settings from the run; change single ones by --section.field")
     here = load_settings([], command.given)
     with quiet(not command.debug):
         from commands import reproduction

@@ -35,6 +35,7 @@ THINGS = {
     "data_fingerprint": "data",
     "weights_sha256": "weights",
     "relabel_sha256": "changed labels",
+    "teacher_sha256": "teacher",
     "git_commit": "commit",
     "code_fingerprint": "code",
     "lock_sha256": "lock",
@@ -120,9 +121,11 @@ def rebuild(former: Former, given: Mapping[str, Any]) -> Settings:
 def find_differences(former: Former, settings: Mapping[str, Any], tags: Mapping[str, str]) -> list[Difference]:
     """Return what has changed: settings by their name, then data, weights, code, versions and machine.
 
-    Another place of the same data or weights is not a difference: their content is compared.
+    Another place of the same data, weights or teacher is not a difference: their content is compared.
     """
-    places = {f"dataset.{name}" for name in SAID_BY_THE_DATA} | {"classifier.weights", "preprocessing.relabel"}
+    places = {f"dataset.{name}" for name in SAID_BY_THE_DATA} | {
+        "classifier.weights", "preprocessing.relabel", "training.distillation.teacher",
+    }  # fmt: skip
     then, now = (
         {
             name: value

@@ -12,6 +12,7 @@ from pipelines import training
 from pipelines.runner import Outcome, execute, output
 from stack.client_files import send_verdicts
 from stack.doctor import examine, render
+from stack.preflight import check_training
 from stack.step_places import StepPlaces
 from steps.accept_data import accept_data
 from steps.ingest_data import ingest_data
@@ -52,6 +53,7 @@ def run(settings: Settings, tags: dict[str, str]) -> Outcome:
     wrong = [finding for finding in findings if not finding.is_ok]
     if wrong:
         raise UserError(f"the doctor found what must be fixed first:\n{render(wrong)}")
+    check_training(settings)  # now: what is wrong would only be told after the review
     described = {**tags, **training.describe(settings), "pipeline": "retraining"}
     finished = execute(retraining, settings, settings, described, source_fingerprint(settings.dataset))
     verdict, reason = (output(finished, "review_champion", name) for name in ("verdict", "reason"))

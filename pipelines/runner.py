@@ -1,10 +1,13 @@
 """Execution: a pipeline runs on the active stack, and what it returns is read."""
 
 import logging
+import os
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from configs.environment import changed_environment
 from configs.errors import UserError
 from configs.loading import PROJECT, flatten
 from configs.settings import Settings
@@ -55,7 +58,8 @@ def execute(pipeline: Any, settings: Settings, *arguments: Any) -> Any:
     called = [path.relative_to(PROJECT).as_posix() for path in sorted((PROJECT / "vision").rglob("*.py"))]
     configured = configured.with_options(cache_policy=CachePolicy(file_dependencies=called))
     _forget_lost_steps(configured, *arguments)
-    finished = configured(*arguments)
+    with _same_mlflow():
+        finished = configured(*arguments)
     assert finished is not None  # only a schedule gives no run
     return finished
 
@@ -71,11 +75,21 @@ def _execute_elsewhere(pipeline: Any, settings: Settings, *arguments: Any) -> An
     configured = pipeline.with_options(run_name=run.name, **step_options(), **containers)
     _forget_lost_steps(configured, *arguments)
     logger.info("the steps run in processes of their own, and say there how far they are; the run is %s", run.name)
+    missing: list[str] = []
     try:
-        return run.finish(lambda: configured(*arguments))
+        with _same_mlflow():
+            finished = run.finish(lambda: configured(*arguments))
     finally:  # of a run that failed as well: the page of the data checks, say
         if found := run.find():
-            fetch_files(found, settings)
+            missing = fetch_files(found, settings)
+    if missing:
+        raise UserError(f"the run {run.name} is finished, but {'; '.join(missing)}")
+    return finished
+
+
+def _same_mlflow() -> AbstractContextManager[None]:
+    """Keep the address of MLflow, which ZenML empties in the environment after each step, for what follows the run."""
+    return changed_environment({name: os.environ[name] for name in ("MLFLOW_TRACKING_URI",) if name in os.environ})
 
 
 def _forget_lost_steps(configured: Any, *arguments: Any) -> None:

@@ -11,6 +11,7 @@ from zenml.client import Client
 from zenml.io import fileio
 
 from configs.data_settings import PreprocessingSettings
+from configs.errors import UserError
 from configs.settings import Settings
 from stack.error_messages import SHOWN_CHARACTERS
 from stack.local_stack import find_tracking_uri
@@ -22,27 +23,34 @@ logger = logging.getLogger(__name__)
 SENT = "sent"  # folder in the artifact store
 
 
-def fetch_files(run: Any, settings: Settings) -> None:
+def fetch_files(run: Any, settings: Settings) -> list[str]:
     """Copy what the steps of a pipeline run logged for the client into the folders that its settings name.
 
-    What cannot be copied is logged, and stays in MLflow: the outcome of the run is not changed by that.
+    What cannot be copied stays in MLflow. Reports are only logged then, since the outcome of the run is not changed by
+    that; return a sentence for each of the others, which the run was for.
     """
     noted = [step.run_metadata.get("mlflow_run_id") for step in run.steps.values()]
     run_id = next((str(known) for known in noted if known), None)
     if run_id is None:  # no step came as far as MLflow
-        return
+        return []
     folders = {
         REPORTS: settings.tracking.reports_folder / run_id,
         PREDICTIONS: settings.inference.output,
         BUNDLE: settings.bundle.path.parent,
     }
     uri = find_tracking_uri(settings.state_folder)
+    missing = []
     for artifacts, folder in folders.items():
         try:
             _fetch(run_id, artifacts, folder, uri)
         except Exception as error:  # noqa: BLE001 - MLflow, its store and the disk each raise their own
             reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
-            logger.warning("%s of the MLflow run %s is not copied to %s: %s", artifacts, run_id, folder, reason)
+            said = f"{artifacts} of the MLflow run {run_id} is not copied to {folder}: {reason}"
+            if artifacts == REPORTS:
+                logger.warning("%s", said)
+            else:
+                missing.append(said)
+    return missing
 
 
 def _fetch(run_id: str, artifacts: str, folder: Path, uri: str) -> None:
@@ -56,11 +64,14 @@ def _fetch(run_id: str, artifacts: str, folder: Path, uri: str) -> None:
 
 
 def send_file(path: Path) -> str:
-    """Copy a file into the active stack's artifact store and return where it is there; equal files are sent once."""
+    """Copy a file into the active stack's artifact store and return where it is there; equal files are sent once.
+
+    One that is there in part, since the command was stopped while it copied, is sent again.
+    """
     place = f"{Client().active_stack.artifact_store.path}/{SENT}/{hash_file(path)}-{path.name}"
-    if not fileio.exists(place):
+    if not fileio.exists(place) or fileio.size(place) != path.stat().st_size:
         fileio.makedirs(place.rpartition("/")[0])
-        fileio.copy(str(path), place)
+        fileio.copy(str(path), place, overwrite=True)
     return place
 
 
@@ -73,7 +84,10 @@ def send_verdicts(preprocessing: PreprocessingSettings) -> str:
 
 
 def receive_file(place: str, folder: Path) -> Path:
-    """Return a copy of what `send_file` sent, under its own name in a folder."""
-    file = folder / place.rpartition("/")[2].partition("-")[2]
+    """Return a copy of what `send_file` sent, under its own name in a folder. Raises UserError if it is not whole."""
+    sent, _, name = place.rpartition("/")[2].partition("-")
+    file = folder / name
     fileio.copy(place, str(file), overwrite=True)
+    if hash_file(file) != sent:
+        raise UserError(f"{place} is not what was sent; delete it, and run the command again")
     return file

@@ -11,12 +11,13 @@ from mlflow.exceptions import MlflowException
 
 from configs.errors import UserError
 from stack.champion_lock import champion_lock
-from stack.error_messages import talking_to_mlflow
+from stack.error_messages import SHOWN_CHARACTERS, talking_to_mlflow
 
 logger = logging.getLogger(__name__)
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 PROMOTED_AT, PREVIOUS = "promoted_at", "previous_champion"
+TEST_FINGERPRINT = "test_fingerprint"  # tag of a version and its run: which faces tested it
 REGISTERED = "models:/"  # begins the URI of a version
 STAGES = {CHAMPION: "production", CHALLENGER: "staging"}  # of ZenML's model versions
 LARGEST_NUMBER = 2**31 - 1  # of a version: its column in MLflow's tables, of which SQLite knows no type
@@ -131,7 +132,18 @@ def set_alias(name: str, alias: str, version: str) -> None:
 
 
 def mirror_stage(name: str, version: str, alias: str) -> None:
-    """Show a version's alias as the stage of ZenML's model version of that number, which is made if it is missing."""
+    """Show a version's alias as the stage of ZenML's model version of that number, which is made if it is missing.
+
+    The alias counts: where ZenML does not take the stage, that is only said, and the run goes on to its report.
+    """
+    try:
+        _mirror_stage(name, version, alias)
+    except Exception as error:  # noqa: BLE001 - ZenML's client, its server and its database each raise their own
+        reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
+        logger.warning("version %s of %s is the %s; ZenML does not show it as that: %s", version, name, alias, reason)
+
+
+def _mirror_stage(name: str, version: str, alias: str) -> None:
     from zenml.client import Client  # here, because --compare reads the registry without ZenML
     from zenml.exceptions import EntityExistsError
 

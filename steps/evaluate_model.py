@@ -12,6 +12,7 @@ from zenml import step
 from configs.training_settings import EvaluationSettings
 from materializers.report_materializer import ReportMaterializer
 from stack.model_store import load_model
+from stack.registry import TEST_FINGERPRINT, find_version, tag_version
 from stack.run_log import log_report, measured
 from vision.data.faces import TEST, FaceSet
 from vision.evaluation.evaluation import EvaluationReport, evaluate_classifier
@@ -29,8 +30,11 @@ def evaluate_model(
     classifier = load_model(model_uri).classifier
     with measured():
         report, predictions = evaluate_classifier(classifier, prepared, evaluation, seed)
-    test = prepared.table.iloc[prepared.rows(TEST)]
-    mlflow.log_input(from_pandas(test, name=prepared.name, digest=prepared.fingerprint), context="test")
+    test = prepared.take(prepared.rows(TEST))
+    mlflow.log_input(from_pandas(test.table, name=prepared.name, digest=test.fingerprint), context="test")
+    tested_on, version = {TEST_FINGERPRINT: test.fingerprint}, find_version(model_uri)
+    mlflow.set_tags(tested_on)
+    tag_version(version.name, version.number, tested_on)  # which goes along where the champion is exported
     log_report(report, "evaluation")
     with tempfile.TemporaryDirectory() as temporary:
         picture = Path(temporary, "confusion_matrix.png")

@@ -33,7 +33,7 @@ def register_model(
     uri = log_classifier(classifier, prepared.class_names, model_name)
     version = uri.rsplit("/", 1)[-1]
     trained_on = surroundings_of(mlflow.get_run(run_id()).data.tags)
-    tag_version(model_name, version, {**tags, **trained_on, "data_fingerprint": prepared.fingerprint})
+    tag_version(model_name, version, {**tags, **trained_on, "prepared_fingerprint": prepared.fingerprint})
     set_challenger(model_name, version)
     shutil.rmtree(places.run_checkpoint().parent, ignore_errors=True)
     return uri

@@ -30,12 +30,12 @@ def review_champion(
     """Say whether there is anything to train for: what differs from what the champion was trained on."""
     champion = registry.find_alias(model_name, registry.CHAMPION)
     challenger = registry.find_alias(model_name, registry.CHALLENGER)
-    now = {**tags, "data_fingerprint": prepared.fingerprint}
+    now = {**tags, "prepared_fingerprint": prepared.fingerprint}
     review = review_fingerprints(model_name, champion, challenger, now, rules.retraining)
     if champion and review.verdict == UNDECIDED:
         review = _review_new_faces(champion, prepared, rules)
     verdict, reason = review.verdict, review.reason
-    mlflow.set_tags({"verdict": verdict, "verdict_reason": reason, "data_fingerprint": prepared.fingerprint})
+    mlflow.set_tags({"verdict": verdict, "verdict_reason": reason, "prepared_fingerprint": prepared.fingerprint})
     logger.info("%s: %s", verdict, reason)
     return verdict, reason
 

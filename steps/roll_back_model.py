@@ -8,7 +8,7 @@ from zenml import step
 
 from configs.lifecycle_settings import RollbackSettings
 from stack import model_store, registry
-from vision.lifecycle.rollback import check_target, choose_target
+from vision.lifecycle.rollback import ROLLED_BACK_AT, check_target, choose_target
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def roll_back_model(
     restored = {"restored_at": when, "restored_reason": rollback.reason}
     registry.move_champion(model_name, asked, number, restored)
     if number:
-        registry.tag_version(model_name, number, {"rolled_back_at": when, "rolled_back_reason": rollback.reason})
+        registry.tag_version(model_name, number, {ROLLED_BACK_AT: when, "rolled_back_reason": rollback.reason})
     before = f"version {number}" if number else "none"
     mlflow.set_tags({**tags, "rollback_from": before, "rollback_to": f"version {asked}", **restored})
     mlflow.set_tag("mlflow.note.content", f"Champion: {before} → version {asked}. Reason: {rollback.reason}")

@@ -99,7 +99,7 @@ def test_an_old_python_can_read_run_py() -> None:
         (["--pipeline", "import", "--bundle.path", "nowhere.zip"], "nowhere.zip is not a file"),
         (["--pipeline", "rollback", "--state_folder", "what?"], "contains ?, at which the address"),
         (["--pipeline", "rollback", "--state_folder", "a%20b"], "a % code, which MLflow decodes"),
-        (["--reproduce", "abc", "--pipeline", "training"], "--reproduce takes pipeline and settings from the run"),
+        (["--reproduce", "abc", "--pipeline", "training"], "--pipeline and --reproduce are commands of their own"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_message_and_code_2(

@@ -34,9 +34,9 @@ def test_the_later_of_two_values_wins() -> None:
 
 
 def test_options_are_not_settings() -> None:
-    command = parse_words(["--config", "a.yaml", "--config", "b.yaml", "--bare", "out", "--debug", "--format", "json"])
+    command = parse_words(["--config", "a.yaml", "--config", "b.yaml", "--compare", "--debug", "--format", "json"])
 
-    assert command == Command(config=[Path("a.yaml"), Path("b.yaml")], bare=Path("out"), debug=True, format="json")
+    assert command == Command(config=[Path("a.yaml"), Path("b.yaml")], compare=True, debug=True, format="json")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,11 @@ def test_options_are_not_settings() -> None:
         (["--seed"], "--seed has no value"),
         (["--pipe"], "--pipe has no value"),  # not taken for --pipeline
         (["--stack", "mine", "--bare", "out"], "--stack names what pipelines run on"),
+        (["--format", "json", "--pipeline", "training"], "--format goes with --compare"),
+        (["--tidy", "--yes", "--pipeline", "training"], "--pipeline and --tidy are commands of their own"),
+        (["--reproduce", "abc", "--bare", "out"], "--bare and --reproduce are commands of their own"),
+        (["--reproduce", "abc", "--pipeline", "training"], "--pipeline and --reproduce are commands of their own"),
+        (["--doctor", "--compare"], "--doctor and --compare are commands of their own; give one of them"),
         (["seed", "3"], "unexpected argument 'seed'"),
         (["--training.phases", "[1, 2"], r"--training\.phases \[1, 2 is not valid YAML"),
         (["--a.b", "[1,", "2]", "--c", "3"], r'--a\.b \[1, is a part: .* quote it: --a\.b "\[1, 2\]"'),

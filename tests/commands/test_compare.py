@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from commands import comparison as reading
 from commands.command_line import FORMATS
-from commands.comparison import Comparison, compare_runs
+from commands.comparison import METRICS, Comparison, compare_runs
 from commands.comparison_formats import RENDERERS, render
 from configs.errors import UserError
 from configs.loading import load_settings
@@ -99,6 +99,22 @@ def test_no_more_runs_are_shown_than_the_settings_say(store: Store) -> None:
     rows = compare_runs(load_settings([], {"tracking": {"compared_runs": 1}}), store.uri).rows
 
     assert [row.run.name for row in rows] == ["first", "second", "diverged"]
+
+
+def test_runs_on_other_test_faces_are_no_rivals_though_their_data_set_has_the_same_name(
+    settings: Settings, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    store.add("last year", {"test/accuracy": 0.9}, test_fingerprint="other faces")
+    store.add("worse", {"test/accuracy": 0.6}, test_fingerprint="these faces")
+    store.add("renamed", {"test/accuracy": 0.7}, test_fingerprint="these faces", dataset="copy.zip")
+
+    found = compare_runs(settings, store.uri)
+
+    accuracy = METRICS[0]
+    assert {row.run.name: found.is_best(row, accuracy) for row in found.rows} == {
+        "renamed": True, "worse": False, "last year": False,
+    }  # fmt: skip
 
 
 def test_a_version_that_holds_both_aliases_is_one_row(store: Store, settings: Settings) -> None:

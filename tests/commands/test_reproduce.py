@@ -71,6 +71,14 @@ def test_where_the_data_came_from_is_no_difference_but_what_they_hold_is(former:
     assert found == [Difference("data", "data of then", "others")]
 
 
+def test_a_teacher_in_another_place_is_no_difference_but_another_teacher_is(former: Former) -> None:
+    now = kept(reproduction.rebuild(former, {"training": {"distillation": {"teacher": "elsewhere/teacher.keras"}}}))
+
+    assert reproduction.find_differences(former, now, TAGS) == []
+    found = reproduction.find_differences(former, now, {**TAGS, "teacher_sha256": "another"})
+    assert found == [Difference("teacher", TAGS["teacher_sha256"], "another")]
+
+
 def test_a_changed_setting_and_changed_code_are_named_with_then_and_now(former: Former) -> None:
     now = reproduction.rebuild(former, {"training": {"label_smoothing": "0.2"}})
 
@@ -146,10 +154,10 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pipeline_and_files_of_settings_do_not_go_with_a_reproduction(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run.main(["--reproduce", "0" * 32, "--pipeline", "training"]) == 2
+def test_files_of_settings_do_not_go_with_a_reproduction(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["--reproduce", "0" * 32, "--config", "configs/compact.yaml"]) == 2
 
-    assert "--reproduce takes pipeline and settings from the run" in capsys.readouterr().err
+    assert "--reproduce takes the settings from the run" in capsys.readouterr().err
 
 
 def test_the_settings_of_all_yaml_files_can_be_rebuilt_from_what_a_run_keeps() -> None:

@@ -38,7 +38,7 @@ def test_the_gate_says_what_it_decided_and_rollback_what_it_did(life: Life) -> N
     version = champion(life.steps["export"])
     assert str(version.version) == "2"
     assert version.tags["previous_champion"] == "1"
-    assert len(version.tags["data_fingerprint"]) == 32
+    assert len(version.tags["prepared_fingerprint"]) == 32
 
 
 def test_every_registered_version_has_a_model_card(life: Life) -> None:
@@ -55,7 +55,7 @@ def test_an_imported_champion_is_the_exported_one(life: Life) -> None:
 
     assert str(after.version) == "1"
     assert after.tags["imported_from"] == f"{NAME} version 2"
-    kept = ("data_fingerprint", "settings_fingerprint", "code_fingerprint", "dataset", "promoted_at", "decision")
+    kept = ("prepared_fingerprint", "settings_fingerprint", "code_fingerprint", "dataset", "promoted_at", "decision")
     assert {name: after.tags[name] for name in kept} == {name: before.tags[name] for name in kept}
     old = mlflow.MlflowClient(life.steps["export"].tracking_uri).get_run(before.run_id).data.metrics
     new = mlflow.MlflowClient(life.steps["import"].tracking_uri).get_run(after.run_id).data.metrics
@@ -86,3 +86,13 @@ def test_monitoring_tells_like_faces_from_brighter_ones(life: Life) -> None:
 
 def test_retraining_finds_that_nothing_changed_since_the_imported_champion(life: Life) -> None:
     assert "are those that champion version 1 was trained with" in life.steps["retrain"].last_lines()["nothing to do"]
+
+
+def test_the_review_keeps_the_fingerprint_of_the_data_beside_that_of_the_prepared_faces(life: Life) -> None:
+    client = mlflow.MlflowClient(life.steps["retrain"].tracking_uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    (review,) = client.search_runs(experiments, "tags.pipeline = 'retraining'")
+
+    (ingested,) = [entry.dataset for entry in review.inputs.dataset_inputs if entry.tags[0].value == "ingested"]
+    assert review.data.tags["data_fingerprint"] == ingested.digest
+    assert review.data.tags["prepared_fingerprint"] == champion(life.steps["import"]).tags["prepared_fingerprint"]

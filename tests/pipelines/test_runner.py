@@ -1,3 +1,4 @@
+import os
 from unittest.mock import MagicMock
 
 import pytest
@@ -24,6 +25,23 @@ def test_a_text_that_zenml_would_replace_by_a_secret_of_the_environment_is_refus
 
 def test_a_dollar_sign_alone_is_no_placeholder() -> None:
     refuse_placeholders(load_settings([], {"rollback": {"reason": "saves 5$ {a day}"}}), {"dataset": "$x"})
+
+
+def test_what_follows_a_run_finds_mlflow_where_the_run_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    def empty_address(*arguments: object) -> str:  # as ZenML does after each step
+        os.environ["MLFLOW_TRACKING_URI"] = ""
+        return "finished"
+
+    monkeypatch.setattr("stack.elsewhere.runs_here", lambda: True)
+    monkeypatch.setattr("pipelines.runner.forget_lost_steps", lambda names: None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    pipeline = MagicMock()
+    pipeline.with_options.return_value.with_options.return_value.side_effect = empty_address
+    settings = load_settings([], {})
+
+    assert execute(pipeline, settings, settings) == "finished"
+
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://server:5000"
 
 
 def test_options_for_containers_are_refused_where_steps_run_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,3 +60,17 @@ def test_without_a_champion_the_error_says_how_to_get_one(monkeypatch: pytest.Mo
         champion_of("emotions")
     with pytest.raises(ModelError, match="models:/emotions/9 is not a registered version"):
         find_version("models:/emotions/9")
+
+
+def test_what_zenml_does_not_show_is_said_and_ends_no_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def locked(*arguments: str) -> None:
+        raise RuntimeError("database is locked")
+
+    monkeypatch.setattr(registry, "_mirror_stage", locked)
+
+    registry.mirror_stage("emotions", "3", CHAMPION)
+
+    said = "version 3 of emotions is the champion; ZenML does not show it as that: database is locked"
+    assert said in caplog.text

@@ -44,9 +44,10 @@ def client_settings(small_settings: Settings, elsewhere: StepPlaces, tmp_path: P
     return small_settings.model_copy(update={**changes, "bundle": bundle})
 
 
-def fetch(run: mlflow.ActiveRun, settings: Settings) -> None:
+def fetch(run: mlflow.ActiveRun, settings: Settings) -> list[str]:
     step = SimpleNamespace(run_metadata={"mlflow_run_id": run.info.run_id})
-    fetch_files(SimpleNamespace(steps={"ingest_data": SimpleNamespace(run_metadata={}), "accept_data": step}), settings)
+    steps = {"ingest_data": SimpleNamespace(run_metadata={}), "accept_data": step}
+    return fetch_files(SimpleNamespace(steps=steps), settings)
 
 
 def test_here_a_report_is_a_file_and_nothing_more(run: mlflow.ActiveRun, tmp_path: Path) -> None:
@@ -111,8 +112,12 @@ def test_what_the_client_cannot_write_is_said_and_stays_in_mlflow(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     elsewhere.write_report("drift.html", "a page")
+    bundle = elsewhere.bundle_file(str(client_settings.bundle.path))
+    bundle.write_text("a bundle")
+    elsewhere.keep_bundle(bundle)
     (tmp_path / "client").write_text("in the way")
 
-    fetch(run, client_settings)
+    (missing,) = fetch(run, client_settings)
 
     assert f"reports of the MLflow run {run.info.run_id} is not copied" in caplog.text
+    assert f"bundle of the MLflow run {run.info.run_id} is not copied to {tmp_path / 'client' / 'bundles'}" in missing

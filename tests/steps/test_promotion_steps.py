@@ -222,7 +222,7 @@ def review(
     """Return a function that reviews the champion, which was trained on `prepared`, against other data."""
     holder = register(0.5)
     crown(name, holder)
-    registry.tag_version(name, number(holder), {**FINGERPRINTS, "data_fingerprint": prepared.fingerprint})
+    registry.tag_version(name, number(holder), {**FINGERPRINTS, "prepared_fingerprint": prepared.fingerprint})
 
     def run(faces: FaceSet, model: str = name, drifted: bool = False, **tags: str) -> tuple[str, str]:
         retraining = small_settings.retraining.model_copy(update={"only_if_drifted": drifted})
@@ -249,7 +249,7 @@ def test_a_challenger_that_was_held_is_not_trained_again(
 ) -> None:
     held = number(register(0.4))
     mlflow.MlflowClient().set_registered_model_alias(name, registry.CHALLENGER, held)
-    tags = {**FINGERPRINTS, "code_fingerprint": "newer", "data_fingerprint": prepared.fingerprint}
+    tags = {**FINGERPRINTS, "code_fingerprint": "newer", "prepared_fingerprint": prepared.fingerprint}
     registry.tag_version(name, held, tags)
 
     assert review(prepared, code_fingerprint="newer")[0] == "train"  # the gate has not seen it yet

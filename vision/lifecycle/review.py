@@ -11,12 +11,14 @@ from configs.lifecycle_settings import MonitoringSettings, RetrainingSettings
 from configs.section import Section
 from vision.data.faces import TRAIN, VALIDATION, FaceSet
 from vision.lifecycle.drift import DriftReport, face_properties, measure_drift
+from vision.lifecycle.gate import PROMOTED
+from vision.lifecycle.rollback import ROLLED_BACK_AT
 from vision.lifecycle.versions import LoadedVersion, Version
 from vision.model.classifier import predict
 
 Array = np.ndarray[Any, Any]
 TRAIN_NOW, NOTHING_TO_DO, UNDECIDED = "train", "nothing to do", "undecided"
-FINGERPRINTS = {"data_fingerprint": "data", "settings_fingerprint": "settings", "code_fingerprint": "code"}
+FINGERPRINTS = {"prepared_fingerprint": "data", "settings_fingerprint": "settings", "code_fingerprint": "code"}
 
 
 class ReviewRules(Section):
@@ -50,12 +52,18 @@ def review_fingerprints(
     if not changed:
         reason = f"data, settings and code are those that champion version {champion.number} was trained with"
         return Review(NOTHING_TO_DO, reason)
-    if challenger and challenger.tags.get("decision") and not what_changed(challenger, now):
+    if challenger and _is_settled(challenger) and not what_changed(challenger, now):
         outcome = challenger.tags["decision"]
         reason = f"data, settings and code are those of version {challenger.number}, which the gate has {outcome}"
         return Review(NOTHING_TO_DO, reason)
     verdict = UNDECIDED if changed == ["data"] and settings.only_if_drifted else TRAIN_NOW
     return Review(verdict, f"{' and '.join(changed)} changed since champion version {champion.number}")
+
+
+def _is_settled(challenger: Version) -> bool:
+    """Say whether the gate's decision was carried out; a run that was killed may have left it at the tags."""
+    decision = challenger.tags.get("decision")
+    return bool(decision) and (decision != PROMOTED or ROLLED_BACK_AT in challenger.tags)
 
 
 def what_changed(version: Version, now: Mapping[str, str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from configs.errors import UserError
 
+ROLLED_BACK_AT = "rolled_back_at"  # tag of a version whose place was given back
+
 
 def choose_target(model_name: str, champion: str, previous: str | None) -> str:
     """Return the version that was the champion before `champion`. Raises UserError where there was none."""

@@ -21,7 +21,7 @@ from vision.lifecycle.review import (
     review_fingerprints,
 )
 
-NOW = {"data_fingerprint": "d", "settings_fingerprint": "s", "code_fingerprint": "c"}
+NOW = {"prepared_fingerprint": "d", "settings_fingerprint": "s", "code_fingerprint": "c"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def test_while_nothing_changed_there_is_nothing_to_do() -> None:
     ("now", "changed"),
     [
         ({"settings_fingerprint": "x"}, "settings changed"),
-        ({"data_fingerprint": "x", "code_fingerprint": "x"}, "data and code changed"),
+        ({"prepared_fingerprint": "x", "code_fingerprint": "x"}, "data and code changed"),
     ],
 )
 def test_what_changed_is_trained_for_and_named(now: dict[str, str], changed: str) -> None:
@@ -73,7 +73,13 @@ def test_a_version_without_fingerprints_is_another() -> None:
 
 @pytest.mark.parametrize(
     ("tags", "verdict"),
-    [({}, TRAIN_NOW), ({"decision": "held"}, NOTHING_TO_DO), ({"decision": "rejected"}, NOTHING_TO_DO)],
+    [
+        ({}, TRAIN_NOW),
+        ({"decision": "held"}, NOTHING_TO_DO),
+        ({"decision": "rejected"}, NOTHING_TO_DO),
+        ({"decision": "promoted"}, TRAIN_NOW),  # yet it is not the champion: the run ended between tags and alias
+        ({"decision": "promoted", "rolled_back_at": "2026-11-28"}, NOTHING_TO_DO),
+    ],
 )
 def test_what_the_gate_has_decided_on_is_not_trained_again(tags: dict[str, str], verdict: str) -> None:
     newer = {**NOW, "code_fingerprint": "newer"}
@@ -85,9 +91,9 @@ def test_what_the_gate_has_decided_on_is_not_trained_again(tags: dict[str, str],
 
 
 def test_changed_data_alone_leave_it_to_the_new_faces_where_drift_is_asked_for() -> None:
-    assert review(Registered("3"), None, drifted=True, data_fingerprint="x").verdict == UNDECIDED
-    assert review(Registered("3"), None, drifted=False, data_fingerprint="x").verdict == TRAIN_NOW
-    both = review(Registered("3"), None, drifted=True, data_fingerprint="x", code_fingerprint="x")
+    assert review(Registered("3"), None, drifted=True, prepared_fingerprint="x").verdict == UNDECIDED
+    assert review(Registered("3"), None, drifted=False, prepared_fingerprint="x").verdict == TRAIN_NOW
+    both = review(Registered("3"), None, drifted=True, prepared_fingerprint="x", code_fingerprint="x")
     assert both.verdict == TRAIN_NOW
 
 
