@@ -1,5 +1,6 @@
 """Model sources: the registry, a bundle, and the newest file in released/."""
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from configs.data_settings import ClassName
 from configs.settings import Settings
 from serving.served_model import BUNDLE, REGISTRY, ModelFacts, ModelFile, ServedModel, UnusableModelError, load_model
-from stack.champion_lookup import ChampionLookup
+from stack.champion_lookup import ChampionLookup, NotThereError
 from vision.lifecycle.bundles import CARDS, DECISION, LABELS, METRICS, check_probe, read_bundle, read_json
 from vision.model.onnx_runtime import ONNX_FILES
+
+logger = logging.getLogger(__name__)
 
 SMALL_BYTES = 2_000_000  # of a card, a decision or a description
 PROMOTED_AT, PREVIOUS = "promoted_at", "previous_champion"  # tags, as stack/registry.py writes them
@@ -62,10 +65,15 @@ class RegisteredModels:
         return load_model(file, facts, self.settings.serving.batch_size)
 
     def _previous(self, number: str | None) -> dict[str, Any] | None:
+        """Return the champion before, which the page shows and no answer needs; None where it was deleted."""
         if number in (None, "", "none"):
             return None
-        run_id = self.lookup.find_version(self.name, str(number)).run_id
-        return {"version": number, "metrics": self.lookup.metrics(run_id)}
+        try:
+            run_id = self.lookup.find_version(self.name, str(number)).run_id
+            return {"version": number, "metrics": self.lookup.metrics(run_id)}
+        except NotThereError as error:
+            logger.info("the page does not show the champion before: %s", error)
+            return None
 
 
 def load_bundle(path: Path, setting: str, settings: Settings, source: str = BUNDLE) -> ServedModel:

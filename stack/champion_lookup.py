@@ -29,6 +29,10 @@ class LookupFailedError(UserError):
     """The registry does not answer, or does not have what it names."""
 
 
+class NotThereError(LookupFailedError):
+    """The registry answers, and says that it does not have what it was asked for."""
+
+
 @dataclass(frozen=True)
 class FoundVersion:
     """A registered version: its tags, and where the files of its model and of its run are."""
@@ -49,7 +53,7 @@ class ChampionLookup(Protocol):
         """Return the number of the version that holds the alias, or None."""
 
     def find_version(self, name: str, number: str) -> FoundVersion:
-        """Return a registered version."""
+        """Return a registered version. Raises NotThereError where it, or its run, was deleted."""
 
     def metrics(self, run_id: str) -> dict[str, float]:
         """Return the last value of each metric of a run, without those of the machine."""
@@ -91,7 +95,7 @@ class SqliteLookup:
         rows = self._rows(wanted, name, number)
         runs = self._rows("SELECT artifact_uri FROM runs WHERE run_uuid = ?", rows[0][0]) if rows else []
         if not runs:
-            raise LookupFailedError(f"{self.shown}: version {number} of {name}, or its run, is not there any more")
+            raise NotThereError(f"{self.shown}: version {number} of {name}, or its run, is not there any more")
         tags = self._rows("SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?", name, number)
         run_id, source, storage = rows[0]
         return FoundVersion(str(number), run_id, dict(tags), storage or source, runs[0][0])
@@ -171,7 +175,7 @@ class ServerLookup:
     def _told(self, path: str, wanted: Mapping[str, str]) -> Any:
         answer = self._ask(path, wanted, (NOT_FOUND,))
         if answer is None:
-            raise LookupFailedError(f"{self.shown} does not know {', '.join(wanted.values())} any more")
+            raise NotThereError(f"{self.shown} does not know {', '.join(wanted.values())} any more")
         return answer
 
     def _ask(self, path: str, wanted: Mapping[str, str], none: Sequence[int]) -> Any:

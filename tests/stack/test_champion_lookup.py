@@ -12,13 +12,13 @@ import pytest
 import requests
 
 from configs.errors import UserError
-from stack.champion_lookup import ChampionLookup, LookupFailedError, open_lookup
+from stack.champion_lookup import ChampionLookup, LookupFailedError, NotThereError, open_lookup
 
 NAME = "emotions"
 
 
 def register(uri: str, folder: Path) -> None:
-    """Log and register two versions as a training does, one of them the champion."""
+    """Log and register two versions as a training does: one that was deleted since, and the champion."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -34,6 +34,7 @@ def register(uri: str, folder: Path) -> None:
         version = client.create_model_version(NAME, source, run.info.run_id, tags={"promoted_at": number})
         assert str(version.version) == number
     client.set_registered_model_alias(NAME, "champion", "2")
+    client.delete_model_version(NAME, "1")
 
 
 def check_equals_mlflow(lookup: ChampionLookup) -> None:
@@ -49,8 +50,9 @@ def check_equals_mlflow(lookup: ChampionLookup) -> None:
         lookup.read(found.run_place, "onnx/model.onnx", 3)
     assert lookup.find_alias(NAME, "challenger") is None
     assert lookup.find_alias("others", "champion") is None
-    with pytest.raises(LookupFailedError):
-        lookup.find_version(NAME, "9")
+    for missing in ("1", "9"):
+        with pytest.raises(NotThereError):
+            lookup.find_version(NAME, missing)
 
 
 @pytest.mark.serving
