@@ -1,12 +1,16 @@
 """The registry as the service reads it equals what MLflow's own client says, of a file and of a server."""
 
+import json
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import requests
@@ -144,3 +148,73 @@ def test_a_server_that_does_not_answer_is_named_without_a_login() -> None:
 def test_another_kind_of_store_is_refused_with_the_way_out() -> None:
     with pytest.raises(UserError, match="MLflow server"):
         open_lookup("postgresql://host/mlflow")
+
+
+@dataclass
+class Answers:
+    """What a server answers to everything: a status and a body."""
+
+    status: int = 200
+    body: str = ""
+    address: str = ""
+
+
+@pytest.fixture
+def answers() -> Iterator[Answers]:
+    told = Answers()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(told.status)
+            self.end_headers()
+            self.wfile.write(told.body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        told.address = f"http://127.0.0.1:{listening.server_port}"
+        yield told
+        listening.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, "RESOURCE_DOES_NOT_EXIST"), (400, "INVALID_PARAMETER_VALUE")], ids=["model", "alias"]
+)
+def test_a_server_without_the_model_or_the_alias_has_no_champion(answers: Answers, status: int, code: str) -> None:
+    answers.status, answers.body = status, json.dumps({"error_code": code, "message": "not found"})
+
+    assert open_lookup(answers.address).find_alias(NAME, "champion") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, "<h1>Not Found</h1>"),
+        (404, '{"detail": "Not Found"}'),
+        (404, '{"error_code": "ENDPOINT_NOT_FOUND"}'),
+        (400, "[]"),
+        (400, '{"error_code": "BAD_REQUEST"}'),
+        (403, '{"error_code": "PERMISSION_DENIED"}'),
+        (500, ""),
+        (200, "<h1>Log in</h1>"),
+        (200, "{}"),
+        (200, '{"model_version": null}'),
+        (200, "[]"),
+    ],
+)
+def test_an_answer_that_is_not_mlflow_s_is_not_taken_for_a_store_without_a_champion(
+    answers: Answers, status: int, body: str
+) -> None:
+    answers.status, answers.body = status, body
+    lookup = open_lookup(answers.address)
+
+    for ask in (
+        lambda: lookup.find_alias(NAME, "champion"),
+        lambda: lookup.find_version(NAME, "1"),
+        lambda: lookup.metrics("run"),
+    ):
+        with pytest.raises(LookupFailedError, match=f"{answers.address} .*MLFLOW_TRACKING_URI") as raised:
+            ask()
+        assert not isinstance(raised.value, NotThereError)
