@@ -57,8 +57,9 @@ class FaceLog:
             self.rows += rows
 
     def add_crops(self, crops: Array, probabilities: Array, model: ServedModel) -> None:
-        """Note (n, side, side) faces that came without a picture; their size is `side`."""
-        levels = tuple(tuple(measure_levels(crop).values()) for crop in crops)
+        """Note (n, side, side) faces of grey levels 0-255 that came without a picture; their size is `side`."""
+        whole = np.rint(crops).clip(0, 255).astype(np.uint8)  # they may have fractions
+        levels = tuple(tuple(measure_levels(crop).values()) for crop in whole)
         sizes = tuple(min(crop.shape) for crop in crops)
         self.add(Faces(np.empty((0, 4)), crops, sizes, levels), probabilities, model)
 

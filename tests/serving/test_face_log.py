@@ -37,10 +37,12 @@ def test_each_answered_face_is_a_row_without_pixels_boxes_or_address(
     assert set(table["version"]) == {"3"}
 
 
-def test_crops_are_rows_too(serve: Callable[..., Running], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("datatype", "level"), [("UINT8", 7), ("FP32", 6.6)])
+def test_crops_are_rows_too(serve: Callable[..., Running], tmp_path: Path, datatype: str, level: float) -> None:
     running = serve(log=True, log_folder=tmp_path)
-    tensor = {"name": "faces", "shape": [2, 48, 48, 1], "datatype": "UINT8", "data": [7] * 2 * 48 * 48}
-    running.client.post("/v2/models/emotions/infer", json={"inputs": [tensor]})
+    tensor = {"name": "faces", "shape": [2, 48, 48, 1], "datatype": datatype, "data": [level] * 2 * 48 * 48}
+    answer = running.client.post("/v2/models/emotions/infer", json={"inputs": [tensor]})
+    assert answer.status_code == 200
     assert running.service.log is not None
 
     assert [(row["size"], row["brightness"]) for row in running.service.log.rows] == [(48, 7.0), (48, 7.0)]
