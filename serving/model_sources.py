@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from configs.data_settings import ClassName
+from configs.data_settings import ClassNames
 from configs.settings import Settings
 from serving.served_model import BUNDLE, REGISTRY, ModelFacts, ModelFile, ServedModel, UnusableModelError, load_model
-from stack.champion_lookup import ChampionLookup, NotThereError
+from stack.champion_lookup import ChampionLookup, NotThereError, shown_metrics
 from vision.lifecycle.bundles import CARDS, DECISION, LABELS, METRICS, check_probe, read_bundle, read_json
 from vision.model.onnx_runtime import ONNX_FILES
 
@@ -21,8 +21,7 @@ logger = logging.getLogger(__name__)
 
 SMALL_BYTES = 2_000_000  # of a card, a decision or a description
 PROMOTED_AT, PREVIOUS = "promoted_at", "previous_champion"  # tags, as stack/registry.py writes them
-FLOAT32 = "onnx"
-CLASS_NAMES = TypeAdapter(tuple[ClassName, ...])
+CLASS_NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(ClassNames)
 
 
 @dataclass(frozen=True)
@@ -87,15 +86,14 @@ def load_bundle(path: Path, setting: str, settings: Settings, source: str = BUND
             raise UnusableModelError(_without_onnx(f"{setting} {path}", runtime))
         facts = ModelFacts(
             since=about.tags.get(PROMOTED_AT),
-            metrics=read_json(folder / METRICS, dict[str, float]),
+            metrics=shown_metrics(read_json(folder / METRICS, dict[str, float]).items()),
             decision=_read_decision((folder / DECISION).read_bytes()),
             card=(folder / CARDS[0]).read_text(encoding="utf-8", errors="replace"),
         )
-        names = read_json(folder / LABELS, list[ClassName])
+        names = read_json(folder / LABELS, ClassNames)
         described = ModelFile(about.name, about.version, source, file.read_bytes(), names)
         model = load_model(described, facts, settings.serving.batch_size)
-        if runtime == FLOAT32:  # int8 may differ by more
-            check_probe(model.predictor, about, path, setting)
+        check_probe(model.predictor, about, path, setting, file.name)
         return model
 
 

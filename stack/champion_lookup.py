@@ -3,9 +3,10 @@
 Of a server by MLflow's REST API; of an SQLite file by its tables, as MLflow 3.17 has them.
 """
 
+import math
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class ChampionLookup(Protocol):
         """Return a registered version. Raises NotThereError where it, or its run, was deleted."""
 
     def metrics(self, run_id: str) -> dict[str, float]:
-        """Return the last value of each metric of a run, without those of the machine."""
+        """Return the last value of each metric of a run, as shown_metrics does."""
 
     def read(self, place: str, name: str, max_bytes: int) -> bytes | None:
         """Return a file below a place, or None where it is not there."""
@@ -79,6 +80,12 @@ def open_lookup(uri: str) -> ChampionLookup:
         f"MLFLOW_TRACKING_URI {shown_address(uri)} is neither an SQLite file nor a server, and --serve reads no other "
         "store; put an MLflow server before it, or unset it and serve a bundle with --serving.bundle"
     )
+
+
+def shown_metrics(metrics: Iterable[tuple[str, Any]]) -> dict[str, float]:
+    """Return metrics without those of the machine, and without what is not finite, which JSON does not have."""
+    numbers = {name: float(value) for name, value in metrics if not name.startswith(SYSTEM_METRICS)}
+    return {name: number for name, number in numbers.items() if math.isfinite(number)}
 
 
 class SqliteLookup:
@@ -105,7 +112,7 @@ class SqliteLookup:
 
     def metrics(self, run_id: str) -> dict[str, float]:
         rows = self._rows("SELECT key, value FROM latest_metrics WHERE run_uuid = ? AND NOT is_nan", run_id)
-        return {key: float(value) for key, value in rows if not key.startswith(SYSTEM_METRICS)}
+        return shown_metrics(rows)
 
     def read(self, place: str, name: str, max_bytes: int) -> bytes | None:
         return _read_here(place, name, max_bytes)
@@ -157,7 +164,7 @@ class ServerLookup:
     def metrics(self, run_id: str) -> dict[str, float]:
         with self._reading():
             listed = self._ask("runs/get", {"run_id": run_id})["run"]["data"].get("metrics", [])
-            return {one["key"]: float(one["value"]) for one in listed if not one["key"].startswith(SYSTEM_METRICS)}
+            return shown_metrics((one["key"], one["value"]) for one in listed)
 
     def read(self, place: str, name: str, max_bytes: int) -> bytes | None:
         if not place.startswith(PROXIED):

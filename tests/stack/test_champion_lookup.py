@@ -188,6 +188,13 @@ def test_a_server_without_the_model_or_the_alias_has_no_champion(answers: Answer
     assert open_lookup(answers.address).find_alias(NAME, "champion") is None
 
 
+def test_a_metric_that_is_not_a_finite_number_is_left_out(answers: Answers) -> None:
+    metrics = [{"key": "a", "value": 0.5}, {"key": "b", "value": "NaN"}, {"key": "c", "value": "-Infinity"}]
+    answers.body = json.dumps({"run": {"data": {"metrics": metrics}}})
+
+    assert open_lookup(answers.address).metrics("run") == {"a": 0.5}
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [
