@@ -3,13 +3,22 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from configs.paths import URI
 from configs.section import Probability, Section, Share
 
 CLASS_NAME = r"^[a-z0-9][a-z0-9 _-]*$"  # MLflow takes these in metric names
 ClassName = Annotated[str, Field(pattern=CLASS_NAME, max_length=100)]
+
+
+def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len({*names}) < len(names):
+        raise ValueError("a class is named twice")
+    return names
+
+
+ClassNames = Annotated[tuple[ClassName, ...], AfterValidator(_once_each)]  # what a file says of a model
 Severity = Literal["critical", "warning"]
 DropRule = Literal["blank", "conflicting", "repeated", "leaked"]
 Uri = Annotated[str, Field(pattern=f"^{URI}")]

@@ -10,6 +10,7 @@ from configs.settings import Settings
 from pipelines.inference import summarize
 from pipelines.runner import Outcome, execute, output
 from stack.elsewhere import runs_here
+from stack.preflight import check_monitoring
 from stack.step_places import StepPlaces
 from steps.collect_served_faces import collect_served_faces
 from steps.compare_faces import compare_faces
@@ -37,7 +38,10 @@ def monitoring_of_served(settings: Settings, tags: dict[str, str]) -> None:
 
 
 def run(settings: Settings, tags: dict[str, str]) -> Outcome:
-    """Run the pipeline on the active stack; the exit code says whether a property has drifted."""
+    """Run the pipeline on the active stack; the exit code says whether a property has drifted.
+
+    Raises UserError before the first picture where there is nothing to compare with.
+    """
     if holds_served_faces(Path(settings.inference.input).expanduser()):
         if not runs_here():
             raise UserError(
@@ -48,6 +52,7 @@ def run(settings: Settings, tags: dict[str, str]) -> Outcome:
         faces, uri = (output(finished, "collect_served_faces", name) for name in ("faces", "model_uri"))
         lines = {"model": uri, "faces": f"{faces}, as the service answered them"}
     else:
+        check_monitoring(settings)
         finished = execute(monitoring, settings, settings, tags)
         lines = summarize(finished)
     drift = output(finished, "compare_faces", "drift_report")

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configs.serving_settings import ServingSettings
 from serving.metrics import Metrics
-from serving.problems import ProblemError
+from serving.problems import ProblemError, unexpected
 
 # without a token: the page, which asks for it, and the probes
 OPEN = ("/", "/favicon.ico", "/v2/health/live", "/v2/health/ready")
@@ -56,7 +56,7 @@ class Rules:
         if not self._is_known(host):
             raise ProblemError(403, f"the Host {host[:100]!r} is not a name of this service (serving.allowed_hosts)")
         origin = headers.get("origin")
-        if origin is not None and origin not in self.origins and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin not in self.origins and not _is_own(origin, host):
             raise ProblemError(403, f"pages of {origin[:100]!r} may not ask here (serving.allowed_origins)")
         preflight = method == "OPTIONS" and origin is not None
         if self.token and not preflight and path not in OPEN and not path.startswith(PAGE):
@@ -79,8 +79,15 @@ class Rules:
             raise ProblemError(401, "this service asks for its token: Authorization: Bearer …")
 
 
+def _is_own(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # brackets that do not match
+        return False
+
+
 class Door:
-    """Lets in what the rules allow, adds the headers to every answer, and counts it."""
+    """Lets in what the rules allow, answers what nothing expected, adds the headers to every answer, and counts it."""
 
     def __init__(self, app: ASGIApp, rules: Rules, metrics: Metrics) -> None:
         self.app, self.rules, self.metrics = app, rules, metrics
@@ -99,12 +106,13 @@ class Door:
             await send(message)
 
         try:
-            try:
-                self.rules.check(scope["method"], scope["path"], Headers(scope=scope))
-            except ProblemError as error:
-                await error.response(scope["path"])(scope, receive, send_with_headers)
-            else:
-                await self.app(scope, receive, send_with_headers)
+            self.rules.check(scope["method"], scope["path"], Headers(scope=scope))
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            if status:  # the answer is under way
+                raise
+            problem = error if isinstance(error, ProblemError) else unexpected(scope["method"], scope["path"], error)
+            await problem.response(scope["path"])(scope, receive, send_with_headers)
         finally:
             endpoint = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(endpoint, str(status)).inc()

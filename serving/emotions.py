@@ -48,12 +48,16 @@ class Model(BaseModel):
 
 
 class Picture(BaseModel):
-    """The size of the upright picture, its faces from left to right, and how many were too small to answer."""
+    """The size of the upright picture, its faces from left to right, and how many were too small to answer.
+
+    `first_of_several` says that the file is animated or has pages, of which only the first is answered.
+    """
 
     width: int
     height: int
     faces: list[Face]
     too_small: int
+    first_of_several: bool
 
 
 class Emotions(Picture):
@@ -142,4 +146,5 @@ def _described(answered: Answered, model: ServedModel, service: Service) -> dict
         "height": searched.height,
         "faces": faces,
         "too_small": found.too_small,
+        "first_of_several": searched.first_of_several,
     }

@@ -30,6 +30,7 @@ PICTURE = {
         }
     ],
     "too_small": 0,
+    "first_of_several": False,
 }
 ANSWER = {"model": MODEL, **PICTURE}
 UNREAD = {

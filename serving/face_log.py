@@ -55,15 +55,17 @@ class FaceLog:
         ]
         with self.lock:
             self.rows += rows
+            self._bound()
 
     def add_crops(self, crops: Array, probabilities: Array, model: ServedModel) -> None:
-        """Note (n, side, side) faces that came without a picture; their size is `side`."""
-        levels = tuple(tuple(measure_levels(crop).values()) for crop in crops)
+        """Note (n, side, side) faces of grey levels 0-255 that came without a picture; their size is `side`."""
+        whole = np.rint(crops).clip(0, 255).astype(np.uint8)  # they may have fractions
+        levels = tuple(tuple(measure_levels(crop).values()) for crop in whole)
         sizes = tuple(min(crop.shape) for crop in crops)
         self.add(Faces(np.empty((0, 4)), crops, sizes, levels), probabilities, model)
 
     def write(self) -> None:
-        """Write what was collected; what cannot be written is tried again the next time."""
+        """Write what was collected; what cannot be written is kept for the next time."""
         # late: pyarrow takes 28 MB, and most services keep no log
         from pyarrow import ArrowException
 
@@ -79,7 +81,10 @@ class FaceLog:
                 append_rows(path, of_hour)
                 self.metrics.logged.inc(len(of_hour))
             except (OSError, ArrowException) as error:
-                logger.warning("%s cannot be written: %s; it is tried again", path, error)
+                logger.warning("%s cannot be written: %s; its rows are kept", path, error)
+                self._keep(of_hour)
+            except Exception:
+                logger.exception("%s cannot be written; its rows are kept", path)
                 self._keep(of_hour)
         try:
             delete_old(self.settings.log_folder, self.settings.log_days, datetime.now(UTC))
@@ -87,18 +92,31 @@ class FaceLog:
             logger.warning("old files of serving.log_folder cannot be deleted: %s", error.strerror)
 
     def close(self) -> None:
-        """Write what was collected and release the folder."""
+        """Write what was collected, count what is lost, and release the folder."""
         self.stopping.set()
         self.thread.join()
-        self.write()
+        self._try_to_write()
+        if lost := len(self.rows):
+            self.metrics.not_logged.inc(lost)
+            logger.error("%d faces are missing in %s: they could not be written", lost, self.settings.log_folder)
         self.held.close()
 
     def _keep(self, rows: list[dict[str, Any]]) -> None:
         with self.lock:
-            room = max(0, MOST_ROWS - len(self.rows))
-            self.rows = [*rows[:room], *self.rows]
-        self.metrics.not_logged.inc(max(0, len(rows) - room))
+            self.rows = [*rows, *self.rows]
+            self._bound()
+
+    def _bound(self) -> None:
+        """Drop and count the rows that are too many to be kept."""
+        self.metrics.not_logged.inc(max(0, len(self.rows) - MOST_ROWS))
+        del self.rows[MOST_ROWS:]
 
     def _write_now_and_then(self) -> None:
         while not self.stopping.wait(SECONDS):
+            self._try_to_write()
+
+    def _try_to_write(self) -> None:
+        try:
             self.write()
+        except Exception:
+            logger.exception("writing to %s ended in an unexpected error", self.settings.log_folder)

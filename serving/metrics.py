@@ -26,6 +26,7 @@ class Metrics:
         self.seconds = histogram("request_seconds", "Time from the request's head to its answer", SECONDS, "endpoint")
         self.faces = counter("faces", "Faces answered", "emotion")
         self.too_small = counter("faces_too_small", "Faces found under min_face_pixels, which are not answered")
+        self.several = counter("files_of_several", "Files with several pictures, of which only the first is answered")
         self.batches = histogram("batch_faces", "Faces that were predicted together", BATCHES)
         self.waiting = gauge("queue_faces", "Faces that wait to be predicted")
         self.under_way = gauge("requests_under_way", "Requests that wait or are worked on")

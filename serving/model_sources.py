@@ -1,5 +1,6 @@
 """Model sources: the registry, a bundle, and the newest file in released/."""
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,17 +10,18 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from configs.data_settings import ClassName
+from configs.data_settings import ClassNames
 from configs.settings import Settings
 from serving.served_model import BUNDLE, REGISTRY, ModelFacts, ModelFile, ServedModel, UnusableModelError, load_model
-from stack.champion_lookup import ChampionLookup
+from stack.champion_lookup import ChampionLookup, NotThereError, shown_metrics
 from vision.lifecycle.bundles import CARDS, DECISION, LABELS, METRICS, check_probe, read_bundle, read_json
 from vision.model.onnx_runtime import ONNX_FILES
 
+logger = logging.getLogger(__name__)
+
 SMALL_BYTES = 2_000_000  # of a card, a decision or a description
 PROMOTED_AT, PREVIOUS = "promoted_at", "previous_champion"  # tags, as stack/registry.py writes them
-FLOAT32 = "onnx"
-CLASS_NAMES = TypeAdapter(tuple[ClassName, ...])
+CLASS_NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(ClassNames)
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,15 @@ class RegisteredModels:
         return load_model(file, facts, self.settings.serving.batch_size)
 
     def _previous(self, number: str | None) -> dict[str, Any] | None:
+        """Return the champion before, which the page shows and no answer needs; None where it was deleted."""
         if number in (None, "", "none"):
             return None
-        run_id = self.lookup.find_version(self.name, str(number)).run_id
-        return {"version": number, "metrics": self.lookup.metrics(run_id)}
+        try:
+            run_id = self.lookup.find_version(self.name, str(number)).run_id
+            return {"version": number, "metrics": self.lookup.metrics(run_id)}
+        except NotThereError as error:
+            logger.info("the page does not show the champion before: %s", error)
+            return None
 
 
 def load_bundle(path: Path, setting: str, settings: Settings, source: str = BUNDLE) -> ServedModel:
@@ -79,15 +86,14 @@ def load_bundle(path: Path, setting: str, settings: Settings, source: str = BUND
             raise UnusableModelError(_without_onnx(f"{setting} {path}", runtime))
         facts = ModelFacts(
             since=about.tags.get(PROMOTED_AT),
-            metrics=read_json(folder / METRICS, dict[str, float]),
+            metrics=shown_metrics(read_json(folder / METRICS, dict[str, float]).items()),
             decision=_read_decision((folder / DECISION).read_bytes()),
             card=(folder / CARDS[0]).read_text(encoding="utf-8", errors="replace"),
         )
-        names = read_json(folder / LABELS, list[ClassName])
+        names = read_json(folder / LABELS, ClassNames)
         described = ModelFile(about.name, about.version, source, file.read_bytes(), names)
         model = load_model(described, facts, settings.serving.batch_size)
-        if runtime == FLOAT32:  # int8 may differ by more
-            check_probe(model.predictor, about, path, setting)
+        check_probe(model.predictor, about, path, setting, file.name)
         return model
 
 

@@ -7,6 +7,7 @@ from configs.serving_settings import ServingSettings
 from serving.problems import ProblemError
 from vision.data.decoding import decode_image
 from vision.data.image_formats import open_image
+from vision.files.image_kinds import has_several_pictures
 from vision.files.paths import printable
 from vision.inference.face_cuts import Faces, cut_faces
 
@@ -15,11 +16,12 @@ REASON_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Searched:
-    """The size in pixels of an upright picture, and its faces."""
+    """The size in pixels of an upright picture, its faces, and whether its file holds more pictures than this one."""
 
     width: int
     height: int
     faces: Faces
+    first_of_several: bool
 
 
 def search_picture(content: bytes, serving: ServingSettings, detection: DetectionSettings, side: int) -> Searched:
@@ -38,7 +40,7 @@ def search_picture(content: bytes, serving: ServingSettings, detection: Detectio
         raise ProblemError(
             422, f"the picture has {len(faces)} faces, allowed are {serving.max_faces} (serving.max_faces); send a part"
         )
-    return Searched(image.width, image.height, faces)
+    return Searched(image.width, image.height, faces, has_several_pictures(content))
 
 
 def _check_size(content: bytes, max_pixels: int) -> None:

@@ -67,8 +67,14 @@ class ProblemError(Exception):
         return JSONResponse(document, self.status, headers, MEDIA_TYPE)
 
 
+def unexpected(method: str, path: str, error: Exception) -> ProblemError:
+    """Log an error that nothing expected, and return what its request is told."""
+    logger.error("%s %s ended in an unexpected error", method, path, exc_info=error)
+    return ProblemError(500, "an unexpected error; the service's log says which")
+
+
 def answer_problems(app: FastAPI) -> None:
-    """Have every error of the app answered with a problem document, and none with a stack trace."""
+    """Have the errors that the app expects answered with a problem document; the door answers the others."""
 
     async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)
@@ -87,11 +93,6 @@ def answer_problems(app: FastAPI) -> None:
         place = ".".join(str(part) for part in first["loc"])
         return ProblemError(422, f"{place}: {first['msg']}").response(request.url.path)
 
-    async def unexpected(request: Request, error: Exception) -> Response:
-        logger.error("%s %s ended in an unexpected error", request.method, request.url.path, exc_info=error)
-        return ProblemError(500, "an unexpected error; the service's log says which").response(request.url.path)
-
     app.add_exception_handler(ProblemError, problem)
     app.add_exception_handler(HTTPException, of_starlette)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, unexpected)

@@ -77,6 +77,7 @@ class Service:
             model.predictor.side,
         )
         self.metrics.too_small.inc(searched.faces.too_small)
+        self.metrics.several.inc(searched.first_of_several)
         probabilities = await self.predict(searched.faces.images, model)
         if self.log is not None:
             self.log.add(searched.faces, probabilities, model)

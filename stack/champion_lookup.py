@@ -3,9 +3,11 @@
 Of a server by MLflow's REST API; of an SQLite file by its tables, as MLflow 3.17 has them.
 """
 
+import math
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +22,8 @@ from stack.places import local_path
 
 SECONDS = 5.0  # for one request to a server
 NOT_FOUND = 404
+NOT_KNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of MLflow; the second for an alias
+LOOK_AT = "see whether MLFLOW_TRACKING_URI names an MLflow server and has its login"
 BLOCK = 1 << 20
 PROXIED = "mlflow-artifacts:"  # artifacts that the server itself hands out
 SYSTEM_METRICS = "system/"
@@ -27,6 +31,10 @@ SYSTEM_METRICS = "system/"
 
 class LookupFailedError(UserError):
     """The registry does not answer, or does not have what it names."""
+
+
+class NotThereError(LookupFailedError):
+    """The registry answers, and says that it does not have what it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,10 @@ class ChampionLookup(Protocol):
         """Return the number of the version that holds the alias, or None."""
 
     def find_version(self, name: str, number: str) -> FoundVersion:
-        """Return a registered version."""
+        """Return a registered version. Raises NotThereError where it, or its run, was deleted."""
 
     def metrics(self, run_id: str) -> dict[str, float]:
-        """Return the last value of each metric of a run, without those of the machine."""
+        """Return the last value of each metric of a run, as shown_metrics does."""
 
     def read(self, place: str, name: str, max_bytes: int) -> bytes | None:
         """Return a file below a place, or None where it is not there."""
@@ -74,6 +82,12 @@ def open_lookup(uri: str) -> ChampionLookup:
     )
 
 
+def shown_metrics(metrics: Iterable[tuple[str, Any]]) -> dict[str, float]:
+    """Return metrics without those of the machine, and without what is not finite, which JSON does not have."""
+    numbers = {name: float(value) for name, value in metrics if not name.startswith(SYSTEM_METRICS)}
+    return {name: number for name, number in numbers.items() if math.isfinite(number)}
+
+
 class SqliteLookup:
     """Reads the registry in an SQLite file, which need not exist yet."""
 
@@ -91,14 +105,14 @@ class SqliteLookup:
         rows = self._rows(wanted, name, number)
         runs = self._rows("SELECT artifact_uri FROM runs WHERE run_uuid = ?", rows[0][0]) if rows else []
         if not runs:
-            raise LookupFailedError(f"{self.shown}: version {number} of {name}, or its run, is not there any more")
+            raise NotThereError(f"{self.shown}: version {number} of {name}, or its run, is not there any more")
         tags = self._rows("SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?", name, number)
         run_id, source, storage = rows[0]
         return FoundVersion(str(number), run_id, dict(tags), storage or source, runs[0][0])
 
     def metrics(self, run_id: str) -> dict[str, float]:
         rows = self._rows("SELECT key, value FROM latest_metrics WHERE run_uuid = ? AND NOT is_nan", run_id)
-        return {key: float(value) for key, value in rows if not key.startswith(SYSTEM_METRICS)}
+        return shown_metrics(rows)
 
     def read(self, place: str, name: str, max_bytes: int) -> bytes | None:
         return _read_here(place, name, max_bytes)
@@ -131,20 +145,26 @@ class ServerLookup:
             self.session.verify = bundle
 
     def find_alias(self, name: str, alias: str) -> str | None:
-        answer = self._ask("registered-models/alias", {"name": name, "alias": alias}, (NOT_FOUND, 400))
-        return None if answer is None else str(answer["model_version"]["version"])
+        try:
+            answer = self._ask("registered-models/alias", {"name": name, "alias": alias})
+        except NotThereError:
+            return None
+        with self._reading():
+            return str(answer["model_version"]["version"])
 
     def find_version(self, name: str, number: str) -> FoundVersion:
         wanted = {"name": name, "version": number}
-        found = self._told("model-versions/get", wanted)["model_version"]
-        place = self._told("model-versions/get-download-uri", wanted)["artifact_uri"]
-        run = self._told("runs/get", {"run_id": found["run_id"]})["run"]
-        tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
-        return FoundVersion(str(number), found["run_id"], tags, place, run["info"]["artifact_uri"])
+        with self._reading():
+            found = self._ask("model-versions/get", wanted)["model_version"]
+            place = self._ask("model-versions/get-download-uri", wanted)["artifact_uri"]
+            run = self._ask("runs/get", {"run_id": found["run_id"]})["run"]
+            tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+            return FoundVersion(str(number), found["run_id"], tags, place, run["info"]["artifact_uri"])
 
     def metrics(self, run_id: str) -> dict[str, float]:
-        listed = self._told("runs/get", {"run_id": run_id})["run"]["data"].get("metrics", [])
-        return {one["key"]: float(one["value"]) for one in listed if not one["key"].startswith(SYSTEM_METRICS)}
+        with self._reading():
+            listed = self._ask("runs/get", {"run_id": run_id})["run"]["data"].get("metrics", [])
+            return shown_metrics((one["key"], one["value"]) for one in listed)
 
     def read(self, place: str, name: str, max_bytes: int) -> bytes | None:
         if not place.startswith(PROXIED):
@@ -168,22 +188,37 @@ class ServerLookup:
     def page(self, name: str, number: str) -> str | None:
         return f"{self.shown.rstrip('/')}/#/models/{quote(name)}/versions/{number}"
 
-    def _told(self, path: str, wanted: Mapping[str, str]) -> Any:
-        answer = self._ask(path, wanted, (NOT_FOUND,))
-        if answer is None:
-            raise LookupFailedError(f"{self.shown} does not know {', '.join(wanted.values())} any more")
-        return answer
-
-    def _ask(self, path: str, wanted: Mapping[str, str], none: Sequence[int]) -> Any:
-        """Return what the server answers, or None for a status that says that there is nothing of that name."""
+    def _ask(self, path: str, wanted: Mapping[str, str]) -> Any:
+        """Return what the server answers. Raises NotThereError where MLflow says that it does not have it."""
         try:
             answer = self.session.get(f"{self.uri}/api/2.0/mlflow/{path}", params=dict(wanted), timeout=SECONDS)
-            if answer.status_code in none:
-                return None
-            answer.raise_for_status()
-            return answer.json()
-        except (requests.RequestException, ValueError) as error:  # ValueError: an answer that is not JSON
+        except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be
             raise LookupFailedError(f"the registry {self.shown} does not answer ({type(error).__name__})") from error
+        if answer.ok:
+            with self._reading():
+                return answer.json()
+        code = _error_code(answer)
+        if code in NOT_KNOWN:
+            raise NotThereError(f"{self.shown} does not have {', '.join(wanted.values())}")
+        reason = f"status {answer.status_code} ({code or 'without an error code of MLflow'})"
+        raise LookupFailedError(f"the registry {self.shown} answers with {reason}; {LOOK_AT}")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raise LookupFailedError for an answer that is not what MLflow answers."""
+        try:
+            yield
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = f"answers something else than MLflow does ({type(error).__name__})"
+            raise LookupFailedError(f"the registry {self.shown} {reason}; {LOOK_AT}") from error
+
+
+def _error_code(answer: requests.Response) -> str:
+    """Return MLflow's name of an error, or "" where the answer is not MLflow's."""
+    try:
+        return str(answer.json()["error_code"])
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def _read_here(place: str, name: str, max_bytes: int) -> bytes | None:

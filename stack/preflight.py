@@ -1,4 +1,4 @@
-"""Preflight: what would end a training late is looked at before its first step."""
+"""Preflight: what would end a training or a monitoring late is looked at before its first step."""
 
 import logging
 import os
@@ -19,8 +19,17 @@ from stack.elsewhere import runs_here
 from stack.error_messages import talking_to_mlflow
 from stack.health import nearest
 from stack.local_stack import find_tracking_uri
-from stack.model_store import REFERENCE
-from stack.registry import CHAMPION, PREVIOUS, REGISTERED, ModelError, RegisteredVersion, find_alias, find_version
+from stack.model_store import REFERENCE, load_reference
+from stack.registry import (
+    CHAMPION,
+    PREVIOUS,
+    REGISTERED,
+    ModelError,
+    RegisteredVersion,
+    champion_of,
+    find_alias,
+    find_version,
+)
 from vision.data.reasons import class_option
 from vision.lifecycle.onnx_export import reason_to_skip
 from vision.model.weight_files import check_classifier
@@ -46,6 +55,19 @@ def check_training(settings: Settings) -> None:
         check_champion(settings.tracking.model_name, settings.dataset.class_names)
     if settings.onnx.enabled and (reason := reason_to_skip(settings.onnx)):
         logger.warning("this training will write no ONNX files: %s", reason)
+
+
+def check_monitoring(settings: Settings) -> None:
+    """Raise UserError where the model that is to predict has not kept what faces are compared with afterwards."""
+    uri = settings.inference.model
+    with _tracking_to(find_tracking_uri(settings.state_folder)):
+        try:
+            load_reference(champion_of(settings.tracking.model_name) if uri == CHAMPION else find_version(uri))
+        except ModelError as error:
+            raise ModelError(
+                f"monitoring compares faces with what inference.model {uri} learned from, but {error}; --pipeline "
+                "inference predicts without comparing"
+            ) from error
 
 
 def warn_of_local_files(settings: Settings) -> None:

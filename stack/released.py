@@ -15,12 +15,12 @@ SETTING = "the released model"
 def load_released(path: Path, max_bytes: int, runtime: str) -> tuple[LoadedModel, Predictor]:
     """Return the verified model of a bundle, whose file is the bundle, and its predictor of `inference.runtime`.
 
-    Raises UserError where the bundle was altered or its model does not answer as where it was exported.
+    Raises UserError where the bundle was altered or one of its models does not answer as where it was exported.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         about = read_bundle(path, folder, max_bytes, SETTING)
-        verified = verify_model(path, folder, about)
+        verified = verify_model(path, folder, about, SETTING)
         names = tuple(verified.class_names)
         model = LoadedModel(path.stem, verified.classifier, names, path)
         predictor = keras_predictor(verified.classifier)

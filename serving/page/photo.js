@@ -133,9 +133,9 @@ function fail(picture, sentence) {
 }
 
 function showFaces(picture) {
-  const { faces, too_small: small } = picture.answer;
+  const { faces, too_small: small, first_of_several: several } = picture.answer;
   const named = faces.map((face, position) => ({ ...face, name: String(position + 1) }));
-  say(picture.line, sentenceOf(faces.length, small));
+  say(picture.line, sentenceOf(faces.length, small) + passedOver(several ? 1 : 0));
   picture.list.replaceChildren(
     ...named.map((face) => faceEntry(`Face ${face.name}`, face, picture.image, picture.answer)),
   );
@@ -152,18 +152,24 @@ function sentenceOf(faces, small) {
   );
 }
 
+function passedOver(several) {
+  if (!several) return "";
+  return ` ${count(several, "file holds", "files hold")} several pictures, of which only the first was looked at.`;
+}
+
 function summarise(pictures) {
   const answered = pictures.filter((picture) => picture.answer);
   const failed = pictures.filter((picture) => picture.problem).length;
   const faces = answered.reduce((sum, { answer }) => sum + answer.faces.length, 0);
   const small = answered.reduce((sum, { answer }) => sum + answer.too_small, 0);
+  const several = answered.filter(({ answer }) => answer.first_of_several).length;
   if (pictures.length === 1 && failed) {
     say(byId("photo-status"), `The photo was not answered: ${pictures[0].problem}`, true);
     return;
   }
   const where = pictures.length > 1 ? `${count(answered.length, "photo")} answered: ` : "";
   const problems = failed ? ` ${count(failed, "photo was", "photos were")} not answered; each says why.` : "";
-  say(byId("photo-status"), `${where}${sentenceOf(faces, small)}${problems}`, failed > 0);
+  say(byId("photo-status"), `${where}${sentenceOf(faces, small)}${passedOver(several)}${problems}`, failed > 0);
 }
 
 function rowsOf(pictures) {

@@ -7,13 +7,16 @@ import yaml
 
 from configs.settings import Settings
 from serving.model_sources import RegisteredModels
-from stack.champion_lookup import FoundVersion, LookupFailedError
+from stack.champion_lookup import FoundVersion, LookupFailedError, NotThereError
 from tests.serving.conftest import NAMES
 
 
 @dataclass
 class Registry:
-    """Versions with their ONNX files, and aliases; `gone` is a registry that does not answer."""
+    """Versions with their ONNX files, and aliases; `gone` is a registry that does not answer.
+
+    Each version names the one before as its previous champion, as a real one does after that was deleted.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
@@ -28,10 +31,11 @@ class Registry:
         return self.aliases.get(alias)
 
     def find_version(self, name: str, number: str) -> FoundVersion:
-        if self.gone or number not in self.files:
-            raise LookupFailedError(f"memory does not know {name} {number} any more")
+        if self.gone:
+            raise LookupFailedError("the registry memory does not answer")
+        if number not in self.files:
+            raise NotThereError(f"memory does not know {name} {number} any more")
         tags = {"promoted_at": f"2026-01-0{number}T00:00:00+00:00", "previous_champion": str(int(number) - 1)}
-        tags = tags if str(int(number) - 1) in self.files else {**tags, "previous_champion": "none"}
         return FoundVersion(number, f"run {number}", tags, f"model {number}", f"run {number}")
 
     def metrics(self, run_id: str) -> dict[str, float]:

@@ -32,8 +32,9 @@ def test_a_name_that_the_settings_allow_is_answered(serve: Callable[..., Running
     assert running.client.get("/v1/model", headers={"host": "Faces.Example:80"}).status_code == 200
 
 
-def test_pages_of_other_sites_are_refused_and_get_no_cors_headers(running: Running) -> None:
-    answer = running.client.get("/v1/model", headers={"origin": "https://evil.example"})
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://[", "http://[::1"])
+def test_pages_of_other_sites_are_refused_and_get_no_cors_headers(running: Running, origin: str) -> None:
+    answer = running.client.get("/v1/model", headers={"origin": origin})
 
     assert answer.status_code == 403
     assert not [name for name in answer.headers if name.startswith("access-control")]

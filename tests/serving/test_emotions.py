@@ -127,6 +127,24 @@ def test_each_mode_and_format_is_answered_as_the_plain_picture(running: Running,
     assert abs(found["confidence"] - plain["confidence"]) < 0.1
 
 
+def pages(scene: np.ndarray) -> bytes:
+    first = Image.fromarray(scene)
+    return encoded(first, "TIFF", save_all=True, append_images=[Image.new("RGB", first.size)])
+
+
+@pytest.mark.parametrize(
+    ("write", "several"),
+    [(animated, True), (pages, True), (palette, False), (lambda scene: encoded(scene, "TIFF"), False)],
+    ids=["animated", "pages", "png", "one page"],
+)
+def test_a_file_of_several_pictures_is_said_and_counted(running: Running, write: Any, several: bool) -> None:
+    found = ask(running, write(drawn_scene((40, 80, 200))))
+
+    assert (found["first_of_several"], len(found["faces"])) == (several, 1)
+    counted = running.service.metrics.registry.get_sample_value("face_emotion_files_of_several_total")
+    assert counted == several
+
+
 def test_many_pictures_are_answered_in_their_order_with_a_problem_for_each_that_cannot_be_read(
     running: Running, photo: bytes
 ) -> None:

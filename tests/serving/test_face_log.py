@@ -1,13 +1,16 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from configs.errors import UserError
 from serving.face_log import FaceLog
 from serving.metrics import Metrics
+from serving.served_model import ServedModel
 from tests.serving.conftest import Running, settings_with
 from vision.lifecycle.drift import PROPERTIES
 from vision.lifecycle.served_faces import FILES, append_rows, delete_old, holds_served_faces, hour_file, read_served
@@ -37,10 +40,12 @@ def test_each_answered_face_is_a_row_without_pixels_boxes_or_address(
     assert set(table["version"]) == {"3"}
 
 
-def test_crops_are_rows_too(serve: Callable[..., Running], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("datatype", "level"), [("UINT8", 7), ("FP32", 6.6)])
+def test_crops_are_rows_too(serve: Callable[..., Running], tmp_path: Path, datatype: str, level: float) -> None:
     running = serve(log=True, log_folder=tmp_path)
-    tensor = {"name": "faces", "shape": [2, 48, 48, 1], "datatype": "UINT8", "data": [7] * 2 * 48 * 48}
-    running.client.post("/v2/models/emotions/infer", json={"inputs": [tensor]})
+    tensor = {"name": "faces", "shape": [2, 48, 48, 1], "datatype": datatype, "data": [level] * 2 * 48 * 48}
+    answer = running.client.post("/v2/models/emotions/infer", json={"inputs": [tensor]})
+    assert answer.status_code == 200
     assert running.service.log is not None
 
     assert [(row["size"], row["brightness"]) for row in running.service.log.rows] == [(48, 7.0), (48, 7.0)]
@@ -113,3 +118,71 @@ def test_rows_that_cannot_be_written_are_kept_and_written_later(
 
     assert (kept, len(running.service.log.rows)) == (2, 0)
     assert len(pd.read_parquet(in_the_way)) == 2
+
+
+@pytest.fixture
+def log(tmp_path: Path, model: ServedModel) -> Iterator[FaceLog]:
+    """A log that has two faces to write."""
+    log = FaceLog(settings_with(log=True, log_folder=tmp_path).serving, Metrics())
+    log.add_crops(np.zeros((2, 48, 48)), np.full((2, 7), 1 / 7), model)
+    yield log
+    log.stopping.set()
+    log.held.close()
+
+
+def figures(log: FaceLog) -> tuple[float | None, float | None]:
+    names = ("logged", "not_logged")
+    logged, lost = (log.metrics.registry.get_sample_value(f"face_emotion_{name}_faces_total") for name in names)
+    return logged, lost
+
+
+def fail(*arguments: object) -> None:
+    raise ValueError("of nobody's making")
+
+
+def test_rows_that_the_end_cannot_write_are_counted_and_said(
+    log: FaceLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hour_file(tmp_path, datetime.now(UTC)).mkdir()
+
+    log.close()
+
+    assert figures(log) == (0, 2)
+    assert f"2 faces are missing in {tmp_path}" in caplog.text
+
+
+def test_rows_outlive_an_error_that_nothing_expected(log: FaceLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr("vision.lifecycle.served_faces.append_rows", fail)
+        log.write()
+    kept = len(log.rows)
+    log.close()
+
+    assert (kept, figures(log)) == (2, (2, 0))
+
+
+def test_the_thread_outlives_an_error_that_nothing_expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twice, tries = Event(), []
+
+    def fail_again(*arguments: object) -> None:
+        tries.append(arguments)
+        if len(tries) == 2:
+            twice.set()
+        fail()
+
+    monkeypatch.setattr("vision.lifecycle.served_faces.delete_old", fail_again)
+    monkeypatch.setattr("serving.face_log.SECONDS", 0.01)
+    log = FaceLog(settings_with(log=True, log_folder=tmp_path).serving, Metrics())
+
+    assert twice.wait(10)
+    log.close()
+
+
+def test_rows_that_are_too_many_to_keep_are_counted(
+    log: FaceLog, model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.face_log.MOST_ROWS", 3)
+
+    log.add_crops(np.zeros((4, 48, 48)), np.full((4, 7), 1 / 7), model)
+
+    assert (len(log.rows), figures(log)) == (3, (0, 3))

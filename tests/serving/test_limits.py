@@ -132,6 +132,9 @@ def test_an_unexpected_error_shows_no_stack_trace(running: Running, monkeypatch:
 
     assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
     assert "secret" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    count = 'face_emotion_requests_total{endpoint="/v1/emotions",status="500"} 1.0'
+    assert count in running.client.get("/metrics").text
 
 
 class Held:

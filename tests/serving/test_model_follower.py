@@ -65,6 +65,18 @@ def test_the_page_is_told_all_that_the_registry_knows(follow: Callable[..., Runn
     assert (found["card"], found["mlflow"]) == ("# Card", "http://mlflow.example/4")
 
 
+def test_a_champion_is_served_after_the_one_before_it_was_deleted(
+    follow: Callable[..., Running], registry: Registry
+) -> None:
+    running = follow()
+    del registry.files["3"]
+    registry.aliases["champion"] = "4"
+    running.service.follower.look()
+
+    found = running.client.get("/v1/model").json()
+    assert (found["version"], found["previous"], running.alerts) == ("4", None, [])
+
+
 def test_a_rollback_arrives_as_a_promotion_does(follow: Callable[..., Running], registry: Registry) -> None:
     running = follow()
     for champion in ("4", "3"):

@@ -1,24 +1,28 @@
 """The registry as the service reads it equals what MLflow's own client says, of a file and of a server."""
 
+import json
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import requests
 
 from configs.errors import UserError
-from stack.champion_lookup import ChampionLookup, LookupFailedError, open_lookup
+from stack.champion_lookup import ChampionLookup, LookupFailedError, NotThereError, open_lookup
 
 NAME = "emotions"
 
 
 def register(uri: str, folder: Path) -> None:
-    """Log and register two versions as a training does, one of them the champion."""
+    """Log and register two versions as a training does: one that was deleted since, and the champion."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -34,6 +38,7 @@ def register(uri: str, folder: Path) -> None:
         version = client.create_model_version(NAME, source, run.info.run_id, tags={"promoted_at": number})
         assert str(version.version) == number
     client.set_registered_model_alias(NAME, "champion", "2")
+    client.delete_model_version(NAME, "1")
 
 
 def check_equals_mlflow(lookup: ChampionLookup) -> None:
@@ -49,8 +54,9 @@ def check_equals_mlflow(lookup: ChampionLookup) -> None:
         lookup.read(found.run_place, "onnx/model.onnx", 3)
     assert lookup.find_alias(NAME, "challenger") is None
     assert lookup.find_alias("others", "champion") is None
-    with pytest.raises(LookupFailedError):
-        lookup.find_version(NAME, "9")
+    for missing in ("1", "9"):
+        with pytest.raises(NotThereError):
+            lookup.find_version(NAME, missing)
 
 
 @pytest.mark.serving
@@ -142,3 +148,80 @@ def test_a_server_that_does_not_answer_is_named_without_a_login() -> None:
 def test_another_kind_of_store_is_refused_with_the_way_out() -> None:
     with pytest.raises(UserError, match="MLflow server"):
         open_lookup("postgresql://host/mlflow")
+
+
+@dataclass
+class Answers:
+    """What a server answers to everything: a status and a body."""
+
+    status: int = 200
+    body: str = ""
+    address: str = ""
+
+
+@pytest.fixture
+def answers() -> Iterator[Answers]:
+    told = Answers()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(told.status)
+            self.end_headers()
+            self.wfile.write(told.body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        told.address = f"http://127.0.0.1:{listening.server_port}"
+        yield told
+        listening.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, "RESOURCE_DOES_NOT_EXIST"), (400, "INVALID_PARAMETER_VALUE")], ids=["model", "alias"]
+)
+def test_a_server_without_the_model_or_the_alias_has_no_champion(answers: Answers, status: int, code: str) -> None:
+    answers.status, answers.body = status, json.dumps({"error_code": code, "message": "not found"})
+
+    assert open_lookup(answers.address).find_alias(NAME, "champion") is None
+
+
+def test_a_metric_that_is_not_a_finite_number_is_left_out(answers: Answers) -> None:
+    metrics = [{"key": "a", "value": 0.5}, {"key": "b", "value": "NaN"}, {"key": "c", "value": "-Infinity"}]
+    answers.body = json.dumps({"run": {"data": {"metrics": metrics}}})
+
+    assert open_lookup(answers.address).metrics("run") == {"a": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, "<h1>Not Found</h1>"),
+        (404, '{"detail": "Not Found"}'),
+        (404, '{"error_code": "ENDPOINT_NOT_FOUND"}'),
+        (400, "[]"),
+        (400, '{"error_code": "BAD_REQUEST"}'),
+        (403, '{"error_code": "PERMISSION_DENIED"}'),
+        (500, ""),
+        (200, "<h1>Log in</h1>"),
+        (200, "{}"),
+        (200, '{"model_version": null}'),
+        (200, "[]"),
+    ],
+)
+def test_an_answer_that_is_not_mlflow_s_is_not_taken_for_a_store_without_a_champion(
+    answers: Answers, status: int, body: str
+) -> None:
+    answers.status, answers.body = status, body
+    lookup = open_lookup(answers.address)
+
+    for ask in (
+        lambda: lookup.find_alias(NAME, "champion"),
+        lambda: lookup.find_version(NAME, "1"),
+        lambda: lookup.metrics("run"),
+    ):
+        with pytest.raises(LookupFailedError, match=f"{answers.address} .*MLFLOW_TRACKING_URI") as raised:
+            ask()
+        assert not isinstance(raised.value, NotThereError)

@@ -1,4 +1,4 @@
-"""What is looked at before a training, on a real SQLite MLflow store with a toy model."""
+"""What is looked at before a training or a monitoring, on a real SQLite MLflow store with a toy model."""
 
 import os
 import shlex
@@ -16,9 +16,10 @@ from commands.command_line import parse_words
 from configs.errors import UserError
 from configs.loading import merge
 from configs.settings import Settings
+from pipelines import monitoring
 from stack import model_store, preflight, registry
 from stack.local_stack import tracking_uri
-from stack.preflight import check_room, check_training
+from stack.preflight import check_monitoring, check_room, check_training
 from vision.lifecycle.drift import PROPERTIES
 
 KNOWN = ("happy", "sad")
@@ -144,6 +145,40 @@ def test_the_order_of_classes_that_a_teacher_needs_is_advice_that_works(settings
     assert '--dataset.class_names "[happy, sad]"' in refused(taught)
 
     check_training(changed(taught, '--dataset.class_names "[happy, sad]"'))
+
+
+def test_a_model_with_what_it_learned_from_can_be_monitored(settings: Settings) -> None:
+    check_monitoring(settings)
+    check_monitoring(changed(settings, "--inference.model models:/faces/1"))
+
+
+@pytest.fixture(scope="module")
+def without_reference(state: Path) -> None:
+    """Register models:/bare/1, whose run has not kept what it learned from."""
+    client = mlflow.MlflowClient()
+    run = client.create_run(client.get_experiment_by_name("toys").experiment_id)
+    client.create_registered_model("bare")
+    client.create_model_version("bare", f"{run.info.artifact_uri}/model", run.info.run_id)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--inference.model runs:/0123456789abcdef/model", "is not a registered version"),
+        ("--inference.model models:/faces@champion", "is not a registered version"),
+        ("--inference.model models:/faces/9", "is not a registered version"),
+        ("--inference.model models:/bare/1", "bare version 1 has no readable reference/reference.parquet"),
+        ("--tracking.model_name nobodys", "nobodys has no champion"),
+    ],
+)
+def test_what_cannot_be_monitored_is_refused_before_any_picture_is_predicted(
+    options: str, reason: str, settings: Settings, without_reference: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.monitoring.execute", lambda *_: pytest.fail("a step ran"))
+    asked = changed(settings, options)
+
+    with pytest.raises(UserError, match=f"inference.model {asked.inference.model} .*{reason}"):
+        monitoring.run(asked, {})
 
 
 def test_a_file_that_is_not_a_model_is_not_a_teacher(settings: Settings, tmp_path: Path) -> None:

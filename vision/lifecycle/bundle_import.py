@@ -5,12 +5,23 @@ from pathlib import Path
 
 import keras
 
-from configs.data_settings import ClassName
+from configs.data_settings import ClassNames
 from configs.errors import UserError
-from vision.lifecycle.bundles import CARDS, LABELS, METRICS, MODEL, About, check_probe, read_json
+from vision.lifecycle.bundles import (
+    CARDS,
+    LABELS,
+    METRICS,
+    MODEL,
+    SETTING,
+    About,
+    check_probe,
+    optional_files,
+    read_json,
+)
 from vision.lifecycle.model_card import card_page
 from vision.lifecycle.versions import Version
 from vision.model.classifier import load_safely
+from vision.model.onnx_runtime import predictor_of
 from vision.model.runtimes import keras_predictor
 
 
@@ -41,22 +52,26 @@ def is_imported(model_name: str, champion: Version | None, about: About) -> bool
     )
 
 
-def verify_model(path: Path, folder: Path, about: About) -> ImportedModel:
-    """Load the model of an unpacked bundle and check that it answers as where it was exported.
+def verify_model(path: Path, folder: Path, about: About, setting: str = SETTING) -> ImportedModel:
+    """Load the model of an unpacked bundle and check that it and its ONNX files answer as where it was exported.
 
-    Raises UserError where it does not, where it cannot be loaded, and where its class names are not those of its
-    outputs.
+    `setting` is the one that named the file. Raises UserError where they do not, where it cannot be loaded, and where
+    its class names are not those of its outputs.
     """
     try:
         classifier = load_safely(folder / MODEL)
     except Exception as error:  # Keras, h5py and zipfile each raise their own
-        raise UserError(f"bundle.path {path}: its model cannot be loaded: {error}") from error
-    check_probe(keras_predictor(classifier), about, path)
-    class_names = read_json(folder / LABELS, list[ClassName])
+        raise UserError(f"{setting} {path}: its model cannot be loaded: {error}") from error
+    keras_model = keras_predictor(classifier)
+    check_probe(keras_model, about, path, setting)
+    class_names = list(read_json(folder / LABELS, ClassNames))
     if len(class_names) != classifier.output_shape[-1]:
         raise UserError(
-            f"bundle.path {path} has {len(class_names)} class names for {classifier.output_shape[-1]} outputs"
+            f"{setting} {path} has {len(class_names)} class names for {classifier.output_shape[-1]} outputs"
         )
+    for name in optional_files(folder):
+        content, named = (folder / name).read_bytes(), f"{setting} {path}: its {name}"
+        check_probe(predictor_of(content, named, keras_model.side, len(class_names)), about, path, setting, name)
     metrics = read_json(folder / METRICS, dict[str, float])
     description = (folder / CARDS[0]).read_text(encoding="utf-8", errors="replace")
     return ImportedModel(classifier, class_names, metrics, description)

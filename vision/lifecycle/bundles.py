@@ -27,11 +27,13 @@ CARDS = ("model_card.md", "model_card.html")
 ABOUT, CHECKSUMS = "bundle.json", "checksums.sha256"
 CONTENT = (MODEL, LABELS, METRICS, DECISION, REFERENCE, *CARDS, ABOUT)
 OPTIONAL = tuple(ONNX_FILES.values())
+INT8 = ONNX_FILES["onnx_int8"]
 LARGE = (MODEL, REFERENCE, *OPTIONAL)
 SMALL_FILE_BYTES = 2_000_000  # of a file that is not in LARGE, and so is read into memory
 BLOCK = 1 << 20
 SETTING = "bundle.path"  # that names the file, where no other does
-AGREEMENT = 1e-3  # of probabilities; processors differ in the last digits of a sum
+AGREEMENT = 1e-3  # of probabilities, the largest difference; processors differ in the last digits of a sum
+INT8_AGREEMENT = 0.02  # the mean difference; six int8 files had up to 0.0035, those of other networks 0.023 and more
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,24 @@ def read_bundle(path: Path, folder: Path, max_bytes: int, setting: str = SETTING
     return about
 
 
-def check_probe(predictor: Predictor, about: About, path: Path, setting: str = SETTING) -> None:
-    """Raise UserError where the model does not answer here as it did where it was exported."""
-    found, expected = probe(predictor), np.array(about.probe)
-    if found.shape != expected.shape or not np.allclose(found, expected, atol=AGREEMENT):
-        raise UserError(f"{setting} {path}: its model does not answer as it did where it was exported")
+def check_probe(predictor: Predictor, about: About, path: Path, setting: str = SETTING, file: str = MODEL) -> None:
+    """Raise UserError where a file of the bundle does not answer here as the model did where it was exported."""
+    try:
+        found = probe(predictor)
+    except Exception as error:  # each runtime raises its own
+        reason = printable(f"{type(error).__name__}: {error}")[:200]
+        raise UserError(f"{setting} {path}: its {file} cannot answer: {reason}") from error
+    if not _agrees(found, about.probe, file):
+        raise UserError(f"{setting} {path}: its {file} does not answer as the model did where it was exported")
+
+
+def _agrees(found: Array, expected: list[list[float]], file: str) -> bool:
+    if found.ndim != 2 or [len(row) for row in expected] != [found.shape[1]] * len(found):
+        return False
+    difference = np.abs(found - np.array(expected))
+    if file == INT8:
+        return bool(difference.mean() <= INT8_AGREEMENT)
+    return bool(difference.max() <= AGREEMENT)
 
 
 def _unpack(archive: zipfile.ZipFile, subject: str, folder: Path, max_bytes: int) -> None:
@@ -139,10 +154,11 @@ def _checksums(folder: Path) -> str:
 
 def _first(error: ValidationError) -> str:
     problem = error.errors()[0]
-    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
 
 
-def read_json(path: Path, expected: type[Any]) -> Any:
+def read_json(path: Path, expected: Any) -> Any:
     """Read a bundle's JSON file as `expected`. Raises UserError where it holds something else."""
     try:
         return TypeAdapter(expected).validate_json(path.read_bytes())

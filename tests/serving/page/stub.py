@@ -97,6 +97,7 @@ class Stub:
 
     script: Script = lambda number, asked: []
     too_small: int = 0
+    first_of_several: bool = False
     seconds: float = 0.0  # that each answer takes
     token: str | None = None
     facts: dict[str, Any] = field(default_factory=lambda: dict(FACTS))
@@ -166,7 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         width, height = size or (640, 480)
         known = {"model": {name: self.stub.facts[name] for name in MODEL}, "width": width, "height": height}
-        self._send_json(200, {**known, "faces": answer, "too_small": self.stub.too_small})
+        counted = {"too_small": self.stub.too_small, "first_of_several": self.stub.first_of_several}
+        self._send_json(200, {**known, "faces": answer, **counted})
 
     def _is_allowed(self) -> bool:
         if self.stub.token is None or self.headers["Authorization"] == f"Bearer {self.stub.token}":

@@ -76,6 +76,15 @@ def test_faces_that_are_too_small_are_counted(open_page: Open, stub: Stub, wall:
     assert give(open_page(), wall) == "No face found that is large enough. 2 faces are too small to be judged."
 
 
+def test_a_file_of_several_pictures_is_said_to_be_one(open_page: Open, stub: Stub, wall: Path) -> None:
+    stub.first_of_several = True
+    page = open_page()
+    said = give(page, wall)
+
+    assert said == "No face found. 1 file holds several pictures, of which only the first was looked at."
+    assert page.locator("article.picture p").first.inner_text() == said
+
+
 def test_several_photos_are_answered_one_after_the_other_and_one_that_fails_says_why(
     open_page: Open, stub: Stub, wall: Path, tmp_path: Path
 ) -> None:

@@ -226,7 +226,7 @@ def test_a_model_that_answers_differently_is_refused(bundle: Path, classifier: k
     about = read(bundle, tmp_path / "out")
     other = keras.models.clone_model(classifier)
 
-    with pytest.raises(UserError, match="does not answer as it did"):
+    with pytest.raises(UserError, match="does not answer as the model did"):
         check_probe(keras_predictor(other), about, bundle)
 
 
