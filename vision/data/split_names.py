@@ -21,10 +21,17 @@ SHOWN = 6
 
 
 class SplitNames:
-    """What names of folders and words of a table say about the split. `given` (dataset.splits) goes first."""
+    """What names of folders and words of a table say about the split. `given` (dataset.splits) goes first.
+
+    Raises UserError where two names of `given` are the same in lower case.
+    """
 
     def __init__(self, given: Mapping[str, str | None]) -> None:
-        self.given = {name.strip().lower(): split for name, split in given.items()}
+        names: dict[str, str] = {}
+        for name in given:
+            if (other := names.setdefault(name.strip().lower(), name)) != name:
+                raise UserError(f"dataset.splits has {other!r} and {name!r}, which are the same name; keep one of them")
+        self.given = {key: given[name] for key, name in names.items()}
         self.found: dict[str, str] = {}
 
     def of(self, name: str) -> str:
