@@ -10,7 +10,7 @@ from vision.data.image_reader import limits_of, read_images
 from vision.data.layouts import Placed
 from vision.data.raw_faces import EXPECTED, Reading
 from vision.data.reading_notes import merge_notes
-from vision.data.sources import archives_of_splits
+from vision.data.sources import archive_stem, archives_of_splits
 from vision.data.split_names import SplitNames
 from vision.files.file_sets import describe_files, open_files
 
@@ -35,7 +35,7 @@ def read_archive(settings: DatasetSettings, seed: int) -> Reading:
 
 def _read_split(path: Path, settings: DatasetSettings) -> Reading:
     located = settings.model_copy(update={"path": path})
-    split = SplitNames(settings.splits).of(path.name.partition(".")[0])
+    split = SplitNames(settings.splits).of(archive_stem(path))
     return read_images(open_files(path, limits_of(settings)), located, Placed(split=split, place=path.name))
 
 

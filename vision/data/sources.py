@@ -42,8 +42,14 @@ def archives_of_splits(folder: Path, splits: Mapping[str, str | None]) -> list[P
     """Return the archives in a folder, if there are several and each has the name of another split."""
     archives = [entry for entry in _entries(folder) if entry.is_file() and _form_of(entry) == "archive"]
     names = SplitNames(splits)
-    said = [names.of(archive.name.partition(".")[0]) for archive in archives]
+    said = [names.of(archive_stem(archive)) for archive in archives]
     return archives if len(archives) > 1 and all(said) and len(set(said)) == len(said) else []
+
+
+def archive_stem(path: Path) -> str:
+    """Return an archive's name without its ending, which is `fer.train` of fer.train.tar.gz."""
+    ending = next((ending for ending in ARCHIVE_SUFFIXES if path.name.lower().endswith(ending)), path.suffix)
+    return path.name[: len(path.name) - len(ending)]
 
 
 def _find_in_folder(path: Path, splits: Mapping[str, str | None]) -> tuple[str, Path] | None:

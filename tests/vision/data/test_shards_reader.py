@@ -143,3 +143,55 @@ def test_what_webdataset_writes_is_read(tmp_path: Path, read: Callable[..., Any]
         ("happy", "train", PICTURE), ("sad", "train", PICTURE)
     ]  # fmt: skip
     assert "faces left out" not in facts
+
+
+def test_shards_of_no_known_split_beside_others_stop_the_run_until_it_is_said(
+    tmp_path: Path, read: Callable[..., Any]
+) -> None:
+    write_shard(tmp_path / "fer-train-000000.tar", samples("happy"))
+    write_shard(tmp_path / "fer-holdback-000000-of-000002.tar", samples("sad"))
+    write_shard(tmp_path / "fer-holdback-000001-of-000002.tar", samples("sad"))
+
+    said = r'fer-holdback looks like a split, .*--dataset\.splits "\{fer-holdback: test\}'
+    with pytest.raises(UserError, match=said):
+        read(tmp_path)
+
+    faces, facts = read(tmp_path, splits={"fer-holdback": "test"})
+    assert [face.split for face in faces] == ["test", "test", "train"]
+    assert facts["test faces"] == "2 from shards fer-holdback"
+    assert {face.split for face in read(tmp_path, splits={"FER-holdback": None})[0]} == {"train", "unassigned"}
+
+
+def test_a_folder_of_shards_of_no_known_split_beside_others_stops_the_run(
+    tmp_path: Path, read: Callable[..., Any]
+) -> None:
+    write_shard(tmp_path / "train" / "000000.tar", samples("happy"))
+    write_shard(tmp_path / "holdback" / "000000.tar", samples("sad"))
+
+    with pytest.raises(UserError, match=r"holdback looks like a split"):
+        read(tmp_path, reader="shards")
+    faces, _ = read(tmp_path, reader="shards", splits={"holdback": "test"})
+    assert sorted((face.label, face.split) for face in faces) == [("happy", "train"), ("sad", "test")]
+
+
+def test_shards_none_of_which_says_a_split_are_read(tmp_path: Path, read: Callable[..., Any]) -> None:
+    write_shard(tmp_path / "part1-000000.tar", samples("happy"))
+    write_shard(tmp_path / "000000.tar", samples("sad"))
+
+    assert {face.split for face in read(tmp_path)[0]} == {"unassigned"}
+
+
+@pytest.mark.parametrize("name", ["fer.test.000000.tar", "fer-v1.2-test-000000.tar", "TEST.tar"])
+def test_a_split_may_stand_anywhere_in_a_shards_name(name: str, tmp_path: Path, read: Callable[..., Any]) -> None:
+    write_shard(tmp_path / name, samples("happy"))
+
+    assert [face.split for face in read(tmp_path)[0]] == ["test"]
+
+
+def test_a_path_to_the_folder_of_a_split_keeps_it(tmp_path: Path, read: Callable[..., Any]) -> None:
+    write_shard(tmp_path / "test" / "000000.tar", samples("happy"))
+
+    faces, facts = read(tmp_path / "test")
+
+    assert [face.split for face in faces] == ["test"]
+    assert facts["test faces"] == "1 from folder test"

@@ -103,6 +103,7 @@ def test_a_loose_image_beside_an_archive_does_not_hide_it(tmp_path: Path) -> Non
     [
         (("train.zip", "validation.zip"), {"train": 3, "validation": 2}),
         (("fer_train.zip", "fer_test.tar"), {"train": 3, "test": 2}),
+        (("fer.train.zip", "fer.test.tar"), {"train": 3, "test": 2}),
         (("part1.zip", "part2.zip"), {"train": 3, "test": 2}),
     ],
 )
