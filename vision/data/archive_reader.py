@@ -1,5 +1,6 @@
 """Archive reader: class folders or a CSV inside a zip or tar file, or archives that are a split each."""
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def read_archive(settings: DatasetSettings, seed: int) -> Reading:
 def _read_split(path: Path, settings: DatasetSettings) -> Reading:
     located = settings.model_copy(update={"path": path})
     split = SplitNames(settings.splits).of(archive_stem(path))
-    return read_images(open_files(path, limits_of(settings)), located, Placed(split=split, place=path.name))
+    reading = read_images(open_files(path, limits_of(settings)), located, Placed(split=split, place=path.name))
+    # so that happy/1.png has a name of its own in each archive
+    return replace(reading, faces=(replace(face, source=f"{path.name}/{face.source}") for face in reading.faces))
 
 
 def _read_one(settings: DatasetSettings) -> Reading:

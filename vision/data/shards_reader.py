@@ -84,9 +84,11 @@ def _series(name: str, names: SplitNames) -> str:
 def _read(
     shards: list[Path], splits: list[tuple[str, str]], settings: DatasetSettings, notes: ReadingNotes
 ) -> Iterator[RawFace]:
+    root = settings.local_path
     for shard, (split, place) in zip(shards, splits, strict=True):
+        within = shard.relative_to(root).as_posix() if shard != root else shard.name
         for key, files in _samples(shard, limits_of(settings)):
-            face = _face(f"{shard.name}/{printable(key)}", files, notes)
+            face = _face(f"{within}/{printable(key)}", files, notes)
             if face is None:
                 continue
             notes.splits[split, place] += 1

@@ -195,3 +195,17 @@ def test_a_path_to_the_folder_of_a_split_keeps_it(tmp_path: Path, read: Callable
 
     assert [face.split for face in faces] == ["test"]
     assert facts["test faces"] == "1 from folder test"
+
+
+def test_shards_of_the_same_name_in_two_folders_give_each_face_a_name_of_its_own(
+    tmp_path: Path, read: Callable[..., Any]
+) -> None:
+    for split in ("test", "train"):
+        write_shard(tmp_path / split / "000000.tar", samples("happy"))
+
+    faces, _ = read(tmp_path, reader="shards")
+
+    assert [(face.source, face.split) for face in faces] == [
+        ("test/000000.tar/000000.png", "test"), ("train/000000.tar/000000.png", "train")
+    ]  # fmt: skip
+    assert [face.source for face in read(tmp_path / "train")[0]] == ["000000.tar/000000.png"]
