@@ -174,6 +174,8 @@ def _apply_rules(
         raise InvalidDataError(f"{faces.name}: none of the {len(faces):,} faces can be used ({counts}); see the checks")
     table = _kept(faces.table[DECIDING], left)
     came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
+    if not came_as_training.any():
+        raise InvalidDataError(_nothing_to_learn(faces, rules))
     table = make_splits(table, settings, seed)
     rules.append(RuleCount(SPLITS_MADE, {}, _count_splits(table)))
     test = table["split"] == TEST
@@ -224,6 +226,16 @@ def _what_went(rules: Sequence[RuleCount], split: str) -> str:
     if RELABEL in dropped:
         ways.append("drop fewer in the file of preprocessing.relabel")
     return f"{counts or 'none came'}; {', or '.join(ways)}"
+
+
+def _nothing_to_learn(faces: FaceSet, rules: Sequence[RuleCount]) -> str:
+    """Say that no face is in training, which splits the faces are in, and where those were read."""
+    read = [f"{name}: {faces.reading[name]}" for split in SPLITS if (name := f"{split} faces") in faces.reading]
+    where = "; ".join(read) or ", ".join(_count_splits(faces.table))
+    return (
+        f"{faces.name}: no face is in training ({where}): {_what_went(rules, TRAIN)}, or, if a name is not that of a "
+        'split, say so with --dataset.splits "{NAME: null}"'
+    )
 
 
 def _missing_classes(table: pd.DataFrame, class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:

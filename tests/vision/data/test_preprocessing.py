@@ -11,7 +11,7 @@ from configs.errors import InvalidDataError
 from configs.settings import Settings
 from vision.data import plots
 from vision.data.faces import TABLE_COLUMNS, FaceSet
-from vision.data.preprocessing import IN_TRAINING, make_splits, preprocess_faces
+from vision.data.preprocessing import IN_TRAINING, make_splits, preprocess_faces, why_not_learnable
 
 NAMES = ("happy", "sad")
 
@@ -183,6 +183,27 @@ def test_no_face_that_can_be_used_is_an_error_of_the_data(settings: Preprocessin
     faces.table.loc[1, ["error", "label"]] = ["", "bored"]
 
     with pytest.raises(InvalidDataError, match=r"none of the 3 faces can be used \(unreadable 2, unknown_label 1\)"):
+        preprocess_faces(faces, settings, seed=0)
+
+
+@pytest.mark.parametrize("splits", [("test",), ("validation",), ("test", "validation")])
+def test_faces_none_of_which_is_in_training_are_an_error_that_says_where_their_split_was_read(
+    splits: tuple[str, ...], settings: PreprocessingSettings
+) -> None:
+    faces = face_set(*(row for split in splits for row in many(split, 20)))
+    faces = replace(faces, reading={"test faces": "20 from folder test_images"})
+    said = r"no face is in training \(test faces: 20 from folder test_images\): none came; .*--dataset\.splits"
+
+    with pytest.raises(InvalidDataError, match=said):
+        preprocess_faces(faces, settings, seed=0)
+    assert "no face is in training" in why_not_learnable(faces, settings, seed=0)
+
+
+def test_training_faces_none_of_which_can_be_used_are_counted(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("train", 4), *many("test", 20))
+    faces.table.loc[:3, "error"] = "broken"
+
+    with pytest.raises(InvalidDataError, match=r"in training \(train, test\): unreadable dropped 4; add images"):
         preprocess_faces(faces, settings, seed=0)
 
 
