@@ -83,6 +83,29 @@ def check_split_folders(folders: Collection[tuple[str, ...]], names: SplitNames,
     )
 
 
+def check_one_set(folders: Iterable[tuple[str, ...]], names: SplitNames, path: Path) -> None:
+    """Raise UserError where folders side by side each hold splits of their own, as two data sets do.
+
+    `folders` are the parts of the paths of class folders, the class last. A folder within such a folder belongs to it.
+    """
+    sets = set()
+    for folder in folders:
+        above = folder[:-1]
+        depth = next((at for at, name in enumerate(above) if names.of(name) or names.is_given(name)), None)
+        if depth is not None and names.of(above[depth]):
+            sets.add(above[:depth])
+    apart = sorted(one for one in sets if not any(one[:depth] in sets for depth in range(len(one))))
+    if len(apart) > 1:
+        shown = apart[:SHOWN]
+        said = ", ".join("/".join(one) for one in shown)
+        example = ", ".join(f"{name}: null" for name in sorted({_quoted(one[-1]) for one in shown}))
+        raise UserError(
+            f"{path} holds more than one data set ({said}), each with splits of its own; choose one with "
+            "--dataset.path, once an archive is unpacked, or read them as one with "
+            f'--dataset.splits "{{{example}}}"'
+        )
+
+
 def _quoted(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z][\w.-]*", name) else f"'{name}'"
 
