@@ -15,19 +15,21 @@ from vision.data.raw_faces import RawFace, Reading
 from vision.data.reading_notes import ReadingNotes
 from vision.data.split_names import SplitNames, check_split_folders
 from vision.files.archives import DAMAGED_ARCHIVE, Limits
-from vision.files.file_sets import whole_tar
+from vision.files.file_sets import describe_files, whole_tar
 from vision.files.image_kinds import is_image
-from vision.files.paths import printable, walk
+from vision.files.packed_names import PackedNames
+from vision.files.paths import is_hidden, printable, walk
 from vision.files.tar_files import stream_tar
 
 Files = list[tuple[str, bytes | Exception]]
 LABELS = (".cls", ".json")  # the class as text or number, or an object with one of the fields below
 FIELDS = ("label", "emotion", "class", "cls")
-TAR = re.compile(r"\.tar$", re.IGNORECASE)
+TAR = re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)
 NUMBERED = re.compile(r"([\W_]+\d+[\W_]+of)?[\W_]*\d+$")  # end of a shard's name: -000007 or -000007-of-000010
 LABEL_BYTES = 65_536
 HEADERS = Limits(members=100, file_bytes=0, unpacked_bytes=1_000_000_000, section="dataset", way_out="")
 LOOKED_AT = 8  # files at the beginning of a tar file, which show whether it is a shard
+NAME_CHARACTERS = 100  # kept of the name of a file that is left out
 
 
 def read_shards(settings: DatasetSettings, seed: int) -> Reading:
@@ -38,11 +40,13 @@ def read_shards(settings: DatasetSettings, seed: int) -> Reading:
     large, and where the split of some is known and of others is not; OSError.
     """
     path = settings.local_path
-    shards = [path] if path.is_file() else sorted(one for one in walk(path) if one.suffix == ".tar")
+    others = PackedNames()
+    shards = [path] if path.is_file() else _find_shards(path, others)
     if not shards:
-        raise UserError(f"dataset.path {path} holds no shards (.tar)")
-    notes = ReadingNotes(Labels(settings), "WebDataset")
-    faces = _read(shards, _splits(shards, settings), settings, notes)
+        found = f"; found {describe_files(others)}" if others else ""
+        raise UserError(f"dataset.path {path} holds no shards (.tar, .tar.gz or .tgz){found}")
+    notes = ReadingNotes(Labels(settings), "WebDataset", others)
+    faces = _read(shards, _splits(shards, settings), settings, notes, others)
     return Reading(path.resolve().name, "shards", None, faces, notes)
 
 
@@ -58,6 +62,20 @@ def is_shard(path: Path) -> bool:
     labelled = {_key(name) for name in names if _kind(name) in LABELS}
     images = [name for name in names if is_image(name, bytes)]
     return any(_key(name) in labelled and not is_class(name.parent.name) for name in images)
+
+
+def _find_shards(root: Path, others: PackedNames) -> list[Path]:
+    """Return the shards below a folder in the order of their names; add the names of other files there."""
+    shards = []
+    for path in walk(root):
+        name = path.relative_to(root).as_posix()
+        if is_hidden(PurePosixPath(name)):
+            continue
+        if TAR.search(name):
+            shards.append(path)
+        else:
+            others.append(name[-NAME_CHARACTERS:])
+    return sorted(shards)
 
 
 def _splits(shards: list[Path], settings: DatasetSettings) -> list[tuple[str, str]]:
@@ -82,12 +100,16 @@ def _series(name: str, names: SplitNames) -> str:
 
 
 def _read(
-    shards: list[Path], splits: list[tuple[str, str]], settings: DatasetSettings, notes: ReadingNotes
+    shards: list[Path],
+    splits: list[tuple[str, str]],
+    settings: DatasetSettings,
+    notes: ReadingNotes,
+    others: PackedNames,
 ) -> Iterator[RawFace]:
     root = settings.local_path
     for shard, (split, place) in zip(shards, splits, strict=True):
         within = shard.relative_to(root).as_posix() if shard != root else shard.name
-        for key, files in _samples(shard, limits_of(settings)):
+        for key, files in _samples(shard, limits_of(settings), others):
             face = _face(f"{within}/{printable(key)}", files, notes)
             if face is None:
                 continue
@@ -95,11 +117,21 @@ def _read(
             yield RawFace(face.source, face.label, split, face.payload)
 
 
-def _samples(shard: Path, limits: Limits) -> Iterator[tuple[str, Files]]:
-    """Yield a shard's samples: the name that its files share, and the images and labels, each with its ending."""
+def _samples(shard: Path, limits: Limits, others: PackedNames) -> Iterator[tuple[str, Files]]:
+    """Yield a shard's samples: the name that its files share, and the images and labels, each with its ending.
+
+    The names of other files are added to `others`.
+    """
+
+    def wanted(name: PurePosixPath) -> bool:
+        known = _kind(name) in LABELS or is_image(name, bytes)
+        if not known:
+            others.append(str(name)[-NAME_CHARACTERS:])
+        return known
+
     key, files = "", Files()
     with whole_tar(shard, limits):
-        for name, content in stream_tar(shard, limits, lambda name: _kind(name) in LABELS or is_image(name, bytes)):
+        for name, content in stream_tar(shard, limits, wanted):
             if _key(name) != key:
                 if files:
                     yield key, files
