@@ -87,6 +87,27 @@ def test_a_wrong_row_of_a_csv_is_a_row_that_says_so(
     assert faces.labels.tolist() == [3 if label == "happy" else -1]
 
 
+def test_a_row_that_is_cut_short_has_an_empty_usage(tmp_path: Path, dataset_settings: Settings) -> None:
+    (tmp_path / "faces.csv").write_text(f"emotion,pixels,Usage\n3,{PIXELS},Training\n4,{PIXELS}\n")
+
+    with pytest.raises(UserError, match=r"line 3: the Usage is empty, but line 2 names a split"):
+        list(open_dataset(dataset_settings(tmp_path / "faces.csv"), 0).faces)
+    faces = list(open_dataset(dataset_settings(tmp_path / "faces.csv", splits={"": "test"}), 0).faces)
+    assert [face.split for face in faces] == ["train", "test"]
+
+
+def test_a_row_with_more_cells_than_columns_is_refused_unless_they_are_empty(
+    tmp_path: Path, dataset_settings: Settings
+) -> None:
+    rows = f"3,{PIXELS},Training, ,\n4,{PIXELS},Training,Test\n"
+    (tmp_path / "faces.csv").write_text(f"emotion,pixels,Usage\n{rows}")
+    faces = open_dataset(dataset_settings(tmp_path / "faces.csv"), 0).faces
+
+    assert next(faces).split == "train"
+    with pytest.raises(UserError, match=r"faces\.csv, line 3 has 4 cells, and the header 3; name the other columns"):
+        next(faces)
+
+
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0", "emotion,pixels\n3,1".encode("utf-16"), bytes(4000)])
 def test_what_is_no_csv_is_refused(content: bytes, tmp_path: Path, dataset_settings: Settings) -> None:
     (tmp_path / "faces.csv").write_bytes(content)

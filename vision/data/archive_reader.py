@@ -1,18 +1,20 @@
 """Archive reader: class folders or a CSV inside a zip or tar file, or archives that are a split each."""
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from configs.data_settings import DatasetSettings
 from configs.errors import UserError
 from vision.data.csv_reader import faces_among, is_votes, read_header, read_tables, tables_of
-from vision.data.image_reader import limits_of, read_images
-from vision.data.layouts import Placed
+from vision.data.image_reader import NOWHERE, limits_of, read_images
+from vision.data.layouts import Placed, class_last
 from vision.data.raw_faces import EXPECTED, Reading
 from vision.data.reading_notes import merge_notes
-from vision.data.sources import archives_of_splits
-from vision.data.split_names import SplitNames
-from vision.files.file_sets import describe_files, open_files
+from vision.data.sources import archive_stem, archives_of_splits
+from vision.data.split_names import SplitNames, check_one_set
+from vision.files.archives import member_path
+from vision.files.file_sets import FileSet, describe_files, open_files
 
 
 def read_archive(settings: DatasetSettings, seed: int) -> Reading:
@@ -35,15 +37,24 @@ def read_archive(settings: DatasetSettings, seed: int) -> Reading:
 
 def _read_split(path: Path, settings: DatasetSettings) -> Reading:
     located = settings.model_copy(update={"path": path})
-    split = SplitNames(settings.splits).of(path.name.partition(".")[0])
-    return read_images(open_files(path, limits_of(settings)), located, Placed(split=split, place=path.name))
+    split = SplitNames(settings.splits).of(archive_stem(path))
+    reading = _read_images(open_files(path, limits_of(settings)), located, Placed(split=split, place=path.name))
+    # so that happy/1.png has a name of its own in each archive
+    return replace(reading, faces=(replace(face, source=f"{path.name}/{face.source}") for face in reading.faces))
+
+
+def _read_images(files: FileSet, settings: DatasetSettings, outer: Placed) -> Reading:
+    names = SplitNames(settings.splits)
+    folders = {class_last(member_path(name).parent.parts, names) for name in files.images}
+    check_one_set(folders, names, settings.local_path)
+    return read_images(files, settings, outer)
 
 
 def _read_one(settings: DatasetSettings) -> Reading:
     path = settings.local_path
     files = open_files(path, limits_of(settings))
     if files.images:
-        return read_images(files, settings)
+        return _read_images(files, settings, NOWHERE)
     tables = tables_of(files, path)
     if faces := faces_among(tables):
         votes = [table for table in tables if is_votes(read_header(table))]

@@ -163,8 +163,14 @@ def _rows(table: Table) -> Iterator[Row]:
                 lines.left = ROW_CHARACTERS
                 if not any(row):  # an empty line, not a face
                     continue
-                cells = dict(zip(header, row, strict=False))
-                yield Row(cells, lines.number, f"{table.title}, line {lines.number}")
+                place = f"{table.title}, line {lines.number}"
+                if any(cell.strip() for cell in row[len(header) :]):
+                    raise UserError(
+                        f"dataset.path {place} has {len(row)} cells, and the header {len(header)}; name the other "
+                        "columns in the header, or remove their cells"
+                    )
+                # a cell that is missing is an empty one, also of the column Usage
+                yield Row(dict(zip_longest(header, row[: len(header)], fillvalue="")), lines.number, place)
         except csv.Error as error:
             raise UserError(f"dataset.path {table.title}, line {lines.number}: {error}") from error
         except DAMAGED_ARCHIVE as error:

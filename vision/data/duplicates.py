@@ -41,6 +41,12 @@ def audit_copies(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def count_near_copies(table: pd.DataFrame) -> dict[str, int]:
+    """Count the faces of validation and of test that are near copies of training faces, as audit_copies marks them."""
+    near = table.loc[audit_copies(table)["near_leaked"], "split"]
+    return {split: int((near == split).sum()) for split in (VALIDATION, TEST)}
+
+
 def hash_texts(texts: pd.Series) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """Return a number of 64 bits for each text: of 100 million different ones two are the same once in 3,700 times."""
     if not len(texts):

@@ -35,18 +35,20 @@ NUMBER = re.compile(r"(\d{1,9})(\.0+)?")  # a table that had gaps was saved with
 SHOWN = 12
 TEXTS, TEXT_CHARACTERS = 10_000, 100  # different labels that are counted, and how long each is
 UNKNOWN, DROPPED = "unknown labels", "left out by dataset.codes"
+UNUSED = "dataset.codes without a face"
 
 
 class Labels:
     """Turns what a source calls a face into a class name, by the codes of its format and of dataset.codes.
 
-    `known` is a key of TABLES, or "" where the format is not known. What was done is counted.
+    `known` is a key of TABLES, or "" where the format is not known. What was done is counted. Raises UserError where
+    two codes of the settings are one label.
     """
 
     def __init__(self, settings: DatasetSettings, known: str = "") -> None:
         codes = settings.codes
         self.table = codes if isinstance(codes, str) else known
-        self.given: Mapping[str, str | None] = {} if isinstance(codes, str) else codes
+        self.given: Mapping[str, str | None] = {} if isinstance(codes, str) else _by_key(codes)
         self.class_names = settings.class_names
         self.path = settings.path
         self.found: dict[str, str | None] = {}
@@ -100,6 +102,8 @@ class Labels:
             facts["dataset.codes"] = _cut(meant)
         if dropped := [f"{text} ({self.counted[text]:,})" for text, name in self.found.items() if name is None]:
             facts[DROPPED] = _cut(sorted(dropped))
+        if unused := self._unused():
+            facts[UNUSED] = f"{_cut([_yaml(code) for code in unused])}; no label is called so: look how it is spelled"
         if unknown := sorted(text for text, name in self.found.items() if name and name not in self.class_names):
             shown = _cut([f"{text[:40]!r} ({self.counted[text]:,})" for text in unknown])
             example = "{" + f"{_yaml(unknown[0])}: null" + "}"
@@ -120,6 +124,11 @@ class Labels:
                 f"dataset.class_names {list(self.class_names)} lacks; add {'it' if len(others) == 1 else 'them'}, or "
                 f'leave the faces out with --dataset.codes "{{{left_out}}}"'
             )
+
+    def _unused(self) -> list[str]:
+        """Return the codes of the settings that no label is, as far as labels are remembered."""
+        met = {_key(text) for text in self.found}
+        return [] if len(self.found) == TEXTS else [code for code in self.given if code not in met]
 
     def _other_codes(self, unknown: list[str]) -> str:
         """Say that the numbers may be codes of another format, where the known one lacks some of them."""
@@ -172,6 +181,15 @@ def is_class(name: str) -> bool:
 def _key(text: str) -> str:
     text = text.strip().lower()
     return str(int(number[1])) if (number := NUMBER.fullmatch(text)) else text
+
+
+def _by_key(codes: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return what is meant by the key of each code, so that `Happy` and `01` are the labels happy and 1."""
+    names: dict[str, str] = {}
+    for name in codes:
+        if (other := names.setdefault(_key(name), name)) != name:
+            raise UserError(f"dataset.codes has {other!r} and {name!r}, which are the same label; keep one of them")
+    return {key: codes[name] for key, name in names.items()}
 
 
 def _yaml(text: str) -> str:

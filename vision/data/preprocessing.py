@@ -2,21 +2,21 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 from configs.data_settings import PreprocessingSettings
 from configs.errors import InvalidDataError
 from vision.data import plots
 from vision.data.decoding import resize_face
-from vision.data.duplicates import audit_copies, hash_texts
+from vision.data.duplicates import audit_copies, count_near_copies, hash_texts
 from vision.data.face_detection import NO_FACE
 from vision.data.face_table import map_table, table_blocks
 from vision.data.faces import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, FaceSet, store_images
+from vision.data.made_splits import make_splits
 from vision.data.relabelling import DOUBTFUL, Relabelling, read_verdicts, relabel_faces
 from vision.reporting.reports import Report
 
@@ -45,6 +45,7 @@ class RuleCount:
 class PreprocessingReport(Report):
     """Faces before and after each rule, by split; `missing` are the classes that have no face in a split.
 
+    `near_copies` counts the validation and the test faces that are left and nearly a training face that is left.
     `relabelling` is what the file did that `preprocessing.relabel` names, or None.
     """
 
@@ -52,6 +53,7 @@ class PreprocessingReport(Report):
     rules: tuple[RuleCount, ...]
     test_faces_in_training: int
     missing: dict[str, tuple[str, ...]]
+    near_copies: dict[str, int] = field(default_factory=dict)
     relabelling: Relabelling | None = None
 
     def numbers(self) -> dict[str, float]:
@@ -67,6 +69,7 @@ class PreprocessingReport(Report):
             },
             **{f"preprocessing/after_{split}": float(count) for split, count in after.items()},
             "preprocessing/test_faces_in_training": float(self.test_faces_in_training),
+            **{f"preprocessing/near_copies_{split}": float(count) for split, count in self.near_copies.items()},
             **{f"preprocessing/relabel_{name}": float(count) for name, count in relabelled.items()},
         }
 
@@ -116,6 +119,10 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
     missing = _missing_classes(table, faces.class_names)
     for split, names in missing.items():
         logger.warning("the %s split has no face of %s", split, ", ".join(names))
+    near_copies = count_near_copies(table)
+    for split, count in near_copies.items():
+        if count:
+            logger.warning("near copies of training faces in the %s split: %s; its score may be too high", split, count)
     images = store_images(
         _resized_blocks(faces.images, table.index.to_numpy(), settings.image_size), settings.image_size
     )
@@ -125,6 +132,7 @@ def preprocess_faces(faces: FaceSet, settings: PreprocessingSettings, seed: int)
         rules=tuple(rules),
         test_faces_in_training=int(table[IN_TRAINING].sum()),
         missing=missing,
+        near_copies=near_copies,
         relabelling=relabelling,
         figures={"faces_by_rule.png": plots.faces_by_rule(before, {rule.rule: rule.remaining for rule in rules})},
     )
@@ -174,6 +182,8 @@ def _apply_rules(
         raise InvalidDataError(f"{faces.name}: none of the {len(faces):,} faces can be used ({counts}); see the checks")
     table = _kept(faces.table[DECIDING], left)
     came_as_training = table["split"].isin([TRAIN, UNASSIGNED])
+    if not came_as_training.any():
+        raise InvalidDataError(_nothing_to_learn(faces, rules))
     table = make_splits(table, settings, seed)
     rules.append(RuleCount(SPLITS_MADE, {}, _count_splits(table)))
     test = table["split"] == TEST
@@ -226,6 +236,16 @@ def _what_went(rules: Sequence[RuleCount], split: str) -> str:
     return f"{counts or 'none came'}; {', or '.join(ways)}"
 
 
+def _nothing_to_learn(faces: FaceSet, rules: Sequence[RuleCount]) -> str:
+    """Say that no face is in training, which splits the faces are in, and where those were read."""
+    read = [f"{name}: {faces.reading[name]}" for split in SPLITS if (name := f"{split} faces") in faces.reading]
+    where = "; ".join(read) or ", ".join(_count_splits(faces.table))
+    return (
+        f"{faces.name}: no face is in training ({where}): {_what_went(rules, TRAIN)}, or, if a name is not that of a "
+        'split, say so with --dataset.splits "{NAME: null}"'
+    )
+
+
 def _missing_classes(table: pd.DataFrame, class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return for each split the classes that have no face in it, where there are any."""
     present = {split: set(table.loc[table["split"] == split, "label"]) for split in SPLITS}
@@ -240,42 +260,6 @@ def _resized_blocks(
     for start in range(0, len(rows), BLOCK):
         block = images[rows[start : start + BLOCK]]
         yield block if block.shape[1] == side else np.stack([resize_face(image, side) for image in block])
-
-
-def make_splits(table: pd.DataFrame, settings: PreprocessingSettings, seed: int) -> pd.DataFrame:
-    """Return a table in which every face has one of the three splits.
-
-    Splits that are missing are drawn from training, stratified by class, with copies kept on one side. They are the
-    same whatever the order of the rows: a folder is read by name, an archive in its own order. Raises InvalidDataError
-    where there are too few faces.
-    """
-    table = table.copy()
-    present = set(table["split"])
-    if settings.held_out_as_test and VALIDATION in present and TEST not in present:
-        table["split"] = table["split"].replace(VALIDATION, TEST)
-        present = set(table["split"])
-    table["split"] = table["split"].replace(UNASSIGNED, TRAIN)
-    for split, share in ((TEST, settings.test_share), (VALIDATION, settings.validation_share)):
-        if split not in present:
-            pool = table[table["split"] == TRAIN]
-            images = pool.sort_values("source", kind="stable").drop_duplicates("exact_hash")
-            try:
-                _, taken = train_test_split(images, test_size=share, stratify=images["label"], random_state=seed)
-            except ValueError as error:
-                raise InvalidDataError(_too_few(images["label"], split, share)) from error
-            table.loc[pool.index[pool["exact_hash"].isin(taken["exact_hash"])], "split"] = split
-    return table
-
-
-def _too_few(labels: pd.Series, split: str, share: float) -> str:
-    """Say why no split can be drawn from different images with these labels."""
-    counts = labels.value_counts()
-    rarest = f"{counts.index[-1]} has {counts.iloc[-1]}"
-    return (
-        f"too few faces to make a {split} split of {share:.0%}: training has {len(labels)} different images of "
-        f"{len(counts)} classes, {rarest}; every class needs two or more, and the split one of each class. Add images, "
-        f"raise preprocessing.{split}_share, or give the data set a folder {split}/ beside train/"
-    )
 
 
 def _count_splits(table: pd.DataFrame) -> dict[str, int]:

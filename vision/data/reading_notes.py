@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vision.data.faces import SPLITS, UNASSIGNED
-from vision.data.label_codes import DROPPED, Labels
+from vision.data.label_codes import DROPPED, UNUSED, Labels
 from vision.files.file_sets import describe_files
 
 LEFT_OUT, FIRST_PICTURE, WITHOUT = "left out", "first picture only", "faces left out"
-PASSED_OVER = (LEFT_OUT, FIRST_PICTURE, DROPPED, WITHOUT)  # what belongs into the last lines of a run as well
+# what belongs into the last lines of a run as well
+PASSED_OVER = (LEFT_OUT, FIRST_PICTURE, DROPPED, UNUSED, WITHOUT)
 PLACES = 6
 
 

@@ -1,24 +1,25 @@
 """Sources: which reader fits a path, by the content of the files there."""
 
 import zipfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from configs.errors import UserError
 from vision.data.csv_reader import FACES, is_votes, read_header, table_of
-from vision.data.label_codes import is_class
+from vision.data.layouts import class_last
 from vision.data.raw_faces import EXPECTED
 from vision.data.shards_reader import is_shard
-from vision.data.split_names import SplitNames
+from vision.data.split_names import SplitNames, check_one_set
 from vision.files.file_sets import describe_files
 from vision.files.image_kinds import is_image
-from vision.files.paths import is_image_file, read_head
+from vision.files.paths import is_hidden, is_image_file, read_head, walk_folders
 from vision.files.tar_files import is_tar
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 OTHER_ARCHIVES = (".7z", ".rar", ".xz", ".bz2", ".zst")
 NOTES = ("readme", "license", "licence")  # starts of names of files that say nothing about what the folder holds
 HEADER_BYTES = 2000  # of a table; that of icml_face_data.csv has 24
+LOOKED_AT = 8  # files of a folder without an image by name
 
 
 def find_dataset(path: Path, splits: Mapping[str, str | None] | None = None) -> tuple[str, Path] | None:
@@ -42,8 +43,14 @@ def archives_of_splits(folder: Path, splits: Mapping[str, str | None]) -> list[P
     """Return the archives in a folder, if there are several and each has the name of another split."""
     archives = [entry for entry in _entries(folder) if entry.is_file() and _form_of(entry) == "archive"]
     names = SplitNames(splits)
-    said = [names.of(archive.name.partition(".")[0]) for archive in archives]
+    said = [names.of(archive_stem(archive)) for archive in archives]
     return archives if len(archives) > 1 and all(said) and len(set(said)) == len(said) else []
+
+
+def archive_stem(path: Path) -> str:
+    """Return an archive's name without its ending, which is `fer.train` of fer.train.tar.gz."""
+    ending = next((ending for ending in ARCHIVE_SUFFIXES if path.name.lower().endswith(ending)), path.suffix)
+    return path.name[: len(path.name) - len(ending)]
 
 
 def _find_in_folder(path: Path, splits: Mapping[str, str | None]) -> tuple[str, Path] | None:
@@ -69,11 +76,8 @@ def _find_in_folder(path: Path, splits: Mapping[str, str | None]) -> tuple[str, 
         raise UserError(
             f"{path} holds more than one data set ({names}); choose one with --dataset.path, or --dataset.reader folder"
         )
-    if len(sets := _sets_with_splits(folders, SplitNames(splits))) > 1:
-        raise UserError(
-            f"{path} holds more than one data set ({', '.join(sets[:6])}), each with splits of its own; choose one "
-            "with --dataset.path, or read them as one with --dataset.reader folder"
-        )
+    said = SplitNames(splits)
+    check_one_set({class_last(parts, said) for parts in _image_folders(path)}, said, path)
     if folders or images:
         return "folder", path
     if files:
@@ -85,14 +89,15 @@ def _find_in_folder(path: Path, splits: Mapping[str, str | None]) -> tuple[str, 
     return None
 
 
-def _sets_with_splits(folders: Sequence[Path], names: SplitNames) -> list[str]:
-    """Return the folders that hold folders of splits, and are neither a split nor a class nor in dataset.splits."""
-    return [
-        folder.name
-        for folder in folders
-        if not (names.of(folder.name) or names.is_given(folder.name) or is_class(folder.name))
-        and any(names.of(entry.name) for entry in _entries(folder) if entry.is_dir())
-    ]
+def _image_folders(root: Path) -> Iterator[tuple[str, ...]]:
+    """Yield the parts of the paths of folders below `root` with images, by name or, of the first, by content."""
+    for folder, files in walk_folders(root):
+        within = folder.relative_to(root)
+        if is_hidden(PurePosixPath(within)):
+            continue
+        named = any(is_image(PurePosixPath(name), bytes) for name in files)
+        if named or any(is_image_file(folder / name) for name in files[:LOOKED_AT]):
+            yield within.parts
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -21,10 +21,17 @@ SHOWN = 6
 
 
 class SplitNames:
-    """What names of folders and words of a table say about the split. `given` (dataset.splits) goes first."""
+    """What names of folders and words of a table say about the split. `given` (dataset.splits) goes first.
+
+    Raises UserError where two names of `given` are the same in lower case.
+    """
 
     def __init__(self, given: Mapping[str, str | None]) -> None:
-        self.given = {name.strip().lower(): split for name, split in given.items()}
+        names: dict[str, str] = {}
+        for name in given:
+            if (other := names.setdefault(name.strip().lower(), name)) != name:
+                raise UserError(f"dataset.splits has {other!r} and {name!r}, which are the same name; keep one of them")
+        self.given = {key: given[name] for key, name in names.items()}
         self.found: dict[str, str] = {}
 
     def of(self, name: str) -> str:
@@ -74,6 +81,29 @@ def check_split_folders(folders: Collection[tuple[str, ...]], names: SplitNames,
         f"{'a split' if len(unknown) == 1 else 'splits'}, and it is not known which; say train, validation or test, or "
         f'null for what is not a split: --dataset.splits "{{{example}}}"'
     )
+
+
+def check_one_set(folders: Iterable[tuple[str, ...]], names: SplitNames, path: Path) -> None:
+    """Raise UserError where folders side by side each hold splits of their own, as two data sets do.
+
+    `folders` are the parts of the paths of class folders, the class last. A folder within such a folder belongs to it.
+    """
+    sets = set()
+    for folder in folders:
+        above = folder[:-1]
+        depth = next((at for at, name in enumerate(above) if names.of(name) or names.is_given(name)), None)
+        if depth is not None and names.of(above[depth]):
+            sets.add(above[:depth])
+    apart = sorted(one for one in sets if not any(one[:depth] in sets for depth in range(len(one))))
+    if len(apart) > 1:
+        shown = apart[:SHOWN]
+        said = ", ".join("/".join(one) for one in shown)
+        example = ", ".join(f"{name}: null" for name in sorted({_quoted(one[-1]) for one in shown}))
+        raise UserError(
+            f"{path} holds more than one data set ({said}), each with splits of its own; choose one with "
+            "--dataset.path, once an archive is unpacked, or read them as one with "
+            f'--dataset.splits "{{{example}}}"'
+        )
 
 
 def _quoted(name: str) -> str:

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -77,14 +76,16 @@ def describe_files(names: Sequence[str]) -> str:
 def _open_folder(root: Path, limits: Limits) -> FileSet:
     images: list[str] = []
     others: list[str] = []
-    for path in islice(walk(root), FILES_AN_IMAGE * limits.members + 1):
+    for path in walk(root):
         name = path.relative_to(root).as_posix()
         if is_hidden(PurePosixPath(name)):
             continue
         is_one = path.suffix != ".npy" and is_image_file(path)  # AffectNet has half a million of them
         (images if is_one else others).append(name)
-        if len(images) > limits.members or len(others) >= FILES_AN_IMAGE * limits.members:
-            break
+        if len(images) > limits.members:
+            raise _too_many(root, limits.members, "images", limits)
+        if len(others) > FILES_AN_IMAGE * limits.members:
+            raise _too_many(root, FILES_AN_IMAGE * limits.members, "files that are not images", limits)
     packed = PackedNames(sorted(images))
     others.sort()
 
@@ -99,6 +100,10 @@ def _open_folder(root: Path, limits: Limits) -> FileSet:
     return FileSet(
         root.resolve().name, "folder", packed, others, read, read_others, lambda name: (root / name).open("rb")
     )
+
+
+def _too_many(root: Path, limit: int, what: str, limits: Limits) -> UserError:
+    return UserError(f"{limits.section}.path {root} holds more than {limit} {what}; {limits.way_out}")
 
 
 def _open_zip(path: Path, limits: Limits) -> FileSet:

@@ -27,16 +27,33 @@ def printable(text: str) -> str:
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """Yield every file below `root`. Follow links to folders, but enter no folder twice. Raises OSError."""
+    """Yield every file below `root`, as walk_folders finds their folders. Raises OSError."""
+    return (folder / name for folder, names in walk_folders(root) for name in names)
+
+
+def walk_folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield `root` and every folder below it with the names of its files, both in order. Raises OSError.
+
+    Links to folders are followed after all else, and no folder is entered twice: so it has its own name where a link
+    leads to it as well.
+    """
 
     def fail(error: OSError) -> NoReturn:
         raise error
 
-    seen = set()
-    for folder, subfolders, names in os.walk(root, onerror=fail, followlinks=True):
-        seen.add(os.path.realpath(folder))
-        subfolders[:] = [name for name in subfolders if os.path.realpath(Path(folder, name)) not in seen]
-        yield from (Path(folder, name) for name in names)
+    seen: set[str] = set()
+    starts = [root]
+    for start in starts:  # which grows
+        if os.path.realpath(start) in seen:
+            continue
+        for folder, subfolders, names in os.walk(start, onerror=fail, followlinks=False):
+            seen.add(os.path.realpath(folder))
+            paths = [Path(folder, name) for name in sorted(subfolders)]
+            starts += [path for path in paths if path.is_symlink()]
+            subfolders[:] = [
+                path.name for path in paths if not path.is_symlink() and os.path.realpath(path) not in seen
+            ]
+            yield Path(folder), sorted(names)
 
 
 def too_large(size: int, limit: int, section: str = "dataset") -> ValueError:

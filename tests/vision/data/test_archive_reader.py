@@ -101,3 +101,18 @@ def test_an_archive_with_a_password_is_refused_in_one_sentence(
 
     with pytest.raises(UserError, match=r"set\.zip is encrypted; unpack it with its password"):
         open_dataset(dataset_settings(path), 0)
+
+
+def test_pictures_of_the_same_name_in_two_archives_have_names_of_their_own(
+    tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    folder = write_faces(tmp_path / "set" / "happy", 1).parent
+    (tmp_path / "both").mkdir()
+    for name in ("train.zip", "valid.zip"):
+        zip_folder(folder, tmp_path / "both" / name)
+
+    paths = (tmp_path / "both", tmp_path / "both" / "train.zip")
+    both, one = (open_dataset(dataset_settings(path), 0).faces for path in paths)
+
+    assert [face.source for face in both] == ["train.zip/happy/face0.png", "valid.zip/happy/face0.png"]
+    assert [face.source for face in one] == ["happy/face0.png"]  # as tables that users have name it

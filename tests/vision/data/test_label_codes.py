@@ -127,3 +127,34 @@ def test_a_table_of_endless_labels_takes_no_memory(labels: Callable[..., Labels]
 
     assert len(found.found) == 10_000
     assert max(map(len, found.found)) == 100
+
+
+def test_a_code_is_matched_in_any_case_and_as_the_number_that_it_is(labels: Callable[..., Labels]) -> None:
+    found = labels(codes={"Happy": None, "Bored ": "neutral", "01": "angry", "2.0": "sad"})
+    found.check_numbers({"1", "02"})
+
+    assert [found.of(text) for text in ("happy", "Happy", "bored", "1", "01", "2")] == [
+        None, None, "neutral", "angry", "angry", "sad",
+    ]  # fmt: skip
+
+
+def test_what_a_run_advises_for_an_unknown_label_works(labels: Callable[..., Labels]) -> None:
+    found = labels()
+    assert found.of("Bored") == "Bored"
+    assert '--dataset.codes "{Bored: null}"' in found.facts()["unknown labels"]
+
+    assert labels(codes={"Bored": None}).of("Bored") is None
+
+
+def test_two_codes_that_are_the_same_label_are_refused(labels: Callable[..., Labels]) -> None:
+    with pytest.raises(UserError, match=r"dataset\.codes has '1' and '01', which are the same label; keep one"):
+        labels(codes={"1": "happy", "01": "sad"})
+
+
+def test_codes_that_no_label_is_called_by_are_named(labels: Callable[..., Labels]) -> None:
+    found = labels(codes={"Hapy": None, "9": "sad", "Bored": None})
+    for text in ("happy", "bored"):
+        found.of(text)
+
+    assert found.facts()["dataset.codes without a face"].startswith("hapy, 9; no label is called so")
+    assert "dataset.codes without a face" not in labels(codes="rafdb").facts()

@@ -1,33 +1,16 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from configs.data_settings import PreprocessingSettings
 from configs.errors import InvalidDataError
 from configs.settings import Settings
+from tests.vision.data.face_sets import face_set, many
 from vision.data import plots
-from vision.data.faces import TABLE_COLUMNS, FaceSet
-from vision.data.preprocessing import IN_TRAINING, make_splits, preprocess_faces
-
-NAMES = ("happy", "sad")
-
-
-def face_set(*rows: tuple[str, str, str], **columns: Any) -> FaceSet:
-    """Rows are split, label and exact hash; the images are all different."""
-    table = pd.DataFrame(rows, columns=["split", "label", "exact_hash"])
-    filled = {name: 0 if kind.startswith(("int", "float")) else "" for name, kind in TABLE_COLUMNS.items()}
-    table = table.assign(**{name: value for name, value in filled.items() if name not in table})
-    table = table.assign(standard_deviation=50.0, source=[f"face{n}" for n in range(len(rows))], **columns)
-    images = np.arange(len(rows), dtype=np.uint8)[:, None, None] * np.ones((1, 32, 32), np.uint8)
-    return FaceSet("made", "folder", NAMES, images, table[list(TABLE_COLUMNS)].astype(TABLE_COLUMNS))
-
-
-def many(split: str, count: int, copies: int = 1) -> list[tuple[str, str, str]]:
-    return [(split, NAMES[n % 2], f"{split}{n // copies // 2}{n % 2}") for n in range(count)]
+from vision.data.faces import FaceSet
+from vision.data.preprocessing import IN_TRAINING, preprocess_faces, why_not_learnable
 
 
 @pytest.fixture
@@ -62,28 +45,6 @@ def test_the_same_seed_makes_the_same_splits_and_another_seed_others(settings: P
     assert one != other
 
 
-def test_the_order_in_which_faces_were_read_does_not_change_their_splits(settings: PreprocessingSettings) -> None:
-    table = face_set(*many("train", 200, copies=2)).table  # as a folder is read; an archive has an order of its own
-
-    one = make_splits(table, settings, seed=1).set_index("source")["split"]
-    other = make_splits(table.sample(frac=1, random_state=0), settings, seed=1).set_index("source")["split"]
-
-    assert one.to_dict() == other.to_dict()
-
-
-def test_made_splits_have_every_class_in_its_share(settings: PreprocessingSettings) -> None:
-    table = make_splits(face_set(*many("unassigned", 400)).table, settings, seed=3)
-
-    shares = pd.crosstab(table["split"], table["label"], normalize="index")
-    np.testing.assert_allclose(shares.to_numpy(), 0.5, atol=0.01)
-
-
-def test_copies_stay_on_one_side_of_made_splits(settings: PreprocessingSettings) -> None:
-    table = make_splits(face_set(*many("unassigned", 400, copies=4)).table, settings, seed=3)
-
-    assert table.groupby("exact_hash")["split"].nunique().max() == 1
-
-
 def test_leaked_training_faces_go_and_test_faces_stay_but_are_marked(settings: PreprocessingSettings) -> None:
     faces = face_set(*many("train", 40), ("train", "sad", "x"), *many("test", 9), ("test", "sad", "x"))
 
@@ -94,6 +55,28 @@ def test_leaked_training_faces_go_and_test_faces_stay_but_are_marked(settings: P
     assert marked == ["face50"]
     assert report.test_faces_in_training == 1
     assert report.numbers()["preprocessing/dropped_leaked"] == 1
+
+
+def test_near_copies_on_both_sides_of_made_splits_are_counted_and_said(
+    settings: PreprocessingSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    faces = face_set(*many("unassigned", 100), perceptual_hash="alike")
+
+    _, report = preprocess_faces(faces, settings, seed=0)
+
+    numbers = report.numbers()
+    for split in ("validation", "test"):
+        assert numbers[f"preprocessing/near_copies_{split}"] == numbers[f"preprocessing/after_{split}"] > 0
+        assert f"in the {split} split: {report.near_copies[split]};" in caplog.text
+
+
+def test_only_near_copies_of_training_faces_are_counted(settings: PreprocessingSettings) -> None:
+    rows = [*many("train", 8), *many("validation", 4), *many("test", 4)]
+    hashes = [*(f"train{n}" for n in range(8)), *("held out",) * 7, "train0"]
+
+    _, report = preprocess_faces(face_set(*rows, perceptual_hash=hashes), settings, seed=0)
+
+    assert report.near_copies == {"validation": 0, "test": 1}
 
 
 def test_loose_faces_that_become_training_count_as_training_faces(settings: PreprocessingSettings) -> None:
@@ -183,6 +166,27 @@ def test_no_face_that_can_be_used_is_an_error_of_the_data(settings: Preprocessin
     faces.table.loc[1, ["error", "label"]] = ["", "bored"]
 
     with pytest.raises(InvalidDataError, match=r"none of the 3 faces can be used \(unreadable 2, unknown_label 1\)"):
+        preprocess_faces(faces, settings, seed=0)
+
+
+@pytest.mark.parametrize("splits", [("test",), ("validation",), ("test", "validation")])
+def test_faces_none_of_which_is_in_training_are_an_error_that_says_where_their_split_was_read(
+    splits: tuple[str, ...], settings: PreprocessingSettings
+) -> None:
+    faces = face_set(*(row for split in splits for row in many(split, 20)))
+    faces = replace(faces, reading={"test faces": "20 from folder test_images"})
+    said = r"no face is in training \(test faces: 20 from folder test_images\): none came; .*--dataset\.splits"
+
+    with pytest.raises(InvalidDataError, match=said):
+        preprocess_faces(faces, settings, seed=0)
+    assert "no face is in training" in why_not_learnable(faces, settings, seed=0)
+
+
+def test_training_faces_none_of_which_can_be_used_are_counted(settings: PreprocessingSettings) -> None:
+    faces = face_set(*many("train", 4), *many("test", 20))
+    faces.table.loc[:3, "error"] = "broken"
+
+    with pytest.raises(InvalidDataError, match=r"in training \(train, test\): unreadable dropped 4; add images"):
         preprocess_faces(faces, settings, seed=0)
 
 

@@ -4,7 +4,7 @@ import json
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -16,9 +16,9 @@ from vision.data.sources import find_dataset
 PICTURE = b"\x89PNG..."
 
 
-def write_shard(path: Path, files: Iterable[tuple[str, bytes]]) -> Path:
+def write_shard(path: Path, files: Iterable[tuple[str, bytes]], mode: Literal["w", "w:gz"] = "w") -> Path:
     path.parent.mkdir(exist_ok=True)
-    with tarfile.open(path, "w") as archive:
+    with tarfile.open(path, mode) as archive:
         for name, content in files:
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -143,3 +143,102 @@ def test_what_webdataset_writes_is_read(tmp_path: Path, read: Callable[..., Any]
         ("happy", "train", PICTURE), ("sad", "train", PICTURE)
     ]  # fmt: skip
     assert "faces left out" not in facts
+
+
+def test_shards_of_no_known_split_beside_others_stop_the_run_until_it_is_said(
+    tmp_path: Path, read: Callable[..., Any]
+) -> None:
+    write_shard(tmp_path / "fer-train-000000.tar", samples("happy"))
+    write_shard(tmp_path / "fer-holdback-000000-of-000002.tar", samples("sad"))
+    write_shard(tmp_path / "fer-holdback-000001-of-000002.tar", samples("sad"))
+
+    said = r'fer-holdback looks like a split, .*--dataset\.splits "\{fer-holdback: test\}'
+    with pytest.raises(UserError, match=said):
+        read(tmp_path)
+
+    faces, facts = read(tmp_path, splits={"fer-holdback": "test"})
+    assert [face.split for face in faces] == ["test", "test", "train"]
+    assert facts["test faces"] == "2 from shards fer-holdback"
+    assert {face.split for face in read(tmp_path, splits={"FER-holdback": None})[0]} == {"train", "unassigned"}
+
+
+def test_a_folder_of_shards_of_no_known_split_beside_others_stops_the_run(
+    tmp_path: Path, read: Callable[..., Any]
+) -> None:
+    write_shard(tmp_path / "train" / "000000.tar", samples("happy"))
+    write_shard(tmp_path / "holdback" / "000000.tar", samples("sad"))
+
+    with pytest.raises(UserError, match=r"holdback looks like a split"):
+        read(tmp_path, reader="shards")
+    faces, _ = read(tmp_path, reader="shards", splits={"holdback": "test"})
+    assert sorted((face.label, face.split) for face in faces) == [("happy", "train"), ("sad", "test")]
+
+
+def test_shards_none_of_which_says_a_split_are_read(tmp_path: Path, read: Callable[..., Any]) -> None:
+    write_shard(tmp_path / "part1-000000.tar", samples("happy"))
+    write_shard(tmp_path / "000000.tar", samples("sad"))
+
+    assert {face.split for face in read(tmp_path)[0]} == {"unassigned"}
+
+
+@pytest.mark.parametrize("name", ["fer.test.000000.tar", "fer-v1.2-test-000000.tar", "TEST.tar"])
+def test_a_split_may_stand_anywhere_in_a_shards_name(name: str, tmp_path: Path, read: Callable[..., Any]) -> None:
+    write_shard(tmp_path / name, samples("happy"))
+
+    assert [face.split for face in read(tmp_path)[0]] == ["test"]
+
+
+def test_a_path_to_the_folder_of_a_split_keeps_it(tmp_path: Path, read: Callable[..., Any]) -> None:
+    write_shard(tmp_path / "test" / "000000.tar", samples("happy"))
+
+    faces, facts = read(tmp_path / "test")
+
+    assert [face.split for face in faces] == ["test"]
+    assert facts["test faces"] == "1 from folder test"
+
+
+def test_shards_of_the_same_name_in_two_folders_give_each_face_a_name_of_its_own(
+    tmp_path: Path, read: Callable[..., Any]
+) -> None:
+    for split in ("test", "train"):
+        write_shard(tmp_path / split / "000000.tar", samples("happy"))
+
+    faces, _ = read(tmp_path, reader="shards")
+
+    assert [(face.source, face.split) for face in faces] == [
+        ("test/000000.tar/000000.png", "test"), ("train/000000.tar/000000.png", "train")
+    ]  # fmt: skip
+    assert [face.source for face in read(tmp_path / "train")[0]] == ["000000.tar/000000.png"]
+
+
+def test_hidden_shards_are_not_read_and_other_endings_of_a_tar_are(tmp_path: Path, read: Callable[..., Any]) -> None:
+    write_shard(tmp_path / "a.TAR", samples("happy"))
+    write_shard(tmp_path / "b.tar.gz", samples("sad"), "w:gz")
+    write_shard(tmp_path / "c-test-000000.tgz", samples("fear"), "w:gz")
+    (tmp_path / "._c-test-000000.tgz").write_bytes(b"what macOS adds")
+
+    faces, facts = read(tmp_path, reader="shards", splits={"a": None, "b": "train"})
+
+    assert [(face.label, face.split) for face in faces] == [
+        ("happy", "unassigned"), ("sad", "train"), ("fear", "test")
+    ]  # fmt: skip
+    assert "left out" not in facts
+
+
+def test_files_beside_shards_and_in_them_are_counted(tmp_path: Path, read: Callable[..., Any]) -> None:
+    others = [("000000.txt", b"a caption"), (".hidden", b""), ("000000.npy", b"")]
+    write_shard(tmp_path / "fer-000000.tar", [*samples("happy"), *others])
+    (tmp_path / "fer-000000.idx").write_bytes(b"")
+
+    faces, facts = read(tmp_path, reader="shards")
+
+    assert [face.label for face in faces] == ["happy"]
+    assert facts["left out"].startswith("3 files (")
+    assert all(kind in facts["left out"] for kind in ("1 .txt", "1 .npy", "1 .idx"))
+
+
+def test_a_folder_without_shards_names_what_it_holds(tmp_path: Path, read: Callable[..., Any]) -> None:
+    (tmp_path / "a.zip").write_bytes(b"")
+
+    with pytest.raises(UserError, match=r"holds no shards .*found 1 file \(1 \.zip; for example a\.zip\)"):
+        read(tmp_path, reader="shards")

@@ -103,6 +103,7 @@ def test_a_loose_image_beside_an_archive_does_not_hide_it(tmp_path: Path) -> Non
     [
         (("train.zip", "validation.zip"), {"train": 3, "validation": 2}),
         (("fer_train.zip", "fer_test.tar"), {"train": 3, "test": 2}),
+        (("fer.train.zip", "fer.test.tar"), {"train": 3, "test": 2}),
         (("part1.zip", "part2.zip"), {"train": 3, "test": 2}),
     ],
 )
@@ -157,10 +158,35 @@ def test_folders_of_data_sets_side_by_side_are_not_mixed(
         for split in ("train", "test"):
             write_faces(tmp_path / "both" / name / split / "happy", 1)
 
-    with pytest.raises(UserError, match=r"both holds more than one data set \(fer, raf\).*--dataset\.reader folder"):
+    with pytest.raises(UserError, match=r"both holds more than one data set \(fer, raf\).*--dataset\.splits"):
         find_dataset(tmp_path / "both")
     assert find_dataset(tmp_path / "both", {"raf": "test"}) == ("folder", tmp_path / "both")
     assert find_dataset(tmp_path / "both" / "fer") == ("folder", tmp_path / "both" / "fer")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("above", ["", "both/deeper/"])
+def test_data_sets_side_by_side_are_refused_wherever_they_lie_until_they_are_said_to_be_one(
+    above: str, packed: bool, tmp_path: Path, write_faces: Callable[..., Path], dataset_settings: Callable[..., Any]
+) -> None:
+    for place in ("fer/train", "fer/test", "my raf/basic/test"):
+        write_faces(tmp_path / "sets" / f"{above}{place}" / "happy", 1)
+    path = zip_faces(tmp_path / "sets.zip", tmp_path / "sets") if packed else tmp_path / "sets"
+
+    with pytest.raises(UserError, match=rf"more than one data set \({above}fer, {above}my raf/basic\)") as said:
+        open_dataset(dataset_settings(path), 0)
+
+    assert '--dataset.splits "{basic: null, fer: null}"' in str(said.value)
+    faces = open_dataset(dataset_settings(path, splits={"basic": None, "fer": None}), 0).faces
+    assert Counter(face.split for face in faces) == {"test": 2, "train": 1}
+
+
+@pytest.mark.parametrize("copy", ["images", "train/more", "happy"])
+def test_a_folder_within_a_data_set_is_not_another(copy: str, tmp_path: Path, write_faces: Callable[..., Path]) -> None:
+    for place in ("images/train", f"images/{copy}/test"):
+        write_faces(tmp_path / place / "happy", 1)
+
+    assert find_dataset(tmp_path) == ("folder", tmp_path)  # as Kaggle's images/images beside images
 
 
 def test_classes_that_hold_their_splits_are_one_data_set(tmp_path: Path, write_faces: Callable[..., Path]) -> None:

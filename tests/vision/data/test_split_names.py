@@ -34,6 +34,11 @@ def test_what_the_settings_say_goes_first() -> None:
     assert [names.of(name) for name in ("holdback", "EVAL", "train_old")] == ["test", "validation", ""]
 
 
+def test_two_names_that_are_the_same_in_lower_case_are_refused() -> None:
+    with pytest.raises(UserError, match=r"dataset\.splits has 'part' and 'Part', which are the same name; keep one"):
+        SplitNames({"part": "train", "Part": "test"})
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

@@ -43,6 +43,19 @@ def test_folders_are_walked_through_links_but_only_once(tmp_path: Path) -> None:
     assert found == ["below/a", "linked/b"]
 
 
+@pytest.mark.parametrize("links", [{"latest": "train"}, {"a": "z/train", "z/b": "train"}, {"zz": "train", "a": "zz"}])
+def test_a_folder_that_a_link_leads_to_as_well_is_read_once_under_its_own_name(
+    links: dict[str, str], tmp_path: Path
+) -> None:
+    for name in ("train", "z/train"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a").write_bytes(b"")
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(tmp_path / target)
+
+    assert [path.relative_to(tmp_path).as_posix() for path in walk(tmp_path)] == ["train/a", "z/train/a"]
+
+
 def test_a_folder_that_is_missing_is_an_error_and_not_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(walk(tmp_path / "missing"))
