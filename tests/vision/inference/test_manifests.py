@@ -50,14 +50,18 @@ def test_a_manifest_of_paths_gives_the_table_of_its_folder(
 
 
 def test_a_row_without_a_picture_says_why(tmp_path: Path) -> None:
-    path = manifest(tmp_path / "m.parquet", uri=[None, str(tmp_path / "gone.png"), f"file://{tmp_path}/gone.png"])
+    said = {
+        None: "names no picture",
+        f"{tmp_path}/gone.png": "No such file",
+        f"file://{tmp_path}/gone.png": "not found",
+        f"{tmp_path}/null\0character.png": "null byte",
+    }
+    path = manifest(tmp_path / "m.parquet", uri=[*said])
 
-    reasons = [str(picture.payload) for picture in opened(path).read(0, 3)]
+    payloads = [picture.payload for picture in opened(path).read(0, len(said))]
 
-    assert [
-        text in reason for text, reason in zip(("names no picture", "No such file", "not found"), reasons, strict=True)
-    ]
-    assert all(isinstance(picture.payload, Exception) for picture in opened(path).read(0, 3))
+    assert all(isinstance(payload, Exception) for payload in payloads)
+    assert all(text in str(payload) for text, payload in zip(said.values(), payloads, strict=True))
 
 
 def test_bytes_above_the_limit_are_not_kept(tmp_path: Path) -> None:
