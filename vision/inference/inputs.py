@@ -171,7 +171,9 @@ def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
 def _open_manifest(path: Path, settings: InferenceSettings) -> Pictures:
     manifest = open_manifest(path, settings)
     _check_count(manifest.count, settings)
-    places = manifest.places if manifest.names_places else None
+    places = None
+    if manifest.names_places:
+        manifest, places = replace(manifest, there=manifest.find_one()), manifest.places
     fingerprint = _fingerprint(path.parent, [path.name])
     return Pictures(path.name, "manifest", fingerprint, manifest.count, manifest.read, places=places)
 
@@ -252,5 +254,5 @@ def _fingerprint(root: Path, names: list[str]) -> str:
 
 def _check_still_there(path: Path, settings: InferenceSettings) -> None:
     """Raise UserError where the input has gone, rather than report all of its pictures as unreadable."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(f"inference.input {settings.input} has gone while it was read; run again when it is back")

@@ -1,6 +1,7 @@
 """Manifests: Parquet tables that name pictures or hold them, a row each, in place of a listing of files."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -31,11 +32,15 @@ JOB_SCHEMA = pa.schema({
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest of the user's: `count` rows of pictures, read from any position."""
+    """A manifest of the user's: `count` rows of pictures, read from any position.
+
+    `there` is a file that a row names and that was there when the manifest was opened; None where that is not known.
+    """
 
     path: Path
     file: pq.ParquetFile
     limit: int  # in bytes, of a picture
+    there: Path | None = None
 
     @property
     def count(self) -> int:
@@ -52,22 +57,54 @@ class Manifest:
         for row in self._rows(start, stop):
             yield _source(row), row[URI] or ""
 
+    def find_one(self) -> Path | None:
+        """Return the first file that a row names and that is there, or None where a row before it names a store.
+
+        Raises UserError where the rows name neither.
+        """
+        first = ""
+        for row in self._rows(0, self.count, [URI]):
+            place = row[URI] or ""
+            path = local_file(place)
+            if path is None or os.path.isfile(path):
+                return path
+            first = first or place
+        raise UserError(
+            f"inference.input {self.path} names {self.count:,} pictures, and none of them is there, such as "
+            f"{printable(first)}; is their disk mounted, and does a relative path start where this run does?"
+        )
+
     def read(self, start: int, stop: int) -> Iterator[RawPicture]:
-        """Yield the pictures from position `start` to before `stop`."""
+        """Yield the pictures from position `start` to before `stop`.
+
+        Raises UserError where a picture that was there has gone: then its disk has, and others are not to blame.
+        """
+        there = self.there
         for position, row in enumerate(self._rows(start, stop), start):
-            content = row.get(BYTES)
+            content, place = row.get(BYTES), row.get(URI) or ""
             if content is None:
-                payload = read_place(row.get(URI) or "", self.limit)
+                payload = read_place(place, self.limit)
+                if isinstance(payload, OSError):
+                    self._check_still_there(there)
+                elif isinstance(payload, bytes):
+                    there = local_file(place) or there
             else:
                 payload = content if len(content) <= self.limit else too_large(len(content), self.limit, "inference")
             yield RawPicture(_source(row) or f"{self.path.name}#{position}", payload)
 
-    def _rows(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def _check_still_there(self, there: Path | None) -> None:
+        if there is not None and not os.path.isfile(there):
+            raise UserError(
+                f"inference.input {self.path}: {printable(str(there))} was there before and has gone while pictures "
+                "were read; run again when it is back"
+            )
+
+    def _rows(self, start: int, stop: int, columns: Collection[str] = KINDS) -> Iterator[dict[str, Any]]:
         sizes = [self.file.metadata.row_group(number).num_rows for number in range(self.file.num_row_groups)]
         ends = [*accumulate(sizes)]
         wanted = [number for number, end in enumerate(ends) if start < end and stop > end - sizes[number]]
         position = ends[wanted[0]] - sizes[wanted[0]] if wanted else 0
-        columns = [name for name in KINDS if name in self.file.schema_arrow.names]
+        columns = [name for name in columns if name in self.file.schema_arrow.names]
         for batch in self.file.iter_batches(READ_ROWS, row_groups=wanted, columns=columns):
             first = max(0, start - position)
             yield from batch.slice(first, max(0, min(len(batch), stop - position) - first)).to_pylist()
@@ -95,21 +132,29 @@ def open_manifest(path: Path, settings: InferenceSettings) -> Manifest:
     return Manifest(path, file, settings.max_file_bytes)
 
 
+def local_file(place: str) -> Path | None:
+    """Return the file that a path or URI names on this machine, or None where it names a store."""
+    return None if "://" in place else Path(place)
+
+
 def read_place(place: str, limit: int) -> Payload:
     """Return the content of a path or URI, or the reason why it was not read; `limit` is in bytes.
 
     Raises UserError where a store does not answer or refuses us: that says nothing about the picture.
     """
-    if "://" not in place:
-        return read_file(Path(place), limit, "inference") if place else ValueError("the manifest names no picture here")
+    if not place:
+        return ValueError("the manifest names no picture here")
+    path = local_file(place)
+    if path is not None:
+        return read_file(path, limit, "inference")
     try:
-        system, path = _file_system(urlsplit(place)._replace(path="", query="", fragment="").geturl()), _path_of(place)
-        found = system.get_file_info(path)
+        system, name = _file_system(urlsplit(place)._replace(path="", query="", fragment="").geturl()), _path_of(place)
+        found = system.get_file_info(name)
         if found.type != pa_fs.FileType.File:
             return FileNotFoundError("not found in its store")
         if found.size > limit:
             return too_large(found.size, limit, "inference")
-        with system.open_input_stream(path) as stream:
+        with system.open_input_stream(name) as stream:
             return bytes(stream.read(limit))
     except (OSError, ValueError) as error:  # pyarrow's own are kinds of these
         reason = str(error).splitlines()[0][:200]

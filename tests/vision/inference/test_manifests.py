@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import UserError
-from tests.vision.inference.toy_jobs import inference_settings, run_job, table_of
+from tests.vision.inference.toy_jobs import MODEL, TOY, inference_settings, run_job, table_of
 from vision.inference.inputs import open_pictures
+from vision.inference.job import job_folder, predict_pictures
 from vision.inference.manifests import read_place, read_row, write_manifest
 from vision.inference.pictures import Pictures
 
@@ -50,18 +51,46 @@ def test_a_manifest_of_paths_gives_the_table_of_its_folder(
 
 
 def test_a_row_without_a_picture_says_why(tmp_path: Path) -> None:
+    there = tmp_path / "there.png"
+    there.write_bytes(b"a picture")
     said = {
         None: "names no picture",
         f"{tmp_path}/gone.png": "No such file",
         f"file://{tmp_path}/gone.png": "not found",
         f"{tmp_path}/null\0character.png": "null byte",
     }
-    path = manifest(tmp_path / "m.parquet", uri=[*said])
+    path = manifest(tmp_path / "m.parquet", uri=[*said, str(there)])
 
-    payloads = [picture.payload for picture in opened(path).read(0, len(said))]
+    *payloads, last = [picture.payload for picture in opened(path).read(0, len(said) + 1)]
 
+    assert last == b"a picture"
     assert all(isinstance(payload, Exception) for payload in payloads)
     assert all(text in str(payload) for text, payload in zip(said.values(), payloads, strict=True))
+
+
+def test_a_manifest_whose_pictures_are_all_missing_is_refused_before_work(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "m.parquet", uri=[None, *(f"{tmp_path}/disk/{n}.png" for n in range(4))])
+
+    with pytest.raises(UserError, match=r"names 5 pictures, and none of them is there, such as .*/disk/0\.png"):
+        opened(path)
+
+
+def test_a_disk_that_goes_away_ends_the_job_which_is_whole_when_it_is_back(
+    tmp_path: Path, write_faces: Callable[..., Path], quick_figures: None
+) -> None:
+    disk = write_faces(tmp_path / "disk", 3)
+    path = manifest(tmp_path / "m.parquet", uri=sorted(str(file) for file in disk.rglob("*.png")))
+    settings = inference_settings(path, tmp_path / "out")
+    pictures = open_pictures(settings)
+    folder = job_folder(settings, pictures, MODEL)
+    disk.rename(tmp_path / "unplugged")
+
+    with pytest.raises(UserError, match=r"disk/.* was there before and has gone"):
+        predict_pictures(TOY, MODEL, pictures, settings, folder)
+
+    (tmp_path / "unplugged").rename(disk)
+    report, again = run_job(settings)
+    assert (again, report.pictures, report.unreadable) == (folder, 3, 0)
 
 
 def test_bytes_above_the_limit_are_not_kept(tmp_path: Path) -> None:
