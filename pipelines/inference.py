@@ -35,6 +35,8 @@ def summarize(finished: object) -> dict[str, str]:
         passed_over["left out"] = report.left_out
     if report.several:
         passed_over["first picture only"] = f"of {report.several} files, which hold several"
+    if report.too_small:
+        passed_over["faces too small"] = f"{report.too_small} left out (lower inference.min_face_pixels to keep them)"
     timeline = {}
     if report.tracks is not None:
         timeline["timeline"] = f"{folder / 'timeline.html'} ({report.tracks} faces followed)"

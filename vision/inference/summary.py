@@ -51,12 +51,14 @@ class InferenceReport(Report):
     seconds: float
     faces_per_second: float
     several: int = 0  # pictures whose file holds more than the first one
+    too_small: int = 0  # faces that were found and left out, under inference.min_face_pixels
     tracks: int | None = None  # the faces that were followed, of a video
     left_out: str = ""  # the files of the input that are not pictures
 
     def numbers(self) -> dict[str, float]:
-        counts = ("pictures", "faces", "unreadable", "without_face", "uncertain", "seconds", "faces_per_second")
-        numbers = {f"inference/{name}": float(getattr(self, name)) for name in counts}
+        counts = ("pictures", "faces", "unreadable", "without_face", "too_small", "uncertain")
+        paces = ("seconds", "faces_per_second")
+        numbers = {f"inference/{name}": float(getattr(self, name)) for name in (*counts, *paces)}
         numbers |= {f"inference/emotion_{name}": float(count) for name, count in self.emotions.items()}
         if self.tracks is not None:
             numbers["inference/tracks"] = float(self.tracks)
@@ -99,6 +101,7 @@ def summarize(
         seconds=pace.seconds,
         faces_per_second=pace.faces / pace.seconds,
         several=totals.several,
+        too_small=totals.too_small,
         left_out=describe_files(pictures.left_out) if pictures.left_out else "",
         figures=_figures(totals, emotions, settings.confidence_threshold),
     )
