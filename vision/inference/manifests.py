@@ -23,6 +23,7 @@ URI, BYTES, SOURCE = "uri", "bytes", "source"  # the columns that a manifest of 
 POSITION, REASON = "position", "reason"  # and what the manifest of a job has besides
 TEXTS = (pa.string(), pa.large_string())
 KINDS: dict[str, tuple[pa.DataType, ...]] = {URI: TEXTS, SOURCE: TEXTS, BYTES: (pa.binary(), pa.large_binary())}
+STORES = frozenset({"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "file"})  # schemes that pyarrow reads
 READ_ROWS = 256
 GROUP_ROWS, FILE_ROWS = 1024, 65_536
 JOB_SCHEMA = pa.schema({
@@ -66,12 +67,15 @@ class Manifest:
         for row in self._rows(0, self.count, [URI]):
             place = row[URI] or ""
             path = local_file(place)
-            if path is None or os.path.isfile(path):
+            if path is not None and os.path.isfile(path):
                 return path
+            if path is None and _scheme(place) in STORES:
+                return None
             first = first or place
         raise UserError(
-            f"inference.input {self.path} names {self.count:,} pictures, and none of them is there, such as "
-            f"{printable(first)}; is their disk mounted, and does a relative path start where this run does?"
+            f"inference.input {self.path} names {self.count:,} pictures, and none of them can be read, such as "
+            f"{printable(first) or 'an empty row'}; give paths of files that are there (is the disk mounted? relative "
+            "ones start where this run does), or URIs such as s3://bucket/face.png"
         )
 
     def read(self, start: int, stop: int) -> Iterator[RawPicture]:
@@ -147,6 +151,9 @@ def read_place(place: str, limit: int) -> Payload:
     path = local_file(place)
     if path is not None:
         return read_file(path, limit, "inference")
+    scheme = _scheme(place)
+    if scheme not in STORES:
+        return ValueError(f"{scheme}:// is not a store that can be read; give a path, or s3://bucket/face.png")
     try:
         system, name = _file_system(urlsplit(place)._replace(path="", query="", fragment="").geturl()), _path_of(place)
         found = system.get_file_info(name)
@@ -156,11 +163,17 @@ def read_place(place: str, limit: int) -> Payload:
             return too_large(found.size, limit, "inference")
         with system.open_input_stream(name) as stream:
             return bytes(stream.read(limit))
-    except (OSError, ValueError) as error:  # pyarrow's own are kinds of these
+    except ValueError as error:  # pyarrow's own is one; the address is wrong, such as s3:// without a bucket
+        return error
+    except OSError as error:
         reason = str(error).splitlines()[0][:200]
         raise UserError(
             f"inference.input: {printable(place)} cannot be read: {reason}; run again when it can"
         ) from error
+
+
+def _scheme(place: str) -> str:
+    return place.partition("://")[0].lower()
 
 
 @lru_cache(maxsize=64)

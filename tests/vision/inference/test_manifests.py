@@ -9,6 +9,7 @@ import pytest
 
 from configs.errors import UserError
 from tests.vision.inference.toy_jobs import MODEL, TOY, inference_settings, run_job, table_of
+from vision.inference import manifests
 from vision.inference.inputs import open_pictures
 from vision.inference.job import job_folder, predict_pictures
 from vision.inference.manifests import read_place, read_row, write_manifest
@@ -71,7 +72,7 @@ def test_a_row_without_a_picture_says_why(tmp_path: Path) -> None:
 def test_a_manifest_whose_pictures_are_all_missing_is_refused_before_work(tmp_path: Path) -> None:
     path = manifest(tmp_path / "m.parquet", uri=[None, *(f"{tmp_path}/disk/{n}.png" for n in range(4))])
 
-    with pytest.raises(UserError, match=r"names 5 pictures, and none of them is there, such as .*/disk/0\.png"):
+    with pytest.raises(UserError, match=r"names 5 pictures, and none of them can be read, such as .*/disk/0\.png"):
         opened(path)
 
 
@@ -120,10 +121,36 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
         opened(path)
 
 
-@pytest.mark.parametrize("place", ["nosuchscheme://bucket/face.png", "s3://"])
-def test_a_store_that_cannot_be_asked_ends_the_job(place: str) -> None:
-    with pytest.raises(UserError, match="cannot be read"):
-        read_place(place, 1000)
+def test_a_store_that_does_not_answer_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(store: str) -> None:
+        raise OSError("no answer within 3 s")
+
+    monkeypatch.setattr(manifests, "_file_system", fail)
+
+    with pytest.raises(UserError, match=r"s3://bucket/face\.png cannot be read: no answer within 3 s; run again"):
+        read_place("s3://bucket/face.png", 1000)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("http://example.com/face.png", "http:// is not a store"),
+        ("nosuchscheme://bucket/face.png", "nosuchscheme:// is not a store"),
+        ("s3://", "bucket"),
+    ],
+)
+def test_an_address_that_is_wrong_is_a_row_with_its_reason(place: str, said: str) -> None:
+    payload = read_place(place, 1000)
+
+    assert isinstance(payload, ValueError)
+    assert said in str(payload)
+
+
+def test_a_manifest_of_web_addresses_alone_is_refused_before_work(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "m.parquet", uri=["http://example.com/a.png", "https://example.com/b.png"])
+
+    with pytest.raises(UserError, match=r"none of them can be read, such as http://example\.com/a\.png; give paths"):
+        opened(path)
 
 
 def test_a_job_manifest_has_a_place_of_a_file_and_the_bytes_of_what_lies_in_none(
