@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from configs.errors import UserError
 from configs.inference_settings import InferenceSettings
+from configs.paths import is_uri
 from vision.files.paths import printable, read_file, too_large
 from vision.inference.pictures import Payload, Pictures, Place, RawPicture
 
@@ -23,7 +24,7 @@ URI, BYTES, SOURCE = "uri", "bytes", "source"  # the columns that a manifest of 
 POSITION, REASON = "position", "reason"  # and what the manifest of a job has besides
 TEXTS = (pa.string(), pa.large_string())
 KINDS: dict[str, tuple[pa.DataType, ...]] = {URI: TEXTS, SOURCE: TEXTS, BYTES: (pa.binary(), pa.large_binary())}
-STORES = frozenset({"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "file"})  # schemes that pyarrow reads
+STORES = frozenset({"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"})  # schemes that pyarrow reads
 READ_ROWS = 256
 GROUP_ROWS, FILE_ROWS = 1024, 65_536
 JOB_SCHEMA = pa.schema({
@@ -73,8 +74,8 @@ class Manifest:
                 return None
             first = first or place
         raise UserError(
-            f"inference.input {self.path} names {self.count:,} pictures, and none of them can be read, such as "
-            f"{printable(first) or 'an empty row'}; give paths of files that are there (is the disk mounted? relative "
+            f"inference.input {self.path}: no row of {self.count:,} names a picture that can be read, such as "
+            f"{printable(first) or 'an empty one'}; give paths of files that are there (is the disk mounted? relative "
             "ones start where this run does), or URIs such as s3://bucket/face.png"
         )
 
@@ -137,8 +138,13 @@ def open_manifest(path: Path, settings: InferenceSettings) -> Manifest:
 
 
 def local_file(place: str) -> Path | None:
-    """Return the file that a path or URI names on this machine, or None where it names a store."""
-    return None if "://" in place else Path(place)
+    """Return the file that a path or a file:// URI names on this machine, or None for any other URI."""
+    if not is_uri(place):
+        return Path(place)
+    host, slash, path = place.partition("://")[2].partition("/")
+    if _scheme(place) != "file" or host not in ("", "localhost"):
+        return None
+    return Path(os.fsdecode(unquote_to_bytes(slash + path)))  # as Path.as_uri quotes it
 
 
 def read_place(place: str, limit: int) -> Payload:
@@ -155,7 +161,7 @@ def read_place(place: str, limit: int) -> Payload:
     if scheme not in STORES:
         return ValueError(f"{scheme}:// is not a store that can be read; give a path, or s3://bucket/face.png")
     try:
-        system, name = _file_system(urlsplit(place)._replace(path="", query="", fragment="").geturl()), _path_of(place)
+        system, name = _in_store(place)
         found = system.get_file_info(name)
         if found.type != pa_fs.FileType.File:
             return FileNotFoundError("not found in its store")
@@ -176,14 +182,17 @@ def _scheme(place: str) -> str:
     return place.partition("://")[0].lower()
 
 
+def _in_store(place: str) -> tuple[pa_fs.FileSystem, str]:
+    """Return a store, and what it calls an object; in an object's name `%`, `?` and `#` mean themselves."""
+    store, _, name = place.partition("://")[2].partition("/")
+    system, root = _file_system(f"{_scheme(place)}://{store}" if store else f"{_scheme(place)}:///")
+    return system, f"{root.rstrip('/')}/{name}"
+
+
 @lru_cache(maxsize=64)
-def _file_system(store: str) -> pa_fs.FileSystem:
-    return pa_fs.FileSystem.from_uri(store if urlsplit(store).netloc else f"{store}/")[0]
-
-
-def _path_of(place: str) -> str:
-    parts = urlsplit(place)
-    return parts.path if parts.scheme == "file" else f"{parts.netloc}{parts.path}"
+def _file_system(store: str) -> tuple[pa_fs.FileSystem, str]:
+    system, root = pa_fs.FileSystem.from_uri(store)
+    return system, str(root)
 
 
 def _source(row: dict[str, Any]) -> str:

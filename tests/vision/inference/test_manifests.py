@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def test_a_row_without_a_picture_says_why(tmp_path: Path) -> None:
     said = {
         None: "names no picture",
         f"{tmp_path}/gone.png": "No such file",
-        f"file://{tmp_path}/gone.png": "not found",
+        f"file://{tmp_path}/gone.png": "No such file",
         f"{tmp_path}/null\0character.png": "null byte",
     }
     path = manifest(tmp_path / "m.parquet", uri=[*said, str(there)])
@@ -72,7 +73,7 @@ def test_a_row_without_a_picture_says_why(tmp_path: Path) -> None:
 def test_a_manifest_whose_pictures_are_all_missing_is_refused_before_work(tmp_path: Path) -> None:
     path = manifest(tmp_path / "m.parquet", uri=[None, *(f"{tmp_path}/disk/{n}.png" for n in range(4))])
 
-    with pytest.raises(UserError, match=r"names 5 pictures, and none of them can be read, such as .*/disk/0\.png"):
+    with pytest.raises(UserError, match=r"no row of 5 names a picture that can be read, such as .*/disk/0\.png"):
         opened(path)
 
 
@@ -131,12 +132,32 @@ def test_a_store_that_does_not_answer_ends_the_job(monkeypatch: pytest.MonkeyPat
         read_place("s3://bucket/face.png", 1000)
 
 
+def test_a_name_in_a_store_is_taken_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "_file_system", lambda store: (pa_fs.LocalFileSystem(), f"{tmp_path}/{store[5:]}"))
+    names = ["a.png", "a.png#2", "a.png?3", "a%20b.png", "a b.png"]
+    (tmp_path / "bucket" / "deep").mkdir(parents=True)
+    for name in names:
+        (tmp_path / "bucket" / "deep" / name).write_text(name)
+
+    assert [read_place(f"s3://bucket/deep/{name}", 1000) for name in names] == [name.encode() for name in names]
+
+
+def test_a_file_uri_is_decoded_as_pathlib_writes_it(tmp_path: Path) -> None:
+    names = ["a b.png", "a#2.png", "a?3.png", "100%25.png", "été.png", os.fsdecode(b"caf\xe9.png")]
+    for name in names:
+        (tmp_path / name).write_bytes(os.fsencode(name))
+
+    assert [read_place((tmp_path / name).as_uri(), 1000) for name in names] == [os.fsencode(name) for name in names]
+    assert read_place(f"file://localhost{tmp_path}/a%20b.png", 1000) == b"a b.png"
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [
         ("http://example.com/face.png", "http:// is not a store"),
         ("nosuchscheme://bucket/face.png", "nosuchscheme:// is not a store"),
         ("s3://", "bucket"),
+        ("file://server/share/face.png", "file:// is not a store"),
     ],
 )
 def test_an_address_that_is_wrong_is_a_row_with_its_reason(place: str, said: str) -> None:
@@ -149,7 +170,7 @@ def test_an_address_that_is_wrong_is_a_row_with_its_reason(place: str, said: str
 def test_a_manifest_of_web_addresses_alone_is_refused_before_work(tmp_path: Path) -> None:
     path = manifest(tmp_path / "m.parquet", uri=["http://example.com/a.png", "https://example.com/b.png"])
 
-    with pytest.raises(UserError, match=r"none of them can be read, such as http://example\.com/a\.png; give paths"):
+    with pytest.raises(UserError, match=r"no row of 2 names .*, such as http://example\.com/a\.png; give paths"):
         opened(path)
 
 
