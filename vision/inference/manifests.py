@@ -55,9 +55,11 @@ class Manifest:
         return BYTES not in self.file.schema_arrow.names
 
     def places(self, start: int, stop: int) -> Iterator[Place]:
-        """Yield source and path or URI of the rows from position `start` to before `stop`."""
+        """Yield source and full path or URI of the rows from position `start` to before `stop`."""
+        folder = os.getcwd()  # where `read` has relative paths start; other machines work in folders of their own
         for row in self._rows(start, stop):
-            yield _source(row), row[URI] or ""
+            place = row[URI] or ""
+            yield _source(row), place if not place or is_uri(place) else os.path.join(folder, place)
 
     def find_one(self) -> Path | None:
         """Return the first file that a row names and that is there, or None where a row before it names a store.

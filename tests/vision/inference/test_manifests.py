@@ -52,6 +52,21 @@ def test_a_manifest_of_paths_gives_the_table_of_its_folder(
     assert tables[0].equals(tables[1])
 
 
+def test_relative_paths_of_a_manifest_are_full_ones_for_other_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"a picture")
+    path = manifest(tmp_path / "m.parquet", uri=["a.png", None, "/faces/b.png", "s3://bucket/c.png"])
+    monkeypatch.chdir(tmp_path)
+
+    pictures = opened(path)
+
+    assert pictures.places is not None
+    places = [*pictures.places(0, 4)]
+    assert [place for _, place in places] == [f"{tmp_path}/a.png", "", "/faces/b.png", "s3://bucket/c.png"]
+    assert places[0][0] == "a.png"
+
+
 def test_a_row_without_a_picture_says_why(tmp_path: Path) -> None:
     there = tmp_path / "there.png"
     there.write_bytes(b"a picture")
