@@ -18,6 +18,7 @@ from vision.files.file_sets import describe_files
 from vision.files.image_kinds import GIF, has_several_pictures, image_kind
 from vision.files.paths import is_hidden, is_image_file, printable, read_file, read_head, walk
 from vision.files.remote import Allowed, fetch, look_at
+from vision.inference.finished import JOB
 from vision.inference.manifests import MANIFEST_SUFFIX, open_manifest
 from vision.inference.pictures import Payload, Pictures, Place, RawPicture
 
@@ -115,8 +116,9 @@ def _found(others: Sequence[str]) -> str:
 
 
 def _is_output(path: Path, settings: InferenceSettings) -> bool:
-    """Say whether a file lies in the output folder; the annotated pictures of earlier jobs are not input."""
-    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(settings.output))
+    """Say whether a file lies in a job's folder in the output; the annotated pictures of earlier jobs are not input."""
+    output, file = os.path.abspath(settings.output), Path(os.path.abspath(path))
+    return file.is_relative_to(output) and Path(output, *file.relative_to(output).parts[:1], JOB).exists()
 
 
 def _of_files(name: str, form: str, root: Path, names: list[str], settings: InferenceSettings) -> Pictures:

@@ -24,7 +24,7 @@ from vision.files.image_kinds import IMAGE_SUFFIXES
 from vision.files.locks import hold_folder
 from vision.inference import plots
 from vision.inference.examine import Examined, examine_ahead
-from vision.inference.finished import SUCCESS, TABLE, mark_finished
+from vision.inference.finished import JOB, SUCCESS, TABLE, mark_finished
 from vision.inference.inputs import plain_name
 from vision.inference.overlay import annotate_picture
 from vision.inference.pictures import Pictures
@@ -56,7 +56,7 @@ PHOTOS_A_PART = 32  # few, because the photos to annotate stay in memory
 CROPS_A_PART = 1024  # rounded up to whole batches
 LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
 CSV, REPORT, PAGE = "predictions.csv", "report.json", "summary.html"
-JOB, LOCK, PARTS, ANNOTATED = "job.json", "job.lock", "parts", "annotated"
+LOCK, PARTS, ANNOTATED = "job.lock", "parts", "annotated"
 
 
 @dataclass(frozen=True)

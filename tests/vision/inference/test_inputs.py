@@ -61,10 +61,19 @@ def test_a_single_picture_needs_no_ending(tmp_path: Path, named: Callable[..., I
 
 
 def test_what_earlier_jobs_wrote_is_not_an_input(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
-    write_files(tmp_path, "a.png", "predictions/job/annotated/a.jpg")
+    write_files(tmp_path, "a.png", "predictions/job/annotated/a.jpg", "predictions/job/job.json")
 
     assert sources(open_pictures(named(tmp_path))) == ["a.png"]
     assert sources(open_pictures(named(f"{tmp_path}/**/*.*g"))) == [f"{tmp_path}/a.png"]
+
+
+def test_pictures_of_the_user_in_the_output_folder_are_an_input(
+    tmp_path: Path, named: Callable[..., InferenceSettings]
+) -> None:
+    photos = write_files(tmp_path / "photos", "a.png", "b/c.png", "job/annotated/a.jpg", "job/job.json")
+
+    assert sources(open_pictures(named(tmp_path, output=photos))) == ["photos/a.png", "photos/b/c.png"]
+    assert sources(open_pictures(named(f"{tmp_path}/*/*.png", output=photos))) == [f"{tmp_path}/photos/a.png"]
 
 
 def test_a_glob_is_every_picture_that_matches(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
