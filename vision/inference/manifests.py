@@ -112,10 +112,16 @@ class Manifest:
         wanted = [number for number, end in enumerate(ends) if start < end and stop > end - sizes[number]]
         position = ends[wanted[0]] - sizes[wanted[0]] if wanted else 0
         columns = [name for name in columns if name in self.file.schema_arrow.names]
-        for batch in self.file.iter_batches(READ_ROWS, row_groups=wanted, columns=columns):
-            first = max(0, start - position)
-            yield from batch.slice(first, max(0, min(len(batch), stop - position) - first)).to_pylist()
-            position += len(batch)
+        try:
+            for batch in self.file.iter_batches(READ_ROWS, row_groups=wanted, columns=columns):
+                first = max(0, start - position)
+                yield from batch.slice(first, max(0, min(len(batch), stop - position) - first)).to_pylist()
+                position += len(batch)
+        except (OSError, ValueError, pa.ArrowException) as error:  # a page is damaged, or a text in it is not UTF-8
+            raise UserError(
+                f"inference.input {self.path} cannot be read from row {position:,} on: {_first_line(error)}; is it "
+                "complete? Write it again"
+            ) from error
 
 
 def open_manifest(path: Path, settings: InferenceSettings) -> Manifest:
@@ -124,9 +130,7 @@ def open_manifest(path: Path, settings: InferenceSettings) -> Manifest:
         file = pq.ParquetFile(path, memory_map=True)
         kinds = {field.name: field.type for field in file.schema_arrow}
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"inference.input {path} is not a readable Parquet file: {str(error).splitlines()[0]}"
-        ) from error
+        raise UserError(f"inference.input {path} is not a readable Parquet file: {_first_line(error)}") from error
     wrong = [f"{name} ({kinds[name]})" for name, allowed in KINDS.items() if kinds.get(name, allowed[0]) not in allowed]
     if wrong or not {URI, BYTES} & {*kinds}:
         found = ", ".join(wrong) or ", ".join(printable(name) for name in list(kinds)[:8]) or "nothing"
@@ -174,10 +178,13 @@ def read_place(place: str, limit: int) -> Payload:
     except ValueError as error:  # pyarrow's own is one; the address is wrong, such as s3:// without a bucket
         return error
     except OSError as error:
-        reason = str(error).splitlines()[0][:200]
         raise UserError(
-            f"inference.input: {printable(place)} cannot be read: {reason}; run again when it can"
+            f"inference.input: {printable(place)} cannot be read: {_first_line(error)}; run again when it can"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def _scheme(place: str) -> str:

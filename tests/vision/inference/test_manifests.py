@@ -137,6 +137,27 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
         opened(path)
 
 
+def test_a_damaged_page_behind_a_whole_footer_is_a_sentence(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "m.parquet", bytes=[bytes([number]) * 50 for number in range(9)])
+    place = pq.read_metadata(path).row_group(2).column(0).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[place : place + 20] = b"\xff" * 20
+    path.write_bytes(content)
+    pictures = opened(path)
+
+    assert len([*pictures.read(0, 6)]) == 6
+    with pytest.raises(UserError, match=r"m\.parquet cannot be read from row 6 on: .*; is it complete"):
+        [*pictures.read(6, 9)]
+
+
+def test_a_text_that_is_not_utf_8_is_a_sentence(tmp_path: Path) -> None:
+    wrong = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff.png"]).buffers())
+    path = manifest(tmp_path / "m.parquet", uri=wrong)
+
+    with pytest.raises(UserError, match=r"m\.parquet cannot be read from row 0 on"):
+        opened(path)
+
+
 def test_a_store_that_does_not_answer_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(store: str) -> None:
         raise OSError("no answer within 3 s")
