@@ -51,7 +51,7 @@ from vision.model.onnx_runtime import Predictor
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 
-LAYOUT = 5  # of what a job writes; raise it where new code must not continue with old parts
+LAYOUT = 6  # of what a job writes; raise it where new code must not continue with old parts
 PHOTOS_A_PART = 32  # few, because the photos to annotate stay in memory
 CROPS_A_PART = 1024  # rounded up to whole batches
 LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal

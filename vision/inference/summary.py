@@ -53,6 +53,8 @@ class InferenceReport(Report):
     several: int = 0  # pictures whose file holds more than the first one
     too_small: int = 0  # faces that were found and left out, under inference.min_face_pixels
     tracks: int | None = None  # the faces that were followed, of a video
+    blended: int = 0  # pictures with transparent pixels, which were blended over grey
+    white_levels: str = ""  # what was taken for white in pictures of more than 8 bits
     left_out: str = ""  # the files of the input that are not pictures
 
     def numbers(self) -> dict[str, float]:
@@ -102,9 +104,16 @@ def summarize(
         faces_per_second=pace.faces / pace.seconds,
         several=totals.several,
         too_small=totals.too_small,
+        blended=totals.blended,
+        white_levels=_describe_whites(totals.whites),
         left_out=describe_files(pictures.left_out) if pictures.left_out else "",
         figures=_figures(totals, emotions, settings.confidence_threshold),
     )
+
+
+def _describe_whites(whites: Mapping[float, int]) -> str:
+    nouns = {1: "picture"}
+    return ", ".join(f"{white:g} in {n:,} {nouns.get(n, 'pictures')}" for white, n in sorted(whites.items()))
 
 
 def _figures(totals: Totals, emotions: Mapping[str, int], threshold: float) -> dict[str, bytes]:

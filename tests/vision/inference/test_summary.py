@@ -45,6 +45,23 @@ def test_what_was_left_out_and_what_was_animated_is_counted(tmp_path: Path, writ
     assert report.left_out in report.page()
 
 
+def test_what_deep_and_transparent_pictures_became_is_counted(
+    tmp_path: Path, write_faces: Callable[..., Path], quick_figures: None
+) -> None:
+    photos = write_faces(tmp_path / "photos", 2)
+    for name, white in (("a", 4000), ("b", 4095), ("c", 60000)):
+        Image.fromarray(np.linspace(0, white, 1024).reshape(32, 32).astype(np.uint16)).save(photos / f"{name}.png")
+    Image.new("RGBA", (32, 32), (9, 9, 9, 100)).save(photos / "d.png")
+
+    report, folder = run_job(inference_settings(photos, tmp_path / "out"))
+
+    assert (report.unreadable, report.blended) == (0, 1)
+    assert report.white_levels == "4095 in 2 pictures, 65535 in 1 picture"
+    assert f"taken for white is {report.white_levels}." in report.page()
+    assert "Transparent pixels of 1 picture were blended" in report.page()
+    assert not {"white", "blended"} & {*table_of(folder).columns}
+
+
 def test_faces_that_are_too_small_are_counted_also_where_the_picture_has_no_other(
     tmp_path: Path, write_photos: Callable[..., Path], quick_figures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
