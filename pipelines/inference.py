@@ -34,6 +34,8 @@ def summarize(finished: object) -> dict[str, str]:
     passed_over = {}
     if report.left_out:
         passed_over["left out"] = report.left_out
+    if report.ends_early:
+        passed_over["ends early"] = report.ends_early
     if report.several:
         passed_over["first picture only"] = f"of {report.several} files, which hold several"
     if report.too_small:

@@ -23,8 +23,9 @@ def last_lines(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> dict[str, str
 
 
 def test_the_last_lines_say_what_was_passed_over_and_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = last_lines(monkeypatch, too_small=3, blended=2, white_levels="4095 in 1 picture")
+    lines = last_lines(monkeypatch, too_small=3, blended=2, white_levels="4095 in 1 picture", ends_early="at 3 s")
 
     assert [*last_lines(monkeypatch)] == ["model", "pictures", "faces", "predictions", "summary"]
-    assert lines.keys() - last_lines(monkeypatch).keys() == {"faces too small", "alpha over grey", "white level"}
+    more = lines.keys() - last_lines(monkeypatch).keys()
+    assert more == {"faces too small", "alpha over grey", "white level", "ends early"}
     assert lines["faces too small"].startswith("3 left out")

@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,8 @@ from vision.files.remote import Allowed, fetch, look_at
 from vision.inference.finished import JOB
 from vision.inference.manifests import MANIFEST_SUFFIX, open_manifest
 from vision.inference.pictures import Payload, Pictures, Place, RawPicture
+
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 EXPECTED = 'a photo, a folder, a glob such as "photos/*.jpg", a .zip, a video file or a .parquet manifest'
@@ -191,10 +194,12 @@ def _open_video(path: Path, settings: InferenceSettings) -> Pictures:
             f"more than inference.max_pixels {settings.max_pixels}"
         )
     recorded = video.get(cv2.CAP_PROP_FPS)  # frames a second
-    recorded = recorded if 0.1 <= recorded <= 1000.0 else 25.0  # not every container has it
+    known = 0.1 <= recorded <= 1000.0  # not every container has it
+    recorded = recorded if known else 25.0
     sampled = min(settings.frames_per_second, recorded)
     said = video.get(cv2.CAP_PROP_FRAME_COUNT) / recorded
-    count = int(_duration(path, said) * sampled + 0.01) + 1
+    last = _duration(path, said)
+    count = int(last * sampled + 0.01) + 1
     _check_count(count, settings)
     digits = 2 if sampled <= 100.0 else 3  # of the seconds, so that every picture has another name
 
@@ -212,8 +217,12 @@ def _open_video(path: Path, settings: InferenceSettings) -> Pictures:
             yield RawPicture(f"{path.name}#t={seconds:.{digits}f}s", payload)
         video.release()
 
+    ends_early = _ends_early(said, last, recorded) if known else ""
+    if ends_early:
+        logger.warning("inference.input %s ends early: %s", path, ends_early)
     fingerprint = f"{_fingerprint(path.parent, [path.name])} at {sampled:g} a second"
-    return Pictures(path.name, "video", fingerprint, count, read, seconds_apart=1 / sampled)
+    pictures = Pictures(path.name, "video", fingerprint, count, read, seconds_apart=1 / sampled)
+    return replace(pictures, ends_early=ends_early)
 
 
 def _start_video(path: Path, seconds: float) -> cv2.VideoCapture:
@@ -241,6 +250,13 @@ def _duration(path: Path, said: float) -> float:
     while video.grab():
         last = _seconds(video)
     return last
+
+
+def _ends_early(said: float, last: float, recorded: float) -> str:
+    """Say when a video ends clearly before the time that its file states, or ""; `recorded` are frames a second."""
+    if said - last <= max(1.0, 2 / recorded, 0.02 * said):
+        return ""
+    return f"its file says that it lasts {said:.1f} s, and its pictures end at {last:.1f} s; is it complete?"
 
 
 def _fingerprint(root: Path, names: list[str]) -> str:

@@ -56,6 +56,7 @@ class InferenceReport(Report):
     blended: int = 0  # pictures with transparent pixels, which were blended over grey
     white_levels: str = ""  # what was taken for white in pictures of more than 8 bits
     left_out: str = ""  # the files of the input that are not pictures
+    ends_early: str = ""  # that a video ends long before its file says
 
     def numbers(self) -> dict[str, float]:
         counts = ("pictures", "faces", "unreadable", "without_face", "too_small", "uncertain")
@@ -107,6 +108,7 @@ def summarize(
         blended=totals.blended,
         white_levels=_describe_whites(totals.whites),
         left_out=describe_files(pictures.left_out) if pictures.left_out else "",
+        ends_early=pictures.ends_early,
         figures=_figures(totals, emotions, settings.confidence_threshold),
     )
 
