@@ -44,6 +44,8 @@ def summarize(finished: object) -> dict[str, str]:
         passed_over[SCALED] = f"{report.white_levels}, guessed from the levels that each picture has"
     if report.blended:
         passed_over[BLENDED] = f"{report.blended} with transparent pixels; what these hide is not used"
+    if report.finished_before:
+        passed_over["earlier result"] = f"of {report.finished_before}; delete {folder} to predict anew"
     timeline = {}
     if report.tracks is not None:
         timeline["timeline"] = f"{folder / 'timeline.html'} ({report.tracks} faces followed)"

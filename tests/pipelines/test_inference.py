@@ -29,3 +29,9 @@ def test_the_last_lines_say_what_was_passed_over_and_only_that(monkeypatch: pyte
     more = lines.keys() - last_lines(monkeypatch).keys()
     assert more == {"faces too small", "alpha over grey", "white level", "ends early"}
     assert lines["faces too small"].startswith("3 left out")
+
+
+def test_the_last_lines_say_where_a_result_is_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = last_lines(monkeypatch, finished_before="2026-11-28 13:00 UTC")["earlier result"]
+
+    assert said == "of 2026-11-28 13:00 UTC; delete out/photos-1234567890 to predict anew"

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -179,7 +180,7 @@ def _open_manifest(path: Path, settings: InferenceSettings) -> Pictures:
     places = None
     if manifest.names_places:
         manifest, places = replace(manifest, there=manifest.find_one()), manifest.places
-    fingerprint = _fingerprint(path.parent, [path.name])
+    fingerprint = _fingerprint(path.parent, chain([path.name], manifest.files()))
     return Pictures(path.name, "manifest", fingerprint, manifest.count, manifest.read, places=places)
 
 
@@ -259,14 +260,14 @@ def _ends_early(said: float, last: float, recorded: float) -> str:
     return f"its file says that it lasts {said:.1f} s, and its pictures end at {last:.1f} s; is it complete?"
 
 
-def _fingerprint(root: Path, names: list[str]) -> str:
+def _fingerprint(root: Path, names: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for name in names:
         try:
             status = (root / name).stat()
             digest.update(os.fsencode(name) + f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e".encode())
-        except OSError:
-            digest.update(os.fsencode(name) + b"\x1f?\x1e")  # a broken link becomes a row with its reason
+        except (OSError, ValueError):  # a broken link or a null character becomes a row with its reason
+            digest.update(os.fsencode(name) + b"\x1f?\x1e")
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -177,7 +178,9 @@ def _finished(folder: Path, pictures: Pictures) -> InferenceReport | None:
         for name in (REPORT, SUCCESS):
             (folder / name).unlink(missing_ok=True)
         return None
-    return read_report(folder / REPORT)
+    when = f"{datetime.fromtimestamp((folder / REPORT).stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC"
+    logger.info("%s was finished at %s and is only reported; delete it to predict anew", folder, when)
+    return replace(read_report(folder / REPORT), finished_before=when)
 
 
 def predict_here(job: Job, predictor: Predictor, model: UsedModel, settings: InferenceSettings) -> Predicted:

@@ -61,6 +61,12 @@ class Manifest:
             place = row[URI] or ""
             yield _source(row), place if not place or is_uri(place) else os.path.join(folder, place)
 
+    def files(self) -> Iterator[str]:
+        """Yield the full paths of the files of this machine that its rows name."""
+        for row in self._rows(0, self.count, [URI]) if URI in self.file.schema_arrow.names else ():
+            if (place := row[URI]) and (path := local_file(place)) is not None:
+                yield str(path.absolute())
+
     def find_one(self) -> Path | None:
         """Return the first file that a row names and that is there, or None where a row before it names a store.
 

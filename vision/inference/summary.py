@@ -57,6 +57,7 @@ class InferenceReport(Report):
     white_levels: str = ""  # what was taken for white in pictures of more than 8 bits
     left_out: str = ""  # the files of the input that are not pictures
     ends_early: str = ""  # that a video ends long before its file says
+    finished_before: str = ""  # when an earlier run finished the job that this run only reports
 
     def numbers(self) -> dict[str, float]:
         counts = ("pictures", "faces", "unreadable", "without_face", "too_small", "uncertain")

@@ -110,6 +110,22 @@ def test_a_disk_that_goes_away_ends_the_job_which_is_whole_when_it_is_back(
     assert (again, report.pictures, report.unreadable) == (folder, 3, 0)
 
 
+def test_a_picture_that_changed_behind_its_path_is_another_job(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.png", "b c.png")]
+    for file in files:
+        file.write_bytes(b"a picture")
+    uris = [str(files[0]), files[1].as_uri(), None, "null\0character", f"{tmp_path}/gone.png", "s3://bucket/c.png"]
+    path = manifest(tmp_path / "m.parquet", uri=uris)
+    found = [opened(path).fingerprint, opened(path).fingerprint]
+
+    for file in files:
+        file.write_bytes(b"another picture")
+        found.append(opened(path).fingerprint)
+
+    assert found[0] == found[1]
+    assert len({*found}) == 3
+
+
 def test_bytes_above_the_limit_are_not_kept(tmp_path: Path) -> None:
     path = manifest(tmp_path / "m.parquet", bytes=[b"x" * 1024, b"x" * 1025])
 
