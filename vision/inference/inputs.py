@@ -133,7 +133,7 @@ def _of_files(name: str, form: str, root: Path, names: list[str], settings: Infe
         for name in names[start:stop]:
             payload = read_file(root / name, settings.max_file_bytes, "inference")
             if isinstance(payload, OSError):
-                _check_still_there(root, settings)
+                _check_still_there((root / name).parent, settings)  # of a glob the root is always there
             yield RawPicture(printable(name), payload)
 
     def places(start: int, stop: int) -> Iterator[Place]:

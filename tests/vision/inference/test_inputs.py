@@ -186,14 +186,15 @@ def test_files_that_cannot_be_read_are_reasons(tmp_path: Path, named: Callable[.
     assert "not a regular file" in str(payloads["pipe.png"])
 
 
+@pytest.mark.parametrize("pattern", ["", "/*.png"])
 def test_an_input_that_goes_away_is_an_error_and_not_a_thousand_unreadable_pictures(
-    tmp_path: Path, named: Callable[..., InferenceSettings]
+    pattern: str, tmp_path: Path, named: Callable[..., InferenceSettings]
 ) -> None:
     root = write_files(tmp_path / "stick", "a.png", "b.png")
-    pictures = open_pictures(named(root))
+    pictures = open_pictures(named(f"{root}{pattern}"))
     root.rename(tmp_path / "unplugged")
 
-    with pytest.raises(UserError, match="stick has gone while it was read"):
+    with pytest.raises(UserError, match=r"stick(/\*\.png)? has gone while it was read"):
         list(pictures.read(0, 2))
 
 
