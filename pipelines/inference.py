@@ -10,6 +10,7 @@ from configs.settings import Settings
 from pipelines.runner import Outcome, execute, output
 from stack.step_places import StepPlaces
 from steps.predict_pictures import predict_pictures
+from vision.data.treatment import BLENDED, SCALED
 from vision.lifecycle.releases import newest_release
 
 
@@ -33,8 +34,18 @@ def summarize(finished: object) -> dict[str, str]:
     passed_over = {}
     if report.left_out:
         passed_over["left out"] = report.left_out
+    if report.ends_early:
+        passed_over["ends early"] = report.ends_early
     if report.several:
         passed_over["first picture only"] = f"of {report.several} files, which hold several"
+    if report.too_small:
+        passed_over["faces too small"] = f"{report.too_small} left out (lower inference.min_face_pixels to keep them)"
+    if report.white_levels:
+        passed_over[SCALED] = f"{report.white_levels}, guessed from the levels that each picture has"
+    if report.blended:
+        passed_over[BLENDED] = f"{report.blended} with transparent pixels; what these hide is not used"
+    if report.finished_before:
+        passed_over["earlier result"] = f"of {report.finished_before}; delete {folder} to predict anew"
     timeline = {}
     if report.tracks is not None:
         timeline["timeline"] = f"{folder / 'timeline.html'} ({report.tracks} faces followed)"

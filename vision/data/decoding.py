@@ -40,7 +40,7 @@ def decode_image(
         mode, raw_mode = image.mode, str(image.tile[0].args) if image.tile else ""
         upright = ImageOps.exif_transpose(image)
         if is_deep(mode):
-            scaled, white = scale_levels(upright, whites)
+            scaled, white = scale_levels(upright, whites, section)
             return DecodedImage(scaled, mode, white)
         check_colour_bits(mode, raw_mode, upright)
         shown, blended = blend_alpha(upright)

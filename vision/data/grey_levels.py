@@ -64,23 +64,25 @@ def check_colour_bits(mode: str, raw_mode: str, image: Image.Image) -> None:
         )
 
 
-def scale_levels(image: Image.Image, known: WhiteLevels) -> tuple[Image.Image, float]:
+def scale_levels(image: Image.Image, known: WhiteLevels, section: str = "dataset") -> tuple[Image.Image, float]:
     """Return a picture of a deep mode with 8 bits, and the level that became white.
 
     Where it is not known, it is the smallest of WHITE_LEVELS that holds every pixel. Raises ValueError for levels that
-    are not finite, and for those above 65535 where white is not known.
+    are not finite, and for those above 65535 where white is not known. `section` names the settings that apply.
     """
     levels = np.asarray(image, dtype=np.float64)
     if not np.isfinite(levels).all():
         raise ValueError("grey levels that are not finite numbers")
-    white = known.of(image.mode) or guess_white(image.mode, levels)
+    white = known.of(image.mode) or guess_white(image.mode, levels, section)
     return Image.fromarray(np.clip(levels / white * 255, 0, 255).astype(np.uint8)), white
 
 
-def guess_white(mode: str, levels: np.ndarray[Any, Any]) -> float:
+def guess_white(mode: str, levels: np.ndarray[Any, Any], section: str = "dataset") -> float:
     """Return the smallest of WHITE_LEVELS that holds all levels: 10 and 12 bits are often kept in 16-bit files."""
     highest = float(levels.max())
     held = [white for white in WHITE_LEVELS if highest <= white and (white > 1.0 or mode == "F")]
     if not held:
-        raise ValueError(f"grey levels up to {highest:g}, above 65535; say with dataset.white_level which one is white")
+        named = section == "dataset"  # no other has a setting for it
+        way_out = "say with dataset.white_level which one is white" if named else "save it with at most 16 bits"
+        raise ValueError(f"grey levels up to {highest:g}, above 65535; {way_out}")
     return held[0]

@@ -68,7 +68,7 @@ def read_file(path: Path, limit: int, section: str = "dataset") -> bytes | Excep
         if not stat.S_ISREG(status.st_mode):
             return ValueError("not a regular file")  # reading a pipe would wait forever
         return path.read_bytes() if status.st_size <= limit else too_large(status.st_size, limit, section)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character, as a table may hold it
         return error
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from configs.inference_settings import InferenceSettings
-from vision.data.decoding import decode_image
+from vision.data.decoding import DecodedImage, decode_image
 from vision.data.face_detection import NO_FACE
 from vision.files.image_kinds import has_several_pictures
 from vision.inference.face_cuts import Faces, cut_faces, no_faces, whole_picture
@@ -30,7 +30,8 @@ class Examined:
     """A picture after reading: its faces, or in `error` why there are none.
 
     `picture` is (height, width, 3) uint8 RGB in the size that is annotated, `scale` times the original, or None where
-    it will not be annotated. `several` says that the file holds more pictures than this one.
+    it will not be annotated. `several` says that the file holds more pictures than this one, `blended` that pixels were
+    transparent, `white` which grey level became white, 0 where the picture had 8 bits.
     """
 
     source: str
@@ -39,6 +40,8 @@ class Examined:
     picture: Array | None = None
     scale: float = 1.0
     several: bool = False
+    blended: bool = False
+    white: float = 0.0
 
 
 def examine_ahead(
@@ -85,13 +88,15 @@ def examine_all(
 def examine_picture(raw: RawPicture, settings: InferenceSettings, side: int, keep: bool) -> Examined:
     """Decode a picture and cut its faces out, resized to `side` pixels; `keep` its pixels for annotation."""
     try:
-        image = _decode(raw.payload, settings)
+        decoded = _decode(raw.payload, settings)
+        image = decoded.image
         faces = cut_faces(image, settings, side) if settings.detect else whole_picture(image, side)
         picture, scale = fit_picture(np.asarray(image.convert("RGB"))) if keep and len(faces) else (None, 1.0)
     except Exception as error:  # noqa: BLE001 - a decoder may raise anything for a hostile picture; its row says what
         reason = f"{type(error).__name__}: {error}"[:REASON_CHARACTERS].encode("utf-8", "backslashreplace").decode()
         return Examined(raw.source, reason, no_faces(side))
-    return Examined(raw.source, "" if len(faces) else NO_FACE, faces, picture, scale)
+    said = "" if len(faces) else NO_FACE
+    return Examined(raw.source, said, faces, picture, scale, blended=decoded.blended, white=decoded.white)
 
 
 def _bundles(pictures: Iterator[RawPicture], detect: bool) -> Iterator[list[RawPicture]]:
@@ -121,9 +126,9 @@ def _examine_bundle(
     ]
 
 
-def _decode(payload: Payload, settings: InferenceSettings) -> Image.Image:
+def _decode(payload: Payload, settings: InferenceSettings) -> DecodedImage:
     if isinstance(payload, Exception):
         raise payload
     if isinstance(payload, np.ndarray):
-        return Image.fromarray(payload)
-    return decode_image(payload, settings.max_pixels, "inference").image
+        return DecodedImage(Image.fromarray(payload), "RGB")
+    return decode_image(payload, settings.max_pixels, "inference")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from configs.errors import UserError
 from vision.files.atomic import write_file
 
-TABLE, SUCCESS = "predictions.parquet", "_SUCCESS"
+JOB, TABLE, SUCCESS = "job.json", "predictions.parquet", "_SUCCESS"
 
 
 def mark_finished(folder: Path) -> None:

@@ -2,10 +2,12 @@
 
 import glob
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -18,8 +20,11 @@ from vision.files.file_sets import describe_files
 from vision.files.image_kinds import GIF, has_several_pictures, image_kind
 from vision.files.paths import is_hidden, is_image_file, printable, read_file, read_head, walk
 from vision.files.remote import Allowed, fetch, look_at
+from vision.inference.finished import JOB
 from vision.inference.manifests import MANIFEST_SUFFIX, open_manifest
 from vision.inference.pictures import Payload, Pictures, Place, RawPicture
+
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 EXPECTED = 'a photo, a folder, a glob such as "photos/*.jpg", a .zip, a video file or a .parquet manifest'
@@ -115,8 +120,9 @@ def _found(others: Sequence[str]) -> str:
 
 
 def _is_output(path: Path, settings: InferenceSettings) -> bool:
-    """Say whether a file lies in the output folder; the annotated pictures of earlier jobs are not input."""
-    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(settings.output))
+    """Say whether a file lies in a job's folder in the output; the annotated pictures of earlier jobs are not input."""
+    output, file = os.path.abspath(settings.output), Path(os.path.abspath(path))
+    return file.is_relative_to(output) and Path(output, *file.relative_to(output).parts[:1], JOB).exists()
 
 
 def _of_files(name: str, form: str, root: Path, names: list[str], settings: InferenceSettings) -> Pictures:
@@ -127,7 +133,7 @@ def _of_files(name: str, form: str, root: Path, names: list[str], settings: Infe
         for name in names[start:stop]:
             payload = read_file(root / name, settings.max_file_bytes, "inference")
             if isinstance(payload, OSError):
-                _check_still_there(root, settings)
+                _check_still_there((root / name).parent, settings)  # of a glob the root is always there
             yield RawPicture(printable(name), payload)
 
     def places(start: int, stop: int) -> Iterator[Place]:
@@ -171,8 +177,10 @@ def _open_zip(path: Path, settings: InferenceSettings) -> Pictures:
 def _open_manifest(path: Path, settings: InferenceSettings) -> Pictures:
     manifest = open_manifest(path, settings)
     _check_count(manifest.count, settings)
-    places = manifest.places if manifest.names_places else None
-    fingerprint = _fingerprint(path.parent, [path.name])
+    places = None
+    if manifest.names_places:
+        manifest, places = replace(manifest, there=manifest.find_one()), manifest.places
+    fingerprint = _fingerprint(path.parent, chain([path.name], manifest.files()))
     return Pictures(path.name, "manifest", fingerprint, manifest.count, manifest.read, places=places)
 
 
@@ -187,10 +195,12 @@ def _open_video(path: Path, settings: InferenceSettings) -> Pictures:
             f"more than inference.max_pixels {settings.max_pixels}"
         )
     recorded = video.get(cv2.CAP_PROP_FPS)  # frames a second
-    recorded = recorded if 0.1 <= recorded <= 1000.0 else 25.0  # not every container has it
+    known = 0.1 <= recorded <= 1000.0  # not every container has it
+    recorded = recorded if known else 25.0
     sampled = min(settings.frames_per_second, recorded)
     said = video.get(cv2.CAP_PROP_FRAME_COUNT) / recorded
-    count = int(_duration(path, said) * sampled + 0.01) + 1
+    last = _duration(path, said)
+    count = int(last * sampled + 0.01) + 1
     _check_count(count, settings)
     digits = 2 if sampled <= 100.0 else 3  # of the seconds, so that every picture has another name
 
@@ -208,8 +218,12 @@ def _open_video(path: Path, settings: InferenceSettings) -> Pictures:
             yield RawPicture(f"{path.name}#t={seconds:.{digits}f}s", payload)
         video.release()
 
+    ends_early = _ends_early(said, last, recorded) if known else ""
+    if ends_early:
+        logger.warning("inference.input %s ends early: %s", path, ends_early)
     fingerprint = f"{_fingerprint(path.parent, [path.name])} at {sampled:g} a second"
-    return Pictures(path.name, "video", fingerprint, count, read, seconds_apart=1 / sampled)
+    pictures = Pictures(path.name, "video", fingerprint, count, read, seconds_apart=1 / sampled)
+    return replace(pictures, ends_early=ends_early)
 
 
 def _start_video(path: Path, seconds: float) -> cv2.VideoCapture:
@@ -239,18 +253,25 @@ def _duration(path: Path, said: float) -> float:
     return last
 
 
-def _fingerprint(root: Path, names: list[str]) -> str:
+def _ends_early(said: float, last: float, recorded: float) -> str:
+    """Say when a video ends clearly before the time that its file states, or ""; `recorded` are frames a second."""
+    if said - last <= max(1.0, 2 / recorded, 0.02 * said):
+        return ""
+    return f"its file says that it lasts {said:.1f} s, and its pictures end at {last:.1f} s; is it complete?"
+
+
+def _fingerprint(root: Path, names: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for name in names:
         try:
             status = (root / name).stat()
             digest.update(os.fsencode(name) + f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e".encode())
-        except OSError:
-            digest.update(os.fsencode(name) + b"\x1f?\x1e")  # a broken link becomes a row with its reason
+        except (OSError, ValueError):  # a broken link or a null character becomes a row with its reason
+            digest.update(os.fsencode(name) + b"\x1f?\x1e")
     return digest.hexdigest()
 
 
 def _check_still_there(path: Path, settings: InferenceSettings) -> None:
     """Raise UserError where the input has gone, rather than report all of its pictures as unreadable."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(f"inference.input {settings.input} has gone while it was read; run again when it is back")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from vision.files.image_kinds import IMAGE_SUFFIXES
 from vision.files.locks import hold_folder
 from vision.inference import plots
 from vision.inference.examine import Examined, examine_ahead
-from vision.inference.finished import SUCCESS, TABLE, mark_finished
+from vision.inference.finished import JOB, SUCCESS, TABLE, mark_finished
 from vision.inference.inputs import plain_name
 from vision.inference.overlay import annotate_picture
 from vision.inference.pictures import Pictures
@@ -51,12 +52,12 @@ from vision.model.onnx_runtime import Predictor
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 
-LAYOUT = 4  # of what a job writes; raise it where new code must not continue with old parts
+LAYOUT = 6  # of what a job writes; raise it where new code must not continue with old parts
 PHOTOS_A_PART = 32  # few, because the photos to annotate stay in memory
 CROPS_A_PART = 1024  # rounded up to whole batches
 LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
 CSV, REPORT, PAGE = "predictions.csv", "report.json", "summary.html"
-JOB, LOCK, PARTS, ANNOTATED = "job.json", "job.lock", "parts", "annotated"
+LOCK, PARTS, ANNOTATED = "job.lock", "parts", "annotated"
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,9 @@ def _finished(folder: Path, pictures: Pictures) -> InferenceReport | None:
         for name in (REPORT, SUCCESS):
             (folder / name).unlink(missing_ok=True)
         return None
-    return read_report(folder / REPORT)
+    when = f"{datetime.fromtimestamp((folder / REPORT).stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC"
+    logger.info("%s was finished at %s and is only reported; delete it to predict anew", folder, when)
+    return replace(read_report(folder / REPORT), finished_before=when)
 
 
 def predict_here(job: Job, predictor: Predictor, model: UsedModel, settings: InferenceSettings) -> Predicted:

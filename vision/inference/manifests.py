@@ -1,12 +1,13 @@
 """Manifests: Parquet tables that name pictures or hold them, a row each, in place of a listing of files."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from configs.errors import UserError
 from configs.inference_settings import InferenceSettings
+from configs.paths import is_uri
 from vision.files.paths import printable, read_file, too_large
 from vision.inference.pictures import Payload, Pictures, Place, RawPicture
 
@@ -22,6 +24,7 @@ URI, BYTES, SOURCE = "uri", "bytes", "source"  # the columns that a manifest of 
 POSITION, REASON = "position", "reason"  # and what the manifest of a job has besides
 TEXTS = (pa.string(), pa.large_string())
 KINDS: dict[str, tuple[pa.DataType, ...]] = {URI: TEXTS, SOURCE: TEXTS, BYTES: (pa.binary(), pa.large_binary())}
+STORES = frozenset({"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"})  # schemes that pyarrow reads
 READ_ROWS = 256
 GROUP_ROWS, FILE_ROWS = 1024, 65_536
 JOB_SCHEMA = pa.schema({
@@ -31,11 +34,15 @@ JOB_SCHEMA = pa.schema({
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest of the user's: `count` rows of pictures, read from any position."""
+    """A manifest of the user's: `count` rows of pictures, read from any position.
+
+    `there` is a file that a row names and that was there when the manifest was opened; None where that is not known.
+    """
 
     path: Path
     file: pq.ParquetFile
     limit: int  # in bytes, of a picture
+    there: Path | None = None
 
     @property
     def count(self) -> int:
@@ -48,30 +55,79 @@ class Manifest:
         return BYTES not in self.file.schema_arrow.names
 
     def places(self, start: int, stop: int) -> Iterator[Place]:
-        """Yield source and path or URI of the rows from position `start` to before `stop`."""
+        """Yield source and full path or URI of the rows from position `start` to before `stop`."""
+        folder = os.getcwd()  # where `read` has relative paths start; other machines work in folders of their own
         for row in self._rows(start, stop):
-            yield _source(row), row[URI] or ""
+            place = row[URI] or ""
+            yield _source(row), place if not place or is_uri(place) else os.path.join(folder, place)
+
+    def files(self) -> Iterator[str]:
+        """Yield the full paths of the files of this machine that its rows name."""
+        for row in self._rows(0, self.count, [URI]) if URI in self.file.schema_arrow.names else ():
+            if (place := row[URI]) and (path := local_file(place)) is not None:
+                yield str(path.absolute())
+
+    def find_one(self) -> Path | None:
+        """Return the first file that a row names and that is there, or None where a row before it names a store.
+
+        Raises UserError where the rows name neither.
+        """
+        first = ""
+        for row in self._rows(0, self.count, [URI]):
+            place = row[URI] or ""
+            path = local_file(place)
+            if path is not None and os.path.isfile(path):
+                return path
+            if path is None and _scheme(place) in STORES:
+                return None
+            first = first or place
+        raise UserError(
+            f"inference.input {self.path}: no row of {self.count:,} names a picture that can be read, such as "
+            f"{printable(first) or 'an empty one'}; give paths of files that are there (is the disk mounted? relative "
+            "ones start where this run does), or URIs such as s3://bucket/face.png"
+        )
 
     def read(self, start: int, stop: int) -> Iterator[RawPicture]:
-        """Yield the pictures from position `start` to before `stop`."""
+        """Yield the pictures from position `start` to before `stop`.
+
+        Raises UserError where a picture that was there has gone: then its disk has, and others are not to blame.
+        """
+        there = self.there
         for position, row in enumerate(self._rows(start, stop), start):
-            content = row.get(BYTES)
+            content, place = row.get(BYTES), row.get(URI) or ""
             if content is None:
-                payload = read_place(row.get(URI) or "", self.limit)
+                payload = read_place(place, self.limit)
+                if isinstance(payload, OSError):
+                    self._check_still_there(there)
+                elif isinstance(payload, bytes):
+                    there = local_file(place) or there
             else:
                 payload = content if len(content) <= self.limit else too_large(len(content), self.limit, "inference")
             yield RawPicture(_source(row) or f"{self.path.name}#{position}", payload)
 
-    def _rows(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def _check_still_there(self, there: Path | None) -> None:
+        if there is not None and not os.path.isfile(there):
+            raise UserError(
+                f"inference.input {self.path}: {printable(str(there))} was there before and has gone while pictures "
+                "were read; run again when it is back"
+            )
+
+    def _rows(self, start: int, stop: int, columns: Collection[str] = KINDS) -> Iterator[dict[str, Any]]:
         sizes = [self.file.metadata.row_group(number).num_rows for number in range(self.file.num_row_groups)]
         ends = [*accumulate(sizes)]
         wanted = [number for number, end in enumerate(ends) if start < end and stop > end - sizes[number]]
         position = ends[wanted[0]] - sizes[wanted[0]] if wanted else 0
-        columns = [name for name in KINDS if name in self.file.schema_arrow.names]
-        for batch in self.file.iter_batches(READ_ROWS, row_groups=wanted, columns=columns):
-            first = max(0, start - position)
-            yield from batch.slice(first, max(0, min(len(batch), stop - position) - first)).to_pylist()
-            position += len(batch)
+        columns = [name for name in columns if name in self.file.schema_arrow.names]
+        try:
+            for batch in self.file.iter_batches(READ_ROWS, row_groups=wanted, columns=columns):
+                first = max(0, start - position)
+                yield from batch.slice(first, max(0, min(len(batch), stop - position) - first)).to_pylist()
+                position += len(batch)
+        except (OSError, ValueError, pa.ArrowException) as error:  # a page is damaged, or a text in it is not UTF-8
+            raise UserError(
+                f"inference.input {self.path} cannot be read from row {position:,} on: {_first_line(error)}; is it "
+                "complete? Write it again"
+            ) from error
 
 
 def open_manifest(path: Path, settings: InferenceSettings) -> Manifest:
@@ -80,9 +136,7 @@ def open_manifest(path: Path, settings: InferenceSettings) -> Manifest:
         file = pq.ParquetFile(path, memory_map=True)
         kinds = {field.name: field.type for field in file.schema_arrow}
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"inference.input {path} is not a readable Parquet file: {str(error).splitlines()[0]}"
-        ) from error
+        raise UserError(f"inference.input {path} is not a readable Parquet file: {_first_line(error)}") from error
     wrong = [f"{name} ({kinds[name]})" for name, allowed in KINDS.items() if kinds.get(name, allowed[0]) not in allowed]
     if wrong or not {URI, BYTES} & {*kinds}:
         found = ", ".join(wrong) or ", ".join(printable(name) for name in list(kinds)[:8]) or "nothing"
@@ -95,37 +149,65 @@ def open_manifest(path: Path, settings: InferenceSettings) -> Manifest:
     return Manifest(path, file, settings.max_file_bytes)
 
 
+def local_file(place: str) -> Path | None:
+    """Return the file that a path or a file:// URI names on this machine, or None for any other URI."""
+    if not is_uri(place):
+        return Path(place)
+    host, slash, path = place.partition("://")[2].partition("/")
+    if _scheme(place) != "file" or host not in ("", "localhost"):
+        return None
+    return Path(os.fsdecode(unquote_to_bytes(slash + path)))  # as Path.as_uri quotes it
+
+
 def read_place(place: str, limit: int) -> Payload:
     """Return the content of a path or URI, or the reason why it was not read; `limit` is in bytes.
 
     Raises UserError where a store does not answer or refuses us: that says nothing about the picture.
     """
-    if "://" not in place:
-        return read_file(Path(place), limit, "inference") if place else ValueError("the manifest names no picture here")
+    if not place:
+        return ValueError("the manifest names no picture here")
+    path = local_file(place)
+    if path is not None:
+        return read_file(path, limit, "inference")
+    scheme = _scheme(place)
+    if scheme not in STORES:
+        return ValueError(f"{scheme}:// is not a store that can be read; give a path, or s3://bucket/face.png")
     try:
-        system, path = _file_system(urlsplit(place)._replace(path="", query="", fragment="").geturl()), _path_of(place)
-        found = system.get_file_info(path)
+        system, name = _in_store(place)
+        found = system.get_file_info(name)
         if found.type != pa_fs.FileType.File:
             return FileNotFoundError("not found in its store")
         if found.size > limit:
             return too_large(found.size, limit, "inference")
-        with system.open_input_stream(path) as stream:
+        with system.open_input_stream(name) as stream:
             return bytes(stream.read(limit))
-    except (OSError, ValueError) as error:  # pyarrow's own are kinds of these
-        reason = str(error).splitlines()[0][:200]
+    except ValueError as error:  # pyarrow's own is one; the address is wrong, such as s3:// without a bucket
+        return error
+    except OSError as error:
         raise UserError(
-            f"inference.input: {printable(place)} cannot be read: {reason}; run again when it can"
+            f"inference.input: {printable(place)} cannot be read: {_first_line(error)}; run again when it can"
         ) from error
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+
+
+def _scheme(place: str) -> str:
+    return place.partition("://")[0].lower()
+
+
+def _in_store(place: str) -> tuple[pa_fs.FileSystem, str]:
+    """Return a store, and what it calls an object; in an object's name `%`, `?` and `#` mean themselves."""
+    store, _, name = place.partition("://")[2].partition("/")
+    system, root = _file_system(f"{_scheme(place)}://{store}" if store else f"{_scheme(place)}:///")
+    return system, f"{root.rstrip('/')}/{name}"
+
+
 @lru_cache(maxsize=64)
-def _file_system(store: str) -> pa_fs.FileSystem:
-    return pa_fs.FileSystem.from_uri(store if urlsplit(store).netloc else f"{store}/")[0]
-
-
-def _path_of(place: str) -> str:
-    parts = urlsplit(place)
-    return parts.path if parts.scheme == "file" else f"{parts.netloc}{parts.path}"
+def _file_system(store: str) -> tuple[pa_fs.FileSystem, str]:
+    system, root = pa_fs.FileSystem.from_uri(store)
+    return system, str(root)
 
 
 def _source(row: dict[str, Any]) -> str:

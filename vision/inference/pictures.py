@@ -27,9 +27,10 @@ class Pictures:
     """The pictures of an input, in a fixed order.
 
     `form` is picture, folder, glob, archive, video or manifest. The fingerprint depends on the names, sizes and
-    modification times of the files. `left_out` are the names of files that are not pictures. `seconds_apart` are the
-    frames of a video, and only those. `places` yields where the pictures from one position to before another lie; it
-    is None where they do not lie in a file each.
+    modification times of the files on this machine. `left_out` are the names of files that are not pictures.
+    `seconds_apart` are the frames of a video, and only those; `ends_early` says that one ends before its file does.
+    `places` yields where the pictures from one position to before another lie; it is None where they do not lie in a
+    file each.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Pictures:
     reader: Callable[[int, int], Iterator[RawPicture]]
     left_out: tuple[str, ...] = ()
     seconds_apart: float | None = None
+    ends_early: str = ""
     places: Callable[[int, int], Iterator[Place]] | None = None
 
     def read(self, start: int, stop: int) -> Iterator[RawPicture]:

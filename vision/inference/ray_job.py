@@ -106,8 +106,9 @@ def predict_on_ray(
     if len(done):
         logger.info("%s of %s pictures are done already", f"{len(done):,}", f"{job.pictures.count:,}")
     work = _Work(settings, model, -(-SAMPLES // len(job.parts)), job.part_size)
+    earlier = parts.files()
     _run(pool, storage, predictor.rebuild, work, done)
-    return Predicted(parts_in_order(parts, job.pictures.count), job.pictures.count - len(done))
+    return Predicted(parts_in_order(parts, job.pictures.count), count_faces(parts, earlier))
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,18 @@ def parts_in_order(parts: Storage, count: int) -> Iterator[pa.Table]:
             yield flatten(table.slice(0, ready))
     if expected != count or any(len(table) for table in waiting):
         raise _incomplete(parts, count)
+
+
+def count_faces(parts: Storage, earlier: Sequence[str]) -> int:
+    """Return how many faces the parts have whose files are not those of `earlier` runs."""
+
+    def count(path: str) -> int:
+        with parts.system.open_input_file(path) as file:
+            part = pq.ParquetFile(file).read(columns=[f"{ROWS}.list.element.face"])
+        return int(pc.sum(pc.greater_equal(flatten(part)["face"], 0)).as_py() or 0)
+
+    with ThreadPoolExecutor(FOOTERS) as threads:
+        return sum(threads.map(count, {*parts.files()} - {*earlier}))
 
 
 def _first_positions(parts: Storage) -> Iterator[tuple[int, str]]:

@@ -17,8 +17,11 @@ from vision.files.atomic import write_file
 from vision.reporting.cells import FORMULA
 
 UNCERTAIN = "uncertain"
-SEVERAL = "several"  # the file holds more than one picture; a column of the parts, not of the table
-THUMBNAIL = "thumbnail"  # grey levels of some faces, for the summary; a column of the parts, not of the table
+# columns of the parts, not of the table
+SEVERAL = "several"  # the file holds more than one picture
+TOO_SMALL = "too_small"  # how many faces the picture has under min_face_pixels
+BLENDED, WHITE = "blended", "white"  # pixels were transparent; the grey level that became white, 0 of 8 bits
+THUMBNAIL = "thumbnail"  # grey levels of some faces, for the summary
 MERGED_ROWS = 20_000  # in memory at a time
 CONFIDENCE_BINS = 40
 LISTED_ERRORS = 50
@@ -45,6 +48,9 @@ class Totals:
     unreadable: int = 0
     without_face: int = 0
     several: int = 0
+    too_small: int = 0  # faces that were found and left out
+    blended: int = 0  # pictures with transparent pixels
+    whites: Counter[float] = field(default_factory=Counter)  # pictures of more than 8 bits, by the level that is white
     emotions: Counter[str] = field(default_factory=Counter)
     confidence_sum: float = 0.0
     confidences: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(CONFIDENCE_BINS, dtype=np.int64))
@@ -60,7 +66,11 @@ class Totals:
         self.faces += len(faces)
         self.unreadable += len(failed)
         self.without_face += len(others) - len(failed)
-        self.several += int((table[SEVERAL] & (table["face"] <= 0)).sum())
+        of_pictures = table[table["face"] <= 0]  # one row of each picture
+        self.several += int(of_pictures[SEVERAL].sum())
+        self.too_small += int(of_pictures[TOO_SMALL].sum())
+        self.blended += int(of_pictures[BLENDED].sum())
+        self.whites.update(of_pictures[WHITE][of_pictures[WHITE] > 0])
         self.emotions.update(faces["emotion"])
         self.confidence_sum += float(faces["confidence"].sum())
         self.confidences += np.histogram(faces["confidence"], CONFIDENCE_BINS, (0.0, 1.0))[0]
@@ -72,8 +82,11 @@ class Totals:
 
 def make_part(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> pa.Table:
     """Return a part of the table; a row may leave out what is null, and may have a thumbnail."""
-    schema = table_schema(class_names).append(pa.field(THUMBNAIL, pa.binary())).append(pa.field(SEVERAL, pa.bool_()))
-    return pa.Table.from_pylist([{SEVERAL: False, **row} for row in rows], schema)
+    columns = {THUMBNAIL: pa.binary(), SEVERAL: pa.bool_(), TOO_SMALL: pa.int32(), BLENDED: pa.bool_()}
+    columns[WHITE] = pa.float32()
+    plain = {SEVERAL: False, TOO_SMALL: 0, BLENDED: False, WHITE: 0.0}
+    schema = pa.schema([*table_schema(class_names), *columns.items()])
+    return pa.Table.from_pylist([{**plain, **row} for row in rows], schema)
 
 
 def write_part(path: Path, rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:

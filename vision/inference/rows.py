@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vision.inference.examine import Examined
-from vision.inference.result_table import SEVERAL, THUMBNAIL, UNCERTAIN
+from vision.inference.result_table import BLENDED, SEVERAL, THUMBNAIL, TOO_SMALL, UNCERTAIN, WHITE
 from vision.inference.summary import UsedModel
 
 Array = np.ndarray[Any, Any]
@@ -20,7 +20,8 @@ def picture_rows(
     rows = []
     for picture in examined:
         facts: dict[str, Any] = {"source": picture.source, "model_version": model.version, "error": picture.error}
-        facts[SEVERAL] = picture.several
+        facts |= {SEVERAL: picture.several, TOO_SMALL: picture.faces.too_small}
+        facts |= {BLENDED: picture.blended, WHITE: picture.white}
         faces = picture.faces
         of_picture = [
             facts

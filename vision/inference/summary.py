@@ -51,12 +51,18 @@ class InferenceReport(Report):
     seconds: float
     faces_per_second: float
     several: int = 0  # pictures whose file holds more than the first one
+    too_small: int = 0  # faces that were found and left out, under inference.min_face_pixels
     tracks: int | None = None  # the faces that were followed, of a video
+    blended: int = 0  # pictures with transparent pixels, which were blended over grey
+    white_levels: str = ""  # what was taken for white in pictures of more than 8 bits
     left_out: str = ""  # the files of the input that are not pictures
+    ends_early: str = ""  # that a video ends long before its file says
+    finished_before: str = ""  # when an earlier run finished the job that this run only reports
 
     def numbers(self) -> dict[str, float]:
-        counts = ("pictures", "faces", "unreadable", "without_face", "uncertain", "seconds", "faces_per_second")
-        numbers = {f"inference/{name}": float(getattr(self, name)) for name in counts}
+        counts = ("pictures", "faces", "unreadable", "without_face", "too_small", "uncertain")
+        paces = ("seconds", "faces_per_second")
+        numbers = {f"inference/{name}": float(getattr(self, name)) for name in (*counts, *paces)}
         numbers |= {f"inference/emotion_{name}": float(count) for name, count in self.emotions.items()}
         if self.tracks is not None:
             numbers["inference/tracks"] = float(self.tracks)
@@ -99,9 +105,18 @@ def summarize(
         seconds=pace.seconds,
         faces_per_second=pace.faces / pace.seconds,
         several=totals.several,
+        too_small=totals.too_small,
+        blended=totals.blended,
+        white_levels=_describe_whites(totals.whites),
         left_out=describe_files(pictures.left_out) if pictures.left_out else "",
+        ends_early=pictures.ends_early,
         figures=_figures(totals, emotions, settings.confidence_threshold),
     )
+
+
+def _describe_whites(whites: Mapping[float, int]) -> str:
+    nouns = {1: "picture"}
+    return ", ".join(f"{white:g} in {n:,} {nouns.get(n, 'pictures')}" for white, n in sorted(whites.items()))
 
 
 def _figures(totals: Totals, emotions: Mapping[str, int], threshold: float) -> dict[str, bytes]:

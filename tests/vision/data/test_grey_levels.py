@@ -60,6 +60,8 @@ def test_levels_of_more_than_16_bits_are_refused_with_the_setting() -> None:
 
     with pytest.raises(ValueError, match=r"up to 70000.*dataset\.white_level"):
         scale_levels(image, GUESSED)
+    with pytest.raises(ValueError, match="up to 70000, above 65535; save it with at most 16 bits"):
+        scale_levels(image, GUESSED, "inference")  # it has no such setting
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14])

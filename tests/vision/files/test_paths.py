@@ -73,3 +73,4 @@ def test_what_cannot_be_read_is_returned_as_the_reason(tmp_path: Path) -> None:
 
     assert str(read_file(tmp_path / "pipe", 100)) == "not a regular file"
     assert isinstance(read_file(tmp_path / "missing", 100), FileNotFoundError)
+    assert isinstance(read_file(tmp_path / "null\0character", 100), ValueError)

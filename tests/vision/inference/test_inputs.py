@@ -61,10 +61,19 @@ def test_a_single_picture_needs_no_ending(tmp_path: Path, named: Callable[..., I
 
 
 def test_what_earlier_jobs_wrote_is_not_an_input(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
-    write_files(tmp_path, "a.png", "predictions/job/annotated/a.jpg")
+    write_files(tmp_path, "a.png", "predictions/job/annotated/a.jpg", "predictions/job/job.json")
 
     assert sources(open_pictures(named(tmp_path))) == ["a.png"]
     assert sources(open_pictures(named(f"{tmp_path}/**/*.*g"))) == [f"{tmp_path}/a.png"]
+
+
+def test_pictures_of_the_user_in_the_output_folder_are_an_input(
+    tmp_path: Path, named: Callable[..., InferenceSettings]
+) -> None:
+    photos = write_files(tmp_path / "photos", "a.png", "b/c.png", "job/annotated/a.jpg", "job/job.json")
+
+    assert sources(open_pictures(named(tmp_path, output=photos))) == ["photos/a.png", "photos/b/c.png"]
+    assert sources(open_pictures(named(f"{tmp_path}/*/*.png", output=photos))) == [f"{tmp_path}/photos/a.png"]
 
 
 def test_a_glob_is_every_picture_that_matches(tmp_path: Path, named: Callable[..., InferenceSettings]) -> None:
@@ -177,14 +186,15 @@ def test_files_that_cannot_be_read_are_reasons(tmp_path: Path, named: Callable[.
     assert "not a regular file" in str(payloads["pipe.png"])
 
 
+@pytest.mark.parametrize("pattern", ["", "/*.png"])
 def test_an_input_that_goes_away_is_an_error_and_not_a_thousand_unreadable_pictures(
-    tmp_path: Path, named: Callable[..., InferenceSettings]
+    pattern: str, tmp_path: Path, named: Callable[..., InferenceSettings]
 ) -> None:
     root = write_files(tmp_path / "stick", "a.png", "b.png")
-    pictures = open_pictures(named(root))
+    pictures = open_pictures(named(f"{root}{pattern}"))
     root.rename(tmp_path / "unplugged")
 
-    with pytest.raises(UserError, match="stick has gone while it was read"):
+    with pytest.raises(UserError, match=r"stick(/\*\.png)? has gone while it was read"):
         list(pictures.read(0, 2))
 
 

@@ -138,6 +138,7 @@ def test_a_finished_job_does_no_work_and_reports_the_same(tmp_path: Path, write_
     pictures = open_pictures(settings)
     report, folder = run_job(settings)
     (folder / "parts").mkdir()  # as if it was killed while it removed them
+    os.utime(folder / "report.json", (0, 0))
     files = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
 
     def fail(start: int, stop: int) -> Iterator[RawPicture]:
@@ -145,7 +146,8 @@ def test_a_finished_job_does_no_work_and_reports_the_same(tmp_path: Path, write_
 
     again = predict_pictures(TOY, MODEL, replace(pictures, reader=fail), settings, folder)
 
-    assert again == report
+    assert again.finished_before == "1970-01-01 00:00 UTC"
+    assert replace(again, finished_before="") == report
     assert not (folder / "parts").exists()
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.*") if path in files} == files
 

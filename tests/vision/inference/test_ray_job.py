@@ -13,7 +13,16 @@ from configs.errors import UserError
 from tests.vision.inference.toy_jobs import inference_settings
 from vision.inference.inputs import open_pictures
 from vision.inference.pictures import Pictures
-from vision.inference.ray_job import Storage, flatten, nest, parts_in_order, read_done, settings_for_ray, without
+from vision.inference.ray_job import (
+    Storage,
+    count_faces,
+    flatten,
+    nest,
+    parts_in_order,
+    read_done,
+    settings_for_ray,
+    without,
+)
 
 
 def storage(folder: Path) -> Storage:
@@ -73,6 +82,15 @@ def test_only_committed_pictures_count_as_done_and_parts_of_others_are_removed(t
     assert read_done(parts, checkpoint).tolist() == [1, 3, 7]
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["a_0-0.parquet", "b_1-0.parquet"]
     assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir()) == ["a_0.parquet", "b_1.parquet"]
+
+
+def test_the_faces_of_a_run_are_those_of_its_own_parts_and_not_its_pictures(tmp_path: Path) -> None:
+    parts = storage(tmp_path)
+    for name, faces in (("earlier", [0, 1, 2, 3]), ("ours", [0, 1, -1]), ("ours too", [0])):
+        rows = pa.table({"source": ["a.png"] * len(faces), "face": faces})
+        pq.write_table(nest(pa.chunked_array([[0]]), [len(faces)], rows), tmp_path / f"{name}.parquet")
+
+    assert count_faces(parts, [str(tmp_path / "earlier.parquet")]) == 3
 
 
 def test_a_job_that_never_ran_has_nothing_done(tmp_path: Path) -> None:

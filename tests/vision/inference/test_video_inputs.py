@@ -34,7 +34,7 @@ def test_a_video_is_sampled_at_even_times_from_anywhere_in_it(
 ) -> None:
     pictures = open_pictures(named(write_video(tmp_path / f"clip{suffix}", fourcc=fourcc), frames_per_second=2.0))
 
-    assert (pictures.form, pictures.count) == ("video", 10)
+    assert (pictures.form, pictures.count, pictures.ends_early) == ("video", 10, "")
     assert sources(pictures)[:3] == [f"clip{suffix}#t={time}s" for time in ("0.00", "0.50", "1.00")]
     assert frame_numbers(pictures) == pytest.approx(range(0, 50, 5), abs=1)  # compression changes levels
     assert frame_numbers(pictures, start=7) == frame_numbers(pictures)[7:]
@@ -47,8 +47,8 @@ def test_a_video_gives_no_frame_twice(tmp_path: Path, named: Callable[..., Infer
     assert len(set(sources(pictures))) == 47
 
 
-def test_a_video_that_breaks_off_is_read_as_far_as_it_goes(
-    tmp_path: Path, named: Callable[..., InferenceSettings]
+def test_a_video_that_ends_early_is_read_as_far_as_it_goes_and_said_to_be(
+    tmp_path: Path, named: Callable[..., InferenceSettings], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_video(tmp_path / "clip.mkv")
     content = path.read_bytes()
@@ -58,6 +58,8 @@ def test_a_video_that_breaks_off_is_read_as_far_as_it_goes(
 
     assert 20 <= pictures.count <= 35
     assert frame_numbers(pictures)[:20] == list(range(20))
+    assert pictures.ends_early.startswith("its file says that it lasts 4.7 s, and its pictures end at ")
+    assert pictures.ends_early in caplog.text
 
 
 def test_a_video_of_larger_frames_than_allowed_is_refused(
