@@ -70,7 +70,9 @@ def test_the_audit_ends_as_the_tool_does_where_the_database_answers(code: int, t
         server.shutdown()
 
     assert done.returncode == code, done.stderr
-    assert "audit: --requirement requirements.lock --require-hashes" in done.stdout
+    for lock in PROJECT.glob("requirements*.lock"):
+        assert f"--requirement {lock.name}" in done.stdout
+    assert "--require-hashes" in done.stdout
     assert "SKIPPED" not in done.stdout
 
 

@@ -175,7 +175,8 @@ def test_a_slower_machine_gets_fewer_epochs_and_the_log_says_how_many(
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == "training.minutes 10: measuring how long an epoch takes on this machine"
     assert said[1].startswith(f"training.minutes 10: {sum(fast)} epochs (")
-    assert "where the recipe has 2; it ends after about 9 min, scoring included" in said[1]
+    # 8 where other programs slow down the predictions that are measured here: epochs are whole
+    assert re.search(r"where the recipe has 2; it ends after about [89] min, scoring included", said[1])
     assert len(said) == 4
 
 
