@@ -47,7 +47,7 @@ def round_weights(source: Path, target: Path, bits: int = 0) -> None:
     Kernels get so many bits, or with 0 as many significant ones as the other weights. Raises UserError.
     """
     if not source.is_file():
-        raise UserError(f"there is no file {source}; name the .keras file of a training")
+        raise UserError(f"{source} does not exist; name the .keras file of a training")
     make_parent(target)
     if source.suffix == PACKED:
         target.write_bytes(lzma.decompress(source.read_bytes()))

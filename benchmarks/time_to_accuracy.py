@@ -43,9 +43,15 @@ NOTES = (
 )
 
 
-def settings_of(options: Namespace) -> Settings:
-    """Return configs/training.yaml, or the demo's drawn faces where no data set was given."""
-    return settings_for(options) if options.dataset else load_settings([DEMO], {"dataset": {"drawn": {"faces": 420}}})
+def settings_of(options: Namespace, config: Path | None = None) -> Settings:
+    """Return configs/training.yaml, or another configuration, with the demo's drawn faces where no data set was given.
+
+    Another configuration has weights of its own.
+    """
+    configs = [config] if config else []
+    if not options.dataset:
+        return load_settings([DEMO, *configs], {"dataset": {"drawn": {"faces": 420}}})
+    return load_settings(configs, {"dataset": {"path": str(options.dataset)}}) if configs else settings_for(options)
 
 
 def report_epoch(epoch: int, accuracy: float) -> None:
@@ -57,9 +63,7 @@ def run_ours(options: Namespace) -> None:
     """Train as the pipeline does, from the data set as it is."""
     from vision.standalone import prepare_faces, train_faces
 
-    settings = settings_of(options)
-    if options.dataset and options.config:
-        settings = load_settings([options.config], {"dataset": {"path": str(options.dataset)}})
+    settings = settings_of(options, options.config)
     faces = prepare_faces(settings)
     train_faces(faces, settings, options.folders, lambda epoch, metrics: report_epoch(epoch, metrics["val_accuracy"]))
 

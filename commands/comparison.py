@@ -68,13 +68,12 @@ class Row:
     tags: Mapping[str, str]
 
     @property
-    def tested_on(self) -> tuple[str, str]:
-        """What tells test faces apart; only runs on the same ones can be better or worse.
+    def tested_on(self) -> str:
+        """What tells test faces apart: their fingerprint, or the data set's name where an older run has none.
 
-        A run from before this fingerprint was kept has the name of its data set alone.
+        Only runs on the same test faces can be better or worse.
         """
-        known = self.tags.get(TEST_FINGERPRINT, "")
-        return known, "" if known else self.tags.get("dataset", "")
+        return self.tags.get(TEST_FINGERPRINT) or self.tags.get("dataset", "")
 
     @property
     def identity(self) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The data set of a command: found before anything runs, or the demo's drawn faces."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from commands.command_line import Command
 from configs.loading import DEMO, load_settings, read_given
@@ -51,11 +50,8 @@ def find_files(settings: Settings) -> Settings:
     """
     from vision.data.readers import locate_dataset
     from vision.data.relabelling import check_verdicts
-    from vision.model.weight_files import check_classifier, check_weights, is_classifier_file
+    from vision.model.weight_files import check_content
 
-    weights = settings.classifier.weights
-    check_weights(weights)
-    if is_classifier_file(weights):
-        check_classifier(Path(weights), "classifier.weights")
+    check_content(settings.classifier.weights)
     check_verdicts(settings)
     return settings.model_copy(update={"dataset": locate_dataset(settings.dataset)})

@@ -13,7 +13,7 @@ from typing import Any
 from configs.environment import without_login
 from configs.errors import UserError
 from stack.buckets import endpoint, explain_bucket
-from stack.error_messages import RESUMES, SHOWN_CHARACTERS, StoreError, chain_of
+from stack.error_messages import RESUMES, StoreError, chain_of, reason_of
 from stack.findings import Finding
 from stack.servers import why_silent
 
@@ -104,7 +104,7 @@ def check_store(store: Any, setting: str = SETTING) -> None:
         except Exception as error:
             if explain_bucket(chain_of(error)):
                 raise
-            reason = without_login(" ".join(str(error).split()))[:SHOWN_CHARACTERS]
+            reason = reason_of(error)
             raise StoreError(
                 f"the artifact store {without_login(store.path)} ({setting}) cannot be written and read: "
                 f"{type(error).__name__}: {reason}"

@@ -13,7 +13,7 @@ from zenml.io import fileio
 from configs.data_settings import PreprocessingSettings
 from configs.errors import UserError
 from configs.settings import Settings
-from stack.error_messages import SHOWN_CHARACTERS
+from stack.error_messages import reason_of
 from stack.local_stack import find_tracking_uri
 from stack.step_places import BUNDLE, PREDICTIONS, REPORTS
 from vision.files.hashes import hash_file
@@ -26,8 +26,8 @@ SENT = "sent"  # folder in the artifact store
 def fetch_files(run: Any, settings: Settings) -> list[str]:
     """Copy what the steps of a pipeline run logged for the client into the folders that its settings name.
 
-    What cannot be copied stays in MLflow. Reports are only logged then, since the outcome of the run is not changed by
-    that; return a sentence for each of the others, which the run was for.
+    What cannot be copied is logged, and stays in MLflow. Reports do not change the outcome of the run; return a
+    sentence for each of the others, which the run was for.
     """
     noted = [step.run_metadata.get("mlflow_run_id") for step in run.steps.values()]
     run_id = next((str(known) for known in noted if known), None)
@@ -44,11 +44,10 @@ def fetch_files(run: Any, settings: Settings) -> list[str]:
         try:
             _fetch(run_id, artifacts, folder, uri)
         except Exception as error:  # noqa: BLE001 - MLflow, its store and the disk each raise their own
-            reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
+            reason = reason_of(error)
             said = f"{artifacts} of the MLflow run {run_id} is not copied to {folder}: {reason}"
-            if artifacts == REPORTS:
-                logger.warning("%s", said)
-            else:
+            logger.warning("%s", said)
+            if artifacts != REPORTS:
                 missing.append(said)
     return missing
 

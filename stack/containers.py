@@ -5,7 +5,7 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.loading import PROJECT
-from stack.error_messages import SHOWN_CHARACTERS
+from stack.error_messages import reason_of
 
 DECIDED = ("parameters", "run_name", "build", "schedule")  # by the command itself
 WHY_NO_SCHEDULE = (
@@ -48,7 +48,7 @@ def check_options(file: Path) -> None:
         way_out = "name a file such as stacks/kubernetes_run.yaml"
         raise UserError(f"{name} cannot be read ({error.strerror}); {way_out}") from error
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
+        reason = reason_of(error)
         raise UserError(f"{name} is not a run configuration of ZenML: {reason}") from error
     if unknown := _unknown_names(content):
         raise UserError(f"{name} sets what does not exist: {', '.join(unknown)}")

@@ -38,8 +38,7 @@ from vision.model.weight_files import (
     IMAGENET,
     RANDOM,
     WAY_OUT,
-    check_classifier,
-    check_weights,
+    check_content,
     is_classifier_file,
     weights_hash,
 )
@@ -206,9 +205,7 @@ def check_dataset(settings: Settings, dataset_named: bool) -> Finding:
 def check_weights_file(weights: str) -> Finding:
     """Say which file the backbone would start from; for ImageNet's, whether it is here or can be downloaded."""
     try:
-        check_weights(weights)
-        if is_classifier_file(weights):
-            check_classifier(Path(weights), "classifier.weights")
+        check_content(weights)
         if weights == RANDOM:
             return Finding("weights", "none: the network starts from random weights")
         digest = weights_hash(weights)

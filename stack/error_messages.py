@@ -29,6 +29,11 @@ REFUSALS = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}  # 
 UNAVAILABLE = "TEMPORARILY_UNAVAILABLE"  # of a database that MLflow cannot reach, and of HTTP 503
 
 
+def reason_of(error: Exception) -> str:
+    """Return what an error of another library says, in one short line without logins."""
+    return without_login(" ".join(str(error).split()))[:SHOWN_CHARACTERS]
+
+
 class StoreError(UserError):
     """The MLflow store does not answer, or refuses us; what was finished before is kept."""
 

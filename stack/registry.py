@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from configs.errors import UserError
 from stack.champion_lock import champion_lock
-from stack.error_messages import SHOWN_CHARACTERS, talking_to_mlflow
+from stack.error_messages import reason_of, talking_to_mlflow
 
 logger = logging.getLogger(__name__)
 
@@ -134,12 +134,12 @@ def set_alias(name: str, alias: str, version: str) -> None:
 def mirror_stage(name: str, version: str, alias: str) -> None:
     """Show a version's alias as the stage of ZenML's model version of that number, which is made if it is missing.
 
-    The alias counts: where ZenML does not take the stage, that is only said, and the run goes on to its report.
+    The alias counts: where ZenML does not take the stage, that is only said, and the run continues to its report.
     """
     try:
         _mirror_stage(name, version, alias)
     except Exception as error:  # noqa: BLE001 - ZenML's client, its server and its database each raise their own
-        reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
+        reason = reason_of(error)
         logger.warning("version %s of %s is the %s; ZenML does not show it as that: %s", version, name, alias, reason)
 
 

@@ -17,7 +17,7 @@ from zenml.steps import get_step_context
 
 from configs.environment import changed_environment, without_login
 from configs.loading import KEPT_SETTINGS
-from stack.error_messages import SHOWN_CHARACTERS, StoreError, talking_to_mlflow
+from stack.error_messages import StoreError, reason_of, talking_to_mlflow
 from vision.files.usage import measure
 from vision.reporting.reports import Report
 
@@ -51,7 +51,7 @@ class EpochLog:
                     client.log_batch(self.run, self.waiting[0])
                 except MlflowException as error:
                     if not self.missing:
-                        reason = " ".join(str(error).split())[:SHOWN_CHARACTERS]
+                        reason = reason_of(error)
                         logger.warning("MLflow does not take the metrics (%s); they are kept and sent later", reason)
                     self.missing = True
                     return error

@@ -6,7 +6,7 @@ from typing import Any
 
 from configs.environment import without_login
 from configs.errors import UserError
-from stack.error_messages import SHOWN_CHARACTERS
+from stack.error_messages import reason_of
 
 OWN_ZENML = "zenml"  # folder in the state folder
 STACK_ID, STACK_NAME = "ZENML_ACTIVE_STACK_ID", "ZENML_ACTIVE_STACK_NAME"  # ZenML itself knows no names here
@@ -64,15 +64,15 @@ def open_users_stack() -> Any:
     except AuthorizationException as error:
         raise UserError(
             f"the ZenML server {without_login(os.environ.get('ZENML_STORE_URL', ''))} refuses the login "
-            f"({_reason(error)}); set ZENML_STORE_API_KEY to a key of `zenml service-account api-key`"
+            f"({reason_of(error)}); set ZENML_STORE_API_KEY to a key of `zenml service-account api-key`"
         ) from error
     except (SQLAlchemyError, KeyError) as error:  # KeyError: of a stack that is not there
         raise UserError(
-            f"the ZenML of yours that {asking()} asks for cannot be used ({_reason(error)}); it is never migrated from "
-            f"here: bring it to this version with ZenML's own commands, or {way_back()}"
+            f"the ZenML of yours that {asking()} asks for cannot be used ({reason_of(error)}); it is never migrated "
+            f"from here: bring it to this version with ZenML's own commands, or {way_back()}"
         ) from error
     except ImportError as error:  # of a part of the stack; ZenML's message names the packages
-        raise UserError(f"the stack that {asking()} asks for needs more packages: {_reason(error)}") from error
+        raise UserError(f"the stack that {asking()} asks for needs more packages: {reason_of(error)}") from error
     tracker = stack.experiment_tracker
     if tracker is None or tracker.flavor != "mlflow":
         kind = "without an experiment tracker" if tracker is None else f"with {tracker.flavor}"
@@ -93,8 +93,8 @@ def check_complete(stack: Any) -> None:
         stack.validate()
     except StackValidationError as error:
         raise UserError(
-            f"the stack {stack.name} lacks a part ({_reason(error)}); {_list_stacks(Client())}; add the part, or name "
-            "another stack with --stack"
+            f"the stack {stack.name} lacks a part ({reason_of(error)}); {_list_stacks(Client())}; add the part, or "
+            "name another stack with --stack"
         ) from error
 
 
@@ -119,7 +119,3 @@ def _list_stacks(client: Any) -> str:
         named.append(f"{stack.name} ({tracks})")
     more = f" and {page.total - len(page.items)} more" if page.total > len(page.items) else ""
     return f"your stacks are {', '.join(named)}{more}"
-
-
-def _reason(error: Exception) -> str:
-    return without_login(" ".join(str(error).split()))[:SHOWN_CHARACTERS]

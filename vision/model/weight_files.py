@@ -73,6 +73,13 @@ def check_classifier(file: Path, setting: str) -> None:
         raise not_a_classifier(file, setting, error) from error
 
 
+def check_content(weights: str) -> None:
+    """Raise UserError where check_weights does, and for a .keras file that is not a classifier of this project."""
+    check_weights(weights)
+    if is_classifier_file(weights):
+        check_classifier(Path(weights), "classifier.weights")
+
+
 def check_layers(names: Collection[str]) -> None:
     """Raise ValueError where a network has not the layers that are asked for by name."""
     if missing := [name for name in NEEDED_LAYERS if name not in names]:
